@@ -1,0 +1,109 @@
+//! Joins a finished solve to candle's graph.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp3, Layout, MetalStorage, Result, Shape, Storage, Tensor,
+};
+
+use crate::{Params, Tape};
+
+/// A finished solve as an operation of candle's graph on (y0, parameters, times).
+struct Solve {
+    outputs: Tensor,
+    tape: Tape,
+}
+
+/// Returns `outputs` as a function of `y0`, the parameters and the times, whose backward is
+/// `tape`'s pullback.
+///
+/// Times that are tracked list every output's time, the ends of the span first and last.
+///
+/// The forward copies `outputs`: candle has no way to give an existing tensor an operation.
+pub(crate) fn attach(
+    outputs: &Tensor,
+    y0: &Tensor,
+    params: &Params,
+    times: &Tensor,
+    tape: Tape,
+) -> aca_core::Result<Tensor> {
+    let outputs = outputs.detach().contiguous()?;
+    Ok(y0.apply_op3(&params.flatten(y0)?, times, Solve { outputs, tape })?)
+}
+
+impl Solve {
+    fn copy<T>(&self, copy: impl Fn(&Storage, &Layout) -> Option<Result<T>>) -> Result<(T, Shape)> {
+        let (storage, layout) = self.outputs.storage_and_layout();
+        match copy(&storage, layout) {
+            Some(copied) => Ok((copied?, self.outputs.shape().clone())),
+            None => {
+                candle_core::bail!("the outputs of a solve lie on another device than its inputs")
+            }
+        }
+    }
+}
+
+impl CustomOp3 for Solve {
+    fn name(&self) -> &'static str {
+        "ode-solve"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.copy(|storage, layout| match storage {
+            Storage::Cpu(storage) => Some(storage.try_clone(layout)),
+            _ => None,
+        })
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.copy(|storage, layout| match storage {
+            Storage::Cuda(storage) => Some(storage.try_clone(layout)),
+            _ => None,
+        })
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.copy(|storage, layout| match storage {
+            Storage::Metal(storage) => Some(storage.try_clone(layout)),
+            _ => None,
+        })
+    }
+
+    fn bwd(
+        &self,
+        y0: &Tensor,
+        theta: &Tensor,
+        times: &Tensor,
+        _outputs: &Tensor,
+        cotangents: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradients = self.tape.pull(cotangents, times.track_op())?;
+        let flat = gradients.theta.iter().map(|g| g.flatten_all()).collect::<Result<Vec<_>>>()?;
+        let flat = if flat.is_empty() { theta.zeros_like()? } else { Tensor::cat(&flat, 0)? };
+        let times = gradients.times.map(|moved| moved.into_tensor(times)).transpose()?;
+        Ok((y0.track_op().then_some(gradients.y0), theta.track_op().then_some(flat), times))
+    }
+}

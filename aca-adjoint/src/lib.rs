@@ -1,0 +1,48 @@
+//! Gradients through ODE solves that you can trust.
+//!
+//! The Adaptive Checkpoint Adjoint (ACA) keeps a checkpoint of each accepted step and replays them
+//! one at a time, newest first: the gradient is that of the discrete solution, exactly, in the
+//! memory of one step and one state a step.
+//!
+//! ```
+//! use aca_adjoint::Ode;
+//! use aca_core::{Solver, Time, Tolerance};
+//! use aca_dense::SaveAt;
+//! use candle_core::{Device, Tensor, Var};
+//!
+//! # fn main() -> aca_core::Result<()> {
+//! let y0 = Var::new(&[1.0f64, 0.0], &Device::Cpu)?;
+//! let spin = |_t: &Time, y: &Tensor| Tensor::stack(&[y.get(1)?, y.get(0)?.neg()?], 0);
+//! let solver = Solver::adaptive(aca_tableau::TSIT5, Tolerance { rtol: 1e-9, atol: 1e-9 });
+//! let sol = Ode::new(solver, spin, vec![])?.solve(&y0, (0.0, 1.0), &SaveAt::End)?;
+//! let grads = sol.y1()?.get(0)?.backward()?; // y1[0] = cos(1) y0[0] + sin(1) y0[1]
+//! let gradient = grads.get(&y0).map(|g| g.to_vec1::<f64>()).transpose()?.unwrap_or_default();
+//! assert!((gradient[0] - 1f64.cos()).abs() < 1e-7 && (gradient[1] - 1f64.sin()).abs() < 1e-7);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | train with candle's `backward` | [`Ode::solve`] |
+//! | differentiate with respect to times too | [`Ode::solve_times`] |
+//! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
+
+mod aca;
+mod attach;
+mod backward;
+mod gradient;
+mod gradients;
+mod ode;
+mod params;
+mod replay;
+mod solution;
+mod tape;
+
+pub use backward::Tape;
+pub use gradient::Gradient;
+pub use gradients::{Gradients, TimeGradients};
+pub use ode::Ode;
+pub use params::Params;
+pub use solution::OdeSolution;
+pub use tape::{Checkpoint, Checkpoints};

@@ -1,0 +1,173 @@
+//! The call site: a solve that candle can differentiate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aca_core::{Method, Result, Solver, TimeSpan, VectorField};
+use aca_dense::{Placement, SaveAt, Solution};
+use candle_core::{DType, Tensor, Var};
+
+use crate::aca::Aca;
+use crate::attach::attach;
+use crate::backward::{Backward, Tape};
+use crate::tape::Checkpoints;
+use crate::{Gradient, OdeSolution, Params};
+
+/// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
+///
+/// # Gradient
+/// Outputs of [`Ode::solve`] are ordinary candle tensors: `backward` finds the gradient with respect
+/// to `y0` and the parameters, those of [`Ode::solve_times`] with respect to the times as well.
+///
+/// # Example
+/// ```
+/// use aca_adjoint::Ode;
+/// use aca_core::{Solver, Time, Tolerance};
+/// use aca_dense::SaveAt;
+/// use candle_core::{Device, Tensor, Var};
+///
+/// # fn main() -> aca_core::Result<()> {
+/// let rate = Var::new(&[0.5f64], &Device::Cpu)?;
+/// let k = rate.clone();
+/// let growth = move |_t: &Time, y: &Tensor| y.broadcast_mul(&k);
+/// let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-10, atol: 1e-10 });
+/// let ode = Ode::new(solver, growth, vec![rate.clone()])?;
+/// let sol = ode.solve(&Tensor::new(&[1.0f64], &Device::Cpu)?, (0.0, 2.0), &SaveAt::End)?;
+/// let grads = sol.y1()?.sum_all()?.backward()?;
+/// let slope = grads.get(&rate).map(|g| g.to_vec1::<f64>()).transpose()?.unwrap_or_default();
+/// assert!((slope[0] - 2.0 * 1f64.exp()).abs() < 1e-7); // y1 = e^(2k), so dy1/dk = 2 e^(2k)
+/// # Ok(())
+/// # }
+/// ```
+pub struct Ode {
+    solver: Solver,
+    field: Arc<dyn VectorField>,
+    params: Params,
+    gradient: Gradient,
+    /// Whether the field was seen to read no variable but the parameters.
+    covered: AtomicBool,
+}
+
+impl Ode {
+    /// Joins a solver, a field and the variables of the field whose gradient is wanted.
+    ///
+    /// # Errors
+    /// Bad settings of the solver, [`Error::MixedParameters`](aca_core::Error::MixedParameters).
+    pub fn new(
+        solver: Solver,
+        field: impl VectorField + 'static,
+        params: Vec<Var>,
+    ) -> Result<Self> {
+        solver.validate()?;
+        let (field, params) = (Arc::new(field), Params::new(params)?);
+        Ok(Self {
+            solver,
+            field,
+            params,
+            gradient: Gradient::default(),
+            covered: AtomicBool::new(false),
+        })
+    }
+
+    /// Sets the gradient strategy.
+    pub fn gradient(self, gradient: Gradient) -> Self {
+        Self { gradient, ..self }
+    }
+
+    /// The parameters, in the order of [`Gradients::theta`](crate::Gradients::theta).
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The solver.
+    pub fn solver(&self) -> &Solver {
+        &self.solver
+    }
+
+    /// Solves from `y0` at `span.0` to `span.1`; the outputs are part of candle's graph.
+    ///
+    /// # Shapes
+    /// `y0`: `[..state]`, `f32` or `f64`; outputs: `[times, ..state]`.
+    ///
+    /// # Errors
+    /// Those of [`Solver::solve`] and of the requested times;
+    /// [`Error::UnlistedVariable`](aca_core::Error::UnlistedVariable).
+    pub fn solve(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<OdeSolution> {
+        let constant = Tensor::zeros(1, DType::F64, y0.device())?;
+        self.attached(y0, span, save_at, &constant)
+    }
+
+    /// Solves from `y0` at the first of `times` to the last, with outputs at all of them; the
+    /// outputs are differentiable in `times` as well.
+    ///
+    /// # Shapes
+    /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`.
+    ///
+    /// # Errors
+    /// As [`Ode::solve`].
+    pub fn solve_times(&self, y0: &Tensor, times: &Tensor) -> Result<OdeSolution> {
+        let ts = times.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let ends = ts.first().copied().zip(ts.last().copied());
+        let span = ends.ok_or(aca_core::Error::NoTimes)?;
+        self.attached(y0, span, &SaveAt::Times(ts), times)
+    }
+
+    /// Solves without touching candle's graph and returns the tape for an explicit pullback.
+    ///
+    /// # Errors
+    /// As [`Ode::solve`].
+    pub fn forward(
+        &self,
+        y0: &Tensor,
+        span: (f64, f64),
+        save_at: &SaveAt,
+    ) -> Result<(Solution, Tape)> {
+        self.check_covered(y0, span.0)?;
+        let field = self.field.as_ref();
+        let mut checkpoints = Checkpoints::default();
+        let sol = Solution::record(&self.solver, field, y0, span, save_at, &mut checkpoints)?;
+        let backward: Arc<dyn Backward> = match self.gradient {
+            Gradient::Aca => Arc::new(Aca {
+                field: self.field.clone(),
+                params: self.params.clone(),
+                method: Method::new(&self.solver.tableau, &self.solver.jump_ts)?,
+                y0: y0.detach(),
+                checkpoints: checkpoints.0,
+            }),
+        };
+        let tape = Tape::new(backward, sol.placements().to_vec(), y0.dims().to_vec());
+        Ok((sol, tape))
+    }
+
+    fn attached(
+        &self,
+        y0: &Tensor,
+        span: (f64, f64),
+        save_at: &SaveAt,
+        times: &Tensor,
+    ) -> Result<OdeSolution> {
+        let (sol, mut tape) = self.forward(y0, span, save_at)?;
+        let ends_at_t1 = sol.ts.last() == Some(&span.1);
+        let outputs = if ends_at_t1 {
+            sol.ys.clone()
+        } else {
+            let end = match sol.stats.accepted {
+                0 => Placement { step: 0, s: 0.0 },
+                n => Placement { step: n - 1, s: 1.0 },
+            };
+            tape.placements.push(end);
+            Tensor::cat(&[&sol.ys, &sol.y1.unsqueeze(0)?], 0)?
+        };
+        let outputs = attach(&outputs, y0, &self.params, times, tape.clone())?;
+        let span = TimeSpan::new(span.0, span.1)?;
+        OdeSolution::new(sol, outputs, span, (y0.clone(), self.params.clone()), tape)
+    }
+
+    fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {
+        if !self.covered.load(Ordering::Relaxed) {
+            self.params.check_covers(self.field.as_ref(), t0, y0)?;
+            self.covered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! The heart: pulls cotangents back through one accepted step.
+
+use aca_core::{Error, Evaluator, Method, Pullback, Result, kernels};
+use candle_core::{DType, Tensor};
+
+use crate::params::Accumulator;
+
+/// One accepted step, to be linearized again from its checkpoint.
+pub(crate) struct Replay<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) field: &'a Evaluator<'a>,
+    pub(crate) t0: f64,
+    pub(crate) t1: f64,
+    pub(crate) y0: &'a Tensor,
+}
+
+/// Cotangents of the outputs strictly inside a step.
+pub(crate) struct Outputs {
+    /// Fractions of the step.
+    pub(crate) s: Vec<f64>,
+    /// `[outputs, ..state]`.
+    pub(crate) cotangents: Tensor,
+}
+
+/// How a step's contribution to the loss moves with its times.
+pub(crate) struct StepTimes {
+    /// With the step's size, its start held fixed.
+    pub(crate) h: f64,
+    /// With its start, its size held fixed.
+    pub(crate) t0: f64,
+    /// With the time of each output inside.
+    pub(crate) outputs: Vec<f64>,
+}
+
+/// What the stages of a step left behind: slopes, cotangents of their states and of their times.
+struct Stages {
+    k: Vec<Tensor>,
+    mu: Vec<Option<Tensor>>,
+    dt: Vec<f64>,
+}
+
+impl Replay<'_> {
+    /// Maps the cotangent `a` of the step's end and those of its outputs to the cotangent of its
+    /// start; the parameters' cotangents are added to `theta`.
+    ///
+    /// From the last stage to the first
+    /// `lambda_i = h (b_i a + sum_m b_i(s_m) g_m + sum_(j>i) a_ji mu_j)` is pulled back through `f`
+    /// to `mu_i`, and `a + sum_m g_m + sum_i mu_i` leaves the step. No gradient flows through `h`.
+    ///
+    /// # Cost
+    /// One linearization and at most one pullback a stage; stages without weight are skipped.
+    pub(crate) fn pull(
+        &self,
+        a: &Tensor,
+        outputs: Option<&Outputs>,
+        theta: &mut Accumulator<'_>,
+        want_times: bool,
+    ) -> Result<(Tensor, Option<StepTimes>)> {
+        let (k, pullbacks) = self.linearize(self.stage_count(outputs.is_some()))?;
+        let sums = outputs.map(|outputs| self.output_sums(outputs, k.len())).transpose()?;
+        let mut stages = Stages { mu: vec![None; k.len()], dt: vec![0.0; k.len()], k };
+        for (i, pullback) in pullbacks.into_iter().enumerate().rev() {
+            let Some(lambda) = self.lambda(i, a, sums.as_deref(), &stages.mu)? else { continue };
+            let cotangents = pullback.apply(&lambda)?;
+            if cotangents.y.shape() != a.shape() {
+                let (got, expected) = (cotangents.y.dims().to_vec(), a.dims().to_vec());
+                return Err(Error::CotangentShape { got, expected });
+            }
+            theta.add(&cotangents.theta)?;
+            stages.mu[i] = Some(cotangents.y);
+            if let Some(dt) = cotangents.t.filter(|_| want_times) {
+                stages.dt[i] = dt.to_dtype(DType::F64)?.sum_all()?.to_scalar()?;
+            }
+        }
+        let total = sums.as_ref().and_then(|sums| sums.last());
+        let terms = stages.mu.iter().flatten().chain(total).map(|x| (1.0, x));
+        let start = kernels::combine(Some(a), &terms.collect::<Vec<_>>())?;
+        let times = want_times.then(|| self.times(a, outputs, &stages)).transpose()?;
+        Ok((start, times))
+    }
+
+    fn h(&self) -> f64 {
+        self.t1 - self.t0
+    }
+
+    /// All of the interpolant's stages where it is looked at; else the tableau's up to the last
+    /// with a weight (a FSAL stage at the end has none).
+    fn stage_count(&self, interpolated: bool) -> usize {
+        if interpolated {
+            return self.method.interpolant().stages();
+        }
+        let b = self.method.tableau().b();
+        b.iter().rposition(|&b| b != 0.0).map_or(0, |last| last + 1)
+    }
+
+    /// Evaluates the stages again, each with its pullback: the same states as in the forward solve,
+    /// bit for bit.
+    fn linearize(&self, count: usize) -> Result<(Vec<Tensor>, Vec<Pullback<'_>>)> {
+        let (mut k, mut pullbacks) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for i in 0..count {
+            let state = self.method.stage_state(i, self.y0, self.h(), &k)?;
+            let t = self.method.stage_time(self.t0, self.t1, i);
+            let (slope, pullback) = self.field.linearize(t, &state)?;
+            k.push(slope);
+            pullbacks.push(pullback);
+        }
+        Ok((k, pullbacks))
+    }
+
+    /// Returns `sum_m b_i(s_m) g_m` for every stage `i`, and `sum_m g_m` last.
+    fn output_sums(&self, outputs: &Outputs, stages: usize) -> Result<Vec<Tensor>> {
+        let mut weights = vec![Vec::with_capacity(outputs.s.len()); stages];
+        let mut row = vec![0.0; stages];
+        for &s in &outputs.s {
+            self.method.interpolant().weights_into(s, &mut row);
+            weights.iter_mut().zip(&row).for_each(|(weights, &w)| weights.push(w));
+        }
+        weights.push(vec![1.0; outputs.s.len()]);
+        kernels::sum_rows(&outputs.cotangents, &weights)
+    }
+
+    fn lambda(
+        &self,
+        i: usize,
+        a: &Tensor,
+        sums: Option<&[Tensor]>,
+        mu: &[Option<Tensor>],
+    ) -> Result<Option<Tensor>> {
+        let h = self.h();
+        let mut terms = Vec::with_capacity(mu.len() + 1);
+        if let Some(&b) = self.method.tableau().b().get(i).filter(|b| **b != 0.0) {
+            terms.push((h * b, a));
+        }
+        terms.extend(sums.map(|sums| (h, &sums[i])));
+        for (j, mu) in mu.iter().enumerate().skip(i + 1) {
+            let weight = self.method.a_row(j)[i];
+            terms.extend(mu.as_ref().filter(|_| weight != 0.0).map(|mu| (h * weight, mu)));
+        }
+        if terms.is_empty() { Ok(None) } else { kernels::combine(None, &terms).map(Some) }
+    }
+
+    /// `dL/dh = sum_i b_i a.k_i + sum_i mu_i.(sum_j a_ij k_j) + sum_i c_i dt_i`, and what the outputs
+    /// add since their fraction `s = (t - t0)/h` moves.
+    fn times(&self, a: &Tensor, outputs: Option<&Outputs>, stages: &Stages) -> Result<StepTimes> {
+        let weighted = |weights: &[f64]| {
+            let terms = weights.iter().copied().zip(&stages.k).filter(|(w, _)| *w != 0.0);
+            let terms: Vec<_> = terms.collect();
+            if terms.is_empty() { Ok(None) } else { kernels::combine(None, &terms).map(Some) }
+        };
+        let dot = |x: &Tensor, weights: &[f64]| -> Result<f64> {
+            weighted(weights)?.map_or(Ok(0.0), |y| kernels::dot(x, &y))
+        };
+        let mut h = dot(a, self.method.tableau().b())?;
+        let mut t0: f64 = stages.dt.iter().sum();
+        for (i, (mu, dt)) in stages.mu.iter().zip(&stages.dt).enumerate() {
+            h += self.method.c(i) * dt;
+            if let Some(mu) = mu {
+                h += dot(mu, self.method.a_row(i))?;
+            }
+        }
+        let mut times = Vec::new();
+        for (m, &s) in outputs.iter().flat_map(|outputs| outputs.s.iter().enumerate()) {
+            let Some(outputs) = outputs else { break };
+            let g = outputs.cotangents.get(m)?;
+            let interpolant = self.method.interpolant();
+            let slope = dot(&g, &interpolant.derivative_weights(s))?;
+            h += dot(&g, &interpolant.weights(s))? - s * slope;
+            t0 -= slope;
+            times.push(slope);
+        }
+        Ok(StepTimes { h, t0, outputs: times })
+    }
+}

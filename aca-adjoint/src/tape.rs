@@ -1,0 +1,26 @@
+//! Checkpoints of accepted steps.
+
+use aca_core::{Result, Step, StepSink};
+use candle_core::Tensor;
+
+/// An accepted step as the tape keeps it: its times and the state at its start.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Where the step starts.
+    pub t0: f64,
+    /// Where it ends.
+    pub t1: f64,
+    /// State at `t0`: a shared pointer to what the solve held anyway.
+    pub y0: Tensor,
+}
+
+/// The sink that keeps a [`Checkpoint`] of every accepted step, and nothing of rejected ones.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoints(pub Vec<Checkpoint>);
+
+impl StepSink for Checkpoints {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        self.0.push(Checkpoint { t0: step.t0, t1: step.t1, y0: step.y0.clone() });
+        Ok(())
+    }
+}

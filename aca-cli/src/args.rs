@@ -1,0 +1,172 @@
+//! The command line; strings become typed values here and nowhere else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
+#[derive(Debug, Parser)]
+#[command(name = "aca", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `aca` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Recover the masses of three bodies from their orbits
+    ThreeBody(ThreeBodyArgs),
+    /// Solve a built-in system; write its trajectory, a plot and statistics
+    Solve(SolveArgs),
+    /// List, show or check Runge-Kutta methods
+    Tableau {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TableauCommand,
+    },
+    /// Time a workload, in the form of the peers' benchmark
+    Bench(BenchArgs),
+}
+
+/// Options of `aca three-body`.
+#[derive(Clone, Debug, Args)]
+pub struct ThreeBodyArgs {
+    /// Epochs of Adam
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Seed of the start masses
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Method of the training solves: a name of `aca tableau list` or a TOML file
+    #[arg(long, default_value = "dopri5")]
+    pub method: String,
+    /// Relative tolerance of the training solves
+    #[arg(long, default_value_t = 1e-7)]
+    pub rtol: f64,
+    /// Absolute tolerance of the training solves
+    #[arg(long, default_value_t = 1e-7)]
+    pub atol: f64,
+    /// Stop after Adam, as the original's recipe does
+    #[arg(long)]
+    pub no_polish: bool,
+    /// Draw no pictures
+    #[arg(long)]
+    pub no_plots: bool,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/three-body")]
+    pub out: PathBuf,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Built-in systems.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SystemName {
+    /// Three bodies in space
+    ThreeBody,
+    /// Lotka and Volterra's prey and predators
+    LotkaVolterra,
+    /// Van der Pol's oscillator
+    VanDerPol,
+    /// Lorenz's chaotic convection
+    Lorenz,
+    /// The damped cubic spiral
+    CubicSpiral,
+    /// Linear decay
+    LinearDecay,
+}
+
+/// Options of `aca solve`.
+#[derive(Clone, Debug, Args)]
+pub struct SolveArgs {
+    /// The system
+    pub system: SystemName,
+    /// Start of the span
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub t0: f64,
+    /// End of the span; the system's own when not given
+    #[arg(long, allow_negative_numbers = true)]
+    pub t1: Option<f64>,
+    /// Number of equally spaced output times, both ends included
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub points: u32,
+    /// Method: a name of `aca tableau list` or a TOML file
+    #[arg(long, default_value = "dopri5")]
+    pub method: String,
+    /// Fixed step, or the first one of an adaptive method
+    #[arg(long)]
+    pub h: Option<f64>,
+    /// Relative tolerance
+    #[arg(long, default_value_t = 1e-6)]
+    pub rtol: f64,
+    /// Absolute tolerance
+    #[arg(long, default_value_t = 1e-9)]
+    pub atol: f64,
+    /// Largest number of steps
+    #[arg(long, default_value_t = aca_core::Solver::MAX_STEPS)]
+    pub max_steps: usize,
+    /// Draw no picture
+    #[arg(long)]
+    pub no_plots: bool,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/solve")]
+    pub out: PathBuf,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `aca tableau` can do.
+#[derive(Debug, Subcommand)]
+pub enum TableauCommand {
+    /// List the built-in methods
+    List {
+        /// Print one JSON array as the last line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a method's coefficients
+    Show {
+        /// Its name, or a TOML file
+        name: String,
+    },
+    /// Check a method from a TOML file against its order conditions
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// Workloads of the peers' benchmark.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Workload {
+    /// Gradient of the three-body orbits with respect to the masses
+    #[value(name = "three_body")]
+    ThreeBody,
+}
+
+/// Options of `aca bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// The workload
+    #[arg(long, default_value = "three_body")]
+    pub workload: Workload,
+    /// Method
+    #[arg(long, default_value = "dopri5")]
+    pub method: String,
+    /// Relative tolerance
+    #[arg(long, default_value_t = 1e-7)]
+    pub rtol: f64,
+    /// Absolute tolerance
+    #[arg(long, default_value_t = 1e-7)]
+    pub atol: f64,
+    /// Timed repetitions, of which the median counts
+    #[arg(long, default_value_t = 5)]
+    pub reps: usize,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}

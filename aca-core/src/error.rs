@@ -1,0 +1,255 @@
+//! The workspace's one error type.
+
+use aca_tableau::TableauError;
+use candle_core::DType;
+
+/// Everything that can go wrong in a solve or in its gradient; each message states the fact with
+/// its values, then the remedy where one is known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor operation failed, in the field or in the solver.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// A tableau was refused, or no method has the given name.
+    #[error(transparent)]
+    Tableau(#[from] TableauError),
+
+    /// The state has no elements.
+    #[error("the state of shape {shape:?} has no elements; give at least one")]
+    EmptyState {
+        /// Shape of the state.
+        shape: Vec<usize>,
+    },
+    /// The kernels of this build do not work on the state's type.
+    #[error("a state of dtype {} is not supported; use f32 or f64", dtype.as_str())]
+    UnsupportedDType {
+        /// Type of the state.
+        dtype: DType,
+    },
+    /// The kernels of this build do not work where the state lives.
+    #[error("a state on {device} is not supported by this build; move it to the CPU")]
+    UnsupportedDevice {
+        /// Where the state lives.
+        device: String,
+    },
+    /// The field's result has another shape than the state.
+    #[error("the field returned shape {got:?} for a state of shape {expected:?}")]
+    FieldShape {
+        /// Shape of the field's result.
+        got: Vec<usize>,
+        /// Shape of the state.
+        expected: Vec<usize>,
+    },
+    /// The field's result has another type than the state.
+    #[error(
+        "the field returned dtype {} for a state of dtype {}; cast one of them",
+        got.as_str(),
+        expected.as_str()
+    )]
+    FieldDType {
+        /// Type of the field's result.
+        got: DType,
+        /// Type of the state.
+        expected: DType,
+    },
+
+    /// A tolerance is not a positive number.
+    #[error("{name} holds {value}, but a tolerance must be positive and finite")]
+    InvalidTolerance {
+        /// `rtol` or `atol`.
+        name: &'static str,
+        /// The offending entry.
+        value: f64,
+    },
+    /// A tensor tolerance does not broadcast to the state.
+    #[error("{name} of shape {got:?} does not broadcast to a state of shape {expected:?}")]
+    ToleranceShape {
+        /// `rtol` or `atol`.
+        name: &'static str,
+        /// Shape of the tolerance.
+        got: Vec<usize>,
+        /// Shape of the state.
+        expected: Vec<usize>,
+    },
+    /// A solver setting lies outside its range.
+    #[error("{name} = {value} is not allowed; it must be {range}")]
+    InvalidSetting {
+        /// Name of the field of `Solver` or `Pid`.
+        name: &'static str,
+        /// The offending value.
+        value: f64,
+        /// The values that are allowed, in words.
+        range: &'static str,
+    },
+    /// An adaptive solve was asked of a tableau that cannot estimate its error.
+    #[error(
+        "{method} has no embedded error estimate, so it cannot adapt its step; use Solver::fixed"
+    )]
+    NoErrorEstimate {
+        /// Name of the tableau.
+        method: String,
+    },
+    /// A tableau without error estimate came without a fixed step.
+    #[error("{method} has no embedded error estimate, so it needs a fixed step; give h")]
+    FixedStepMissing {
+        /// Name of the tableau.
+        method: String,
+    },
+    /// A node of the tableau lies outside the step.
+    #[error(
+        "node c = {c} of {method} lies outside [0, 1], so the field would be evaluated outside the span"
+    )]
+    NodeOutsideStep {
+        /// Name of the tableau.
+        method: String,
+        /// The node.
+        c: f64,
+    },
+
+    /// An end of the span is NaN or infinite.
+    #[error("the span {t0} to {t1} is not finite")]
+    InvalidSpan {
+        /// Start of the span.
+        t0: f64,
+        /// End of the span.
+        t1: f64,
+    },
+    /// A requested or given time is NaN or infinite.
+    #[error("time {index} is {t}; times must be finite")]
+    TimeNotFinite {
+        /// Position in the list of times.
+        index: usize,
+        /// The offending time.
+        t: f64,
+    },
+    /// Two times of a list are the same.
+    #[error("time {index} repeats {t}; give each time once")]
+    TimeDuplicated {
+        /// Position of the second of the two.
+        index: usize,
+        /// The repeated time.
+        t: f64,
+    },
+    /// A list of times does not run in the span's direction.
+    #[error(
+        "time {index} is {t} and comes after {previous}, against the direction of the span {t0} to {t1}; sort the times"
+    )]
+    TimesOutOfOrder {
+        /// Position of the offending time.
+        index: usize,
+        /// The offending time.
+        t: f64,
+        /// The time before it.
+        previous: f64,
+        /// Start of the span.
+        t0: f64,
+        /// End of the span.
+        t1: f64,
+    },
+    /// A time lies outside the span that was solved.
+    #[error("time {t} lies outside the span {t0} to {t1}; widen the span or ask for extrapolation")]
+    TimeOutsideSpan {
+        /// The offending time.
+        t: f64,
+        /// Start of the span.
+        t0: f64,
+        /// End of the span.
+        t1: f64,
+    },
+    /// A list of times is empty.
+    #[error("the list of times is empty; give at least one")]
+    NoTimes,
+
+    /// The step budget is spent before the end of the span.
+    #[error(
+        "reached max_steps = {max_steps} at t = {t} of the span {t0} to {t1}; raise max_steps or loosen the tolerance"
+    )]
+    MaxSteps {
+        /// The budget: accepted and rejected steps together.
+        max_steps: usize,
+        /// Where the solve stands.
+        t: f64,
+        /// Start of the span.
+        t0: f64,
+        /// End of the span.
+        t1: f64,
+    },
+    /// Error control asks for a step smaller than allowed.
+    #[error(
+        "step size {h:.3e} fell below {h_min:.3e} at t = {t}; the problem may be singular there, or stiff for {method}"
+    )]
+    StepSizeUnderflow {
+        /// The step asked for.
+        h: f64,
+        /// The smallest step allowed there.
+        h_min: f64,
+        /// Where the solve stands.
+        t: f64,
+        /// Name of the tableau.
+        method: String,
+    },
+    /// The initial state holds NaN or an infinity.
+    #[error("the initial state is not finite at entry {index}")]
+    InitialState {
+        /// Row-major index of the first entry that is not finite.
+        index: usize,
+    },
+    /// The field or the state stopped being finite, and smaller steps did not help.
+    #[error(
+        "the {what} is not finite at t = {t} (first at entry {index}, step size {h:.3e}); check the field there"
+    )]
+    NonFinite {
+        /// `field` or `state`.
+        what: &'static str,
+        /// Start of the step that failed.
+        t: f64,
+        /// Its size, 0 where no step was made yet.
+        h: f64,
+        /// Row-major index of the first entry that is not finite.
+        index: usize,
+    },
+
+    /// The field reads a variable that the parameters omit.
+    #[error(
+        "the field reads a variable of shape {shape:?} that is not among the parameters; its gradient would be lost, add it"
+    )]
+    UnlistedVariable {
+        /// Shape of the variable.
+        shape: Vec<usize>,
+    },
+    /// The parameters do not share one type.
+    #[error("parameter {index} has dtype {}, the first has {}; all parameters of a field share one dtype", got.as_str(), expected.as_str())]
+    MixedParameters {
+        /// Position in the list of parameters.
+        index: usize,
+        /// Its type.
+        got: DType,
+        /// Type of the first parameter.
+        expected: DType,
+    },
+    /// The cotangent of an output has another shape than the output.
+    #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]
+    CotangentShape {
+        /// Shape of the cotangent.
+        got: Vec<usize>,
+        /// Shape of the output.
+        expected: Vec<usize>,
+    },
+    /// The solve kept no dense output.
+    #[error("the solve kept no dense output; solve with SaveAt::Dense")]
+    NoDenseOutput,
+}
+
+/// Result with the workspace's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<Error> for candle_core::Error {
+    /// Lets a solve be called with `?` inside a candle `Module`; the message stays whole.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(inner) => inner,
+            other => candle_core::Error::wrap(other),
+        }
+    }
+}

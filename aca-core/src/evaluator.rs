@@ -1,0 +1,96 @@
+//! Checked and counted evaluations of a field.
+
+use std::cell::Cell;
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+
+use crate::{Error, Pullback, Result, Time, VectorField};
+
+/// A field beside the state that it must fit: checks every result against it and counts calls.
+pub struct Evaluator<'a> {
+    field: &'a dyn VectorField,
+    statistics: Vec<Var>,
+    shape: Shape,
+    dtype: DType,
+    nfe: Cell<usize>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Joins `field` to states like `y0`.
+    ///
+    /// # Errors
+    /// [`Error::EmptyState`], [`Error::UnsupportedDType`] or [`Error::UnsupportedDevice`] when no
+    /// solve can start from `y0`.
+    pub fn new(field: &'a dyn VectorField, y0: &Tensor) -> Result<Self> {
+        if y0.elem_count() == 0 {
+            return Err(Error::EmptyState { shape: y0.dims().to_vec() });
+        }
+        if !matches!(y0.dtype(), DType::F32 | DType::F64) {
+            return Err(Error::UnsupportedDType { dtype: y0.dtype() });
+        }
+        if !matches!(y0.device(), Device::Cpu) {
+            return Err(Error::UnsupportedDevice {
+                device: format!("{:?}", y0.device().location()),
+            });
+        }
+        let statistics = field.running_statistics();
+        Ok(Self {
+            field,
+            statistics,
+            shape: y0.shape().clone(),
+            dtype: y0.dtype(),
+            nfe: Cell::new(0),
+        })
+    }
+
+    /// Returns `f(t, y)`, detached.
+    ///
+    /// # Errors
+    /// [`Error::FieldShape`] or [`Error::FieldDType`] when the result does not fit the state.
+    pub fn eval(&self, t: f64, y: &Tensor) -> Result<Tensor> {
+        self.nfe.set(self.nfe.get() + 1);
+        let f = self.field.eval(&Time::new(t), y)?;
+        self.check(&f)?;
+        Ok(f.detach())
+    }
+
+    /// Returns `f(t, y)`, detached, and its pullback.
+    ///
+    /// # Errors
+    /// As [`Evaluator::eval`].
+    pub fn linearize(&self, t: f64, y: &Tensor) -> Result<(Tensor, Pullback<'a>)> {
+        self.nfe.set(self.nfe.get() + 1);
+        let (f, pullback) = self.field.linearize(&Time::new(t), y)?;
+        self.check(&f)?;
+        Ok((f, pullback))
+    }
+
+    /// Number of calls of the field so far.
+    pub fn nfe(&self) -> usize {
+        self.nfe.get()
+    }
+
+    /// Copies the field's running statistics.
+    pub fn snapshot(&self) -> Result<Vec<Tensor>> {
+        self.statistics.iter().map(|var| Ok(var.copy()?)).collect()
+    }
+
+    /// Sets the field's running statistics back to a [`snapshot`](Self::snapshot).
+    pub fn restore(&self, snapshot: &[Tensor]) -> Result<()> {
+        for (var, value) in self.statistics.iter().zip(snapshot) {
+            var.set(value)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, f: &Tensor) -> Result<()> {
+        if f.shape() != &self.shape {
+            let (got, expected) = (f.dims().to_vec(), self.shape.dims().to_vec());
+            return Err(Error::FieldShape { got, expected });
+        }
+        if f.dtype() != self.dtype {
+            return Err(Error::FieldDType { got: f.dtype(), expected: self.dtype });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Vector fields: the right-hand side `f` of `dy/dt = f(t, y)`.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, Var};
+
+use crate::Time;
+
+/// The right-hand side of `dy/dt = f(t, y)`.
+///
+/// Any candle model is a field by [`eval`](Self::eval) alone, and so is a closure
+/// `Fn(&Time, &Tensor) -> candle_core::Result<Tensor>`. A field with a closed-form derivative
+/// overrides [`linearize`](Self::linearize) and then runs without building graphs; it gives the
+/// same function in candle's operations as [`trace`](Self::trace).
+///
+/// # Shapes
+/// `y` and the result: the same shape, dtype and device; any number of dimensions.
+///
+/// # Example
+/// ```
+/// use aca_core::{Time, VectorField};
+/// use candle_core::{Device, Tensor};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let decay = |_t: &Time, y: &Tensor| y.affine(-2.0, 0.0);
+/// let y = Tensor::new(&[1.0f64, 3.0], &Device::Cpu)?;
+/// let (f, pullback) = decay.linearize(&Time::new(0.0), &y)?;
+/// let cotangents = pullback.apply(&Tensor::new(&[1.0f64, 1.0], &Device::Cpu)?)?;
+/// assert_eq!(f.to_vec1::<f64>()?, [-2.0, -6.0]);
+/// assert_eq!(cotangents.y.to_vec1::<f64>()?, [-2.0, -2.0]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait VectorField: Send + Sync {
+    /// Returns `f(t, y)`; whether the result is tracked by candle does not matter.
+    fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor>;
+
+    /// Returns `f(t, y)` as a node of candle's graph over `y`, the field's variables and
+    /// `t.tensor(..)`.
+    ///
+    /// The default is [`eval`](Self::eval). Only a field whose `eval` leaves the graph, because
+    /// it has a closed-form [`linearize`](Self::linearize), needs its own.
+    fn trace(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.eval(t, y)
+    }
+
+    /// Returns `f(t, y)` and the [`Pullback`] of `f` at `(t, y)`.
+    ///
+    /// The default runs candle's autograd on one [`trace`](Self::trace).
+    fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
+        let y = Var::from_tensor(&y.detach())?;
+        let t = Time::tracked(t.value());
+        let f = self.trace(&t, &y)?;
+        let value = f.detach();
+        Ok((value, Pullback::new(move |cotangent| autograd(&f, &y, &t, cotangent))))
+    }
+
+    /// Lists the variables that hold running statistics (batch norm's mean and variance).
+    ///
+    /// The solver lets them advance with the evaluations of accepted steps only: rejected
+    /// trials and backward passes leave them bit-identical.
+    fn running_statistics(&self) -> Vec<Var> {
+        Vec::new()
+    }
+}
+
+impl<F> VectorField for F
+where
+    F: Fn(&Time, &Tensor) -> Result<Tensor> + Send + Sync,
+{
+    fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self(t, y)
+    }
+}
+
+/// Pulls `cotangent` back through the graph of `f`.
+///
+/// The cotangent is detached: with `CANDLE_GRAD_DO_NOT_DETACH` set it would carry the graph of the
+/// loss, and the walk from here would run through that graph too.
+fn autograd(f: &Tensor, y: &Var, t: &Time, cotangent: &Tensor) -> Result<Cotangents> {
+    let mut theta = f.mul(&cotangent.detach())?.sum_all()?.backward()?;
+    let y_bar = match theta.remove(y) {
+        Some(y_bar) => y_bar.detach(),
+        None => y.zeros_like()?,
+    };
+    let t_bar = t.leaf().and_then(|leaf| theta.remove(leaf)).map(|t_bar| t_bar.detach());
+    Ok(Cotangents { y: y_bar, theta, t: t_bar })
+}
+
+/// Cotangents of the inputs of `f`.
+pub struct Cotangents {
+    /// Cotangent of the state, of its shape.
+    pub y: Tensor,
+    /// Cotangents of the field's variables, by the variable; other entries are ignored.
+    pub theta: GradStore,
+    /// Cotangent of the time, a scalar, where `f` used the time as a tensor.
+    pub t: Option<Tensor>,
+}
+
+/// The transposed derivative of `f` at one point: maps a cotangent of `f` to [`Cotangents`].
+pub struct Pullback<'a>(Box<dyn FnOnce(&Tensor) -> Result<Cotangents> + 'a>);
+
+impl<'a> Pullback<'a> {
+    /// Wraps the map; it is applied at most once.
+    pub fn new(map: impl FnOnce(&Tensor) -> Result<Cotangents> + 'a) -> Self {
+        Self(Box::new(map))
+    }
+
+    /// Maps a cotangent of `f`, which has the state's shape, to cotangents of its inputs.
+    pub fn apply(self, cotangent: &Tensor) -> Result<Cotangents> {
+        (self.0)(cotangent)
+    }
+}

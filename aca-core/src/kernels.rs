@@ -1,0 +1,213 @@
+//! The only place where the solver touches elements: fused passes over whole states.
+//!
+//! Each function names a mathematical operation; the body that runs it belongs to the device.
+//! States are `f32` or `f64`; sums over a state are accumulated in `f64` in an order that depends
+//! on its size alone, so a solve repeats bit for bit whatever the number of threads.
+
+use candle_core::{DType, Device, Storage, StorageRef, Tensor};
+
+use crate::{Error, Result};
+
+mod cpu;
+
+/// The error scale `atol + rtol * max(|y0|, |y1|)` of every entry.
+#[derive(Clone, Debug)]
+pub enum Scale {
+    /// The same tolerances for every entry.
+    Uniform {
+        /// Relative tolerance.
+        rtol: f64,
+        /// Absolute tolerance.
+        atol: f64,
+    },
+    /// Tolerances of each entry: contiguous tensors of the state's shape and dtype.
+    Each {
+        /// Relative tolerances.
+        rtol: Tensor,
+        /// Absolute tolerances.
+        atol: Tensor,
+    },
+}
+
+impl Scale {
+    fn views(&self) -> Result<Option<(View<'_>, View<'_>)>> {
+        match self {
+            Self::Each { rtol, atol } => Ok(Some((View::new(rtol)?, View::new(atol)?))),
+            Self::Uniform { .. } => Ok(None),
+        }
+    }
+
+    fn uniform(&self) -> (f64, f64) {
+        match *self {
+            Self::Uniform { rtol, atol } => (rtol, atol),
+            Self::Each { .. } => (f64::NAN, f64::NAN),
+        }
+    }
+}
+
+/// Runs `$body` with `$T` bound to the element type of `$dtype`.
+macro_rules! with_element {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            dtype => Err(Error::UnsupportedDType { dtype }),
+        }
+    };
+}
+
+/// Returns `base + sum(w_i x_i)`, or the sum alone without a base, in one pass.
+///
+/// # Shapes
+/// `base` and every `x_i`: the same shape and dtype; so is the result. There is at least one.
+pub fn combine(base: Option<&Tensor>, terms: &[(f64, &Tensor)]) -> Result<Tensor> {
+    let Some(like) = base.or(terms.first().map(|&(_, x)| x)) else {
+        return Err(candle_core::Error::msg("combine needs at least one tensor").into());
+    };
+    if base.into_iter().chain(terms.iter().map(|&(_, x)| x)).any(|x| !x.is_contiguous()) {
+        let base = base.map(Tensor::contiguous).transpose()?;
+        let owned =
+            terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?))).collect::<Result<Vec<_>>>()?;
+        let terms: Vec<_> = owned.iter().map(|(w, x)| (*w, x)).collect();
+        return combine(base.as_ref(), &terms);
+    }
+    with_element!(like.dtype(), T => {
+        let base = base.map(View::new).transpose()?;
+        let views = terms.iter().map(|&(_, x)| View::new(x)).collect::<Result<Vec<_>>>()?;
+        let base = base.as_ref().map(View::slice::<T>).transpose()?;
+        let slices = terms.iter().zip(&views).map(|(&(w, _), view)| Ok((w as T, view.slice()?)));
+        let out = cpu::combine(like.elem_count(), base, &slices.collect::<Result<Vec<_>>>()?);
+        Ok(Tensor::from_vec(out, like.shape(), &Device::Cpu)?)
+    })
+}
+
+/// Returns `base + sum(w_mi x_i)` for every row `m` of `weights`: many outputs of one step at once.
+///
+/// # Shapes
+/// `weights`: row-major `[rows, terms]`; `base` and every `x_i`: `[..state]`; result:
+/// `[rows, ..state]`.
+pub fn combine_rows(base: &Tensor, weights: &[f64], xs: &[&Tensor]) -> Result<Tensor> {
+    let base = base.contiguous()?;
+    let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<Vec<_>>>()?;
+    let rows = weights.len() / xs.len().max(1);
+    let shape: Vec<usize> = std::iter::once(rows).chain(base.dims().iter().copied()).collect();
+    with_element!(base.dtype(), T => {
+        let (base, xs) = (View::new(&base)?, views(&xs)?);
+        let xs = slices::<T>(&xs)?;
+        let weights: Vec<T> = weights.iter().map(|&w| w as T).collect();
+        let out = cpu::combine_rows(base.slice()?, &weights, &xs);
+        Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
+    })
+}
+
+/// Returns `sum_m(w_m g_m)` for each of several lists of weights `w` over the same rows `g_m`: the
+/// transpose of [`combine_rows`].
+///
+/// # Shapes
+/// `rows`: `[count, ..state]`; `weights`: one list of `count` a result; results: `[..state]`.
+pub fn sum_rows(rows: &Tensor, weights: &[Vec<f64>]) -> Result<Vec<Tensor>> {
+    let rows = rows.contiguous()?;
+    let shape = &rows.dims()[1..];
+    let size: usize = shape.iter().product();
+    with_element!(rows.dtype(), T => {
+        let view = View::new(&rows)?;
+        let rows: Vec<&[T]> = view.slice()?.chunks_exact(size).collect();
+        let sum = |w: &Vec<f64>| {
+            let terms: Vec<_> = w.iter().zip(&rows).map(|(&w, &g)| (w as T, g)).collect();
+            Ok(Tensor::from_vec(cpu::combine(size, None, &terms), shape, &Device::Cpu)?)
+        };
+        weights.iter().map(sum).collect()
+    })
+}
+
+/// Returns for each list of weights `e` the root mean square of `sum(e_i k_i) / scale`, all in one
+/// pass without temporaries.
+///
+/// A result is NaN when an entry of `y1` is not finite.
+///
+/// # Shapes
+/// `y0`, `y1` and every `k_i`: `[..state]`; `weights`: one list of `k.len()` a result.
+pub fn scaled_norms(
+    y0: &Tensor,
+    y1: &Tensor,
+    scale: &Scale,
+    k: &[&Tensor],
+    weights: &[Vec<f64>],
+) -> Result<Vec<f64>> {
+    let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
+    let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<Vec<_>>>()?;
+    with_element!(y0.dtype(), T => {
+        let (y0, y1, k) = (View::new(&y0)?, View::new(&y1)?, views(&k)?);
+        let (y0, y1, k) = (y0.slice::<T>()?, y1.slice::<T>()?, slices::<T>(&k)?);
+        let tolerances = scale.views()?;
+        let scale = match (&tolerances, scale.uniform()) {
+            (Some((rtol, atol)), _) => cpu::Scale::Each { rtol: rtol.slice::<T>()?, atol: atol.slice()? },
+            (None, (rtol, atol)) => cpu::Scale::Uniform { rtol: rtol as T, atol: atol as T },
+        };
+        Ok(weights.iter().map(|e| {
+            let terms: Vec<_> = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k)).collect();
+            (cpu::sum_of_squares(y0, y1, scale, &terms) / y0.len() as f64).sqrt()
+        }).collect())
+    })
+}
+
+/// Returns the inner product of two tensors of the same shape and dtype.
+pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    with_element!(a.dtype(), T => {
+        let (a, b) = (View::new(&a)?, View::new(&b)?);
+        Ok(cpu::dot(a.slice::<T>()?, b.slice::<T>()?))
+    })
+}
+
+/// Returns the row-major index of the first entry that is NaN or infinite.
+pub fn first_non_finite(x: &Tensor) -> Result<Option<usize>> {
+    let x = x.contiguous()?;
+    with_element!(x.dtype(), T => {
+        Ok(View::new(&x)?.slice::<T>()?.iter().position(|x| !x.is_finite()))
+    })
+}
+
+/// Returns the smallest and the largest entry; NaN for both when an entry is NaN.
+pub(crate) fn extremes(x: &Tensor) -> Result<[f64; 2]> {
+    let x = x.contiguous()?;
+    with_element!(x.dtype(), T => Ok(cpu::extremes(View::new(&x)?.slice::<T>()?)))
+}
+
+/// A contiguous CPU tensor whose storage is held for reading.
+struct View<'a> {
+    storage: StorageRef<'a>,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> View<'a> {
+    fn new(x: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = x.storage_and_layout();
+        let start = layout.start_offset();
+        Ok(Self { storage, start, end: start + layout.shape().elem_count() })
+    }
+
+    fn slice<T: cpu::Element>(&self) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(storage) => Ok(&storage.as_slice::<T>()?[self.start..self.end]),
+            other => {
+                Err(Error::UnsupportedDevice { device: format!("{:?}", other.device().location()) })
+            }
+        }
+    }
+}
+
+fn views(xs: &[Tensor]) -> Result<Vec<View<'_>>> {
+    xs.iter().map(View::new).collect()
+}
+
+fn slices<'a, T: cpu::Element>(views: &'a [View<'_>]) -> Result<Vec<&'a [T]>> {
+    views.iter().map(View::slice).collect()
+}

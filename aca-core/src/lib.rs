@@ -1,0 +1,64 @@
+//! Explicit Runge-Kutta solves of candle vector fields.
+//!
+//! [`Solver`] says how to solve, a [`VectorField`] what, and a [`StepSink`] receives the accepted
+//! steps. The loop searches the step size on detached values and knows nothing of outputs,
+//! checkpoints or gradients: these are sinks of the crates above.
+//!
+//! ```
+//! use aca_core::{Solver, Time, Tolerance};
+//! use aca_tableau::TSIT5;
+//! use candle_core::{Device, Tensor};
+//!
+//! # fn main() -> aca_core::Result<()> {
+//! let pendulum = |_t: &Time, y: &Tensor| {
+//!     let (angle, speed) = (y.get(0)?, y.get(1)?);
+//!     Tensor::stack(&[speed, angle.sin()?.neg()?], 0)
+//! };
+//! let y0 = Tensor::new(&[0.1f64, 0.0], &Device::Cpu)?;
+//! let solver = Solver::adaptive(TSIT5, Tolerance { rtol: 1e-8, atol: 1e-8 });
+//! let end = solver.solve(&pendulum, &y0, (0.0, 6.0), &mut ())?;
+//! assert!(end.stats.accepted < 60 && end.y1.get(0)?.to_scalar::<f64>()? < 0.1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | adapt the step to a tolerance | [`Solver::adaptive`] |
+//! | take fixed steps | [`Solver::fixed`], [`Solver::fixed_count`] |
+//! | integrate a given grid | [`Solver::replay`] |
+//! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
+//! | weigh the parts of a state differently | [`Tolerances::Each`] |
+//!
+//! Speed: candle's matrix product asks the operating system for the number of threads on every call
+//! unless the environment variable `RAYON_NUM_THREADS` is set, which costs more than a small
+//! product itself. Programs do well to set it at their start.
+
+mod controller;
+mod error;
+mod evaluator;
+mod field;
+mod initial_step;
+pub mod kernels;
+mod method;
+mod sink;
+mod solve;
+mod solver;
+mod span;
+mod stats;
+mod time;
+mod tolerance;
+
+pub use aca_tableau::{Tableau, TableauError};
+pub use controller::{Pid, StepControl};
+pub use error::{Error, Result};
+pub use evaluator::Evaluator;
+pub use field::{Cotangents, Pullback, VectorField};
+pub use method::Method;
+pub use sink::{Step, StepSink};
+pub use solve::SolveEnd;
+pub use solver::{Progress, ProgressFn, Solver, Stepping};
+pub use span::TimeSpan;
+pub use stats::Stats;
+pub use time::Time;
+pub use tolerance::{Tolerance, Tolerances};

@@ -1,0 +1,161 @@
+//! A tableau made ready to step.
+
+use aca_tableau::{Interpolant, Tableau};
+use candle_core::Tensor;
+
+use crate::kernels::{self, Scale};
+use crate::{Error, Evaluator, Result};
+
+/// A tableau with what a solve derives from it once: error weights and interpolant.
+///
+/// Stages are `k_i = f(t0 + c_i h, y0 + h sum(a_ij k_j))`. Those beyond the tableau's own are the
+/// interpolant's; they are evaluated only for steps whose inside is looked at.
+#[derive(Clone, Debug)]
+pub struct Method {
+    tableau: Tableau,
+    interpolant: Interpolant,
+    b_error: Vec<Vec<f64>>,
+    jump_ts: Vec<f64>,
+}
+
+impl Method {
+    /// Prepares `tableau`; steps that meet one of `jump_ts` evaluate the field on their own side.
+    ///
+    /// # Errors
+    /// [`Error::NodeOutsideStep`], since the field may not be evaluated outside the span.
+    pub fn new(tableau: &Tableau, jump_ts: &[f64]) -> Result<Self> {
+        if let Some(&c) = tableau.c().iter().find(|c| !(0.0..=1.0).contains(*c)) {
+            return Err(Error::NodeOutsideStep { method: tableau.name().to_owned(), c });
+        }
+        Ok(Self {
+            interpolant: tableau.interpolant(),
+            b_error: tableau.b_error(),
+            tableau: tableau.clone(),
+            jump_ts: jump_ts.to_vec(),
+        })
+    }
+
+    /// The tableau.
+    pub fn tableau(&self) -> &Tableau {
+        &self.tableau
+    }
+
+    /// The interpolant of one step.
+    pub fn interpolant(&self) -> &Interpolant {
+        &self.interpolant
+    }
+
+    /// Row `i` of `a`, the interpolant's extra stages included.
+    pub fn a_row(&self, i: usize) -> &[f64] {
+        let stages = self.tableau.stages();
+        if i < stages { self.tableau.a_row(i) } else { self.interpolant.a_row(i - stages) }
+    }
+
+    /// Node `c_i`, the interpolant's extra stages included.
+    pub fn c(&self, i: usize) -> f64 {
+        let stages = self.tableau.stages();
+        if i < stages { self.tableau.c()[i] } else { self.interpolant.c(i - stages) }
+    }
+
+    /// Time of stage `i` of the step from `t0` to `t1`: exact at both ends, and beside a
+    /// discontinuity by the last number on the step's side, so that the field sees one branch.
+    pub fn stage_time(&self, t0: f64, t1: f64, i: usize) -> f64 {
+        let c = self.c(i);
+        if c == 0.0 {
+            self.beside(t0, t1)
+        } else if c == 1.0 {
+            self.beside(t1, t0)
+        } else {
+            t0 + c * (t1 - t0)
+        }
+    }
+
+    /// Whether the field may jump at `t`, so that a slope from one side is no use on the other.
+    pub fn is_jump(&self, t: f64) -> bool {
+        self.jump_ts.contains(&t)
+    }
+
+    fn beside(&self, t: f64, towards: f64) -> f64 {
+        match self.is_jump(t) {
+            false => t,
+            true if towards > t => t.next_up(),
+            true => t.next_down(),
+        }
+    }
+
+    /// Returns the state at which stage `i` is evaluated.
+    pub fn stage_state(&self, i: usize, y0: &Tensor, h: f64, k: &[Tensor]) -> Result<Tensor> {
+        if i == 0 {
+            return Ok(y0.clone());
+        }
+        weighted(y0, h, self.a_row(i), k)
+    }
+
+    /// Returns the tableau's stages and the state at `t1`; `k1` is the first stage if it is known.
+    pub fn step(
+        &self,
+        f: &Evaluator<'_>,
+        (t0, t1): (f64, f64),
+        y0: &Tensor,
+        k1: Option<Tensor>,
+    ) -> Result<(Vec<Tensor>, Tensor)> {
+        let stages = self.tableau.stages();
+        let mut k = Vec::with_capacity(stages + self.interpolant.extra_stages());
+        k.extend(k1);
+        let mut state = y0.clone();
+        for i in k.len()..stages {
+            state = self.stage_state(i, y0, t1 - t0, &k)?;
+            k.push(f.eval(self.stage_time(t0, t1, i), &state)?);
+        }
+        // The last stage of a FSAL tableau is evaluated at y1 itself.
+        let y1 = if self.tableau.is_fsal() {
+            state
+        } else {
+            weighted(y0, t1 - t0, self.tableau.b(), &k)?
+        };
+        Ok((k, y1))
+    }
+
+    /// Appends the interpolant's extra stages to the tableau's own.
+    pub fn extend_stages(
+        &self,
+        f: &Evaluator<'_>,
+        (t0, t1): (f64, f64),
+        y0: &Tensor,
+        k: &mut Vec<Tensor>,
+    ) -> Result<()> {
+        for i in k.len()..self.interpolant.stages() {
+            let state = self.stage_state(i, y0, t1 - t0, k)?;
+            k.push(f.eval(self.stage_time(t0, t1, i), &state)?);
+        }
+        Ok(())
+    }
+
+    /// Returns the error ratio of a step: 1 is the tolerance, NaN when `y1` is not finite.
+    ///
+    /// With two embedded solutions the estimates `e5` and `e3` combine as in DOP853,
+    /// `e5^2 / sqrt(e5^2 + 0.01 e3^2)` (Hairer, Norsett, Wanner I, II.10).
+    pub fn error_ratio(
+        &self,
+        h: f64,
+        y0: &Tensor,
+        y1: &Tensor,
+        k: &[Tensor],
+        scale: &Scale,
+    ) -> Result<f64> {
+        let k: Vec<&Tensor> = k.iter().collect();
+        let norms = kernels::scaled_norms(y0, y1, scale, &k, &self.b_error)?;
+        let ratio = match norms[..] {
+            [high, low] if high > 0.0 => high * high / (high * high + 0.01 * low * low).sqrt(),
+            [first, ..] => first,
+            [] => f64::NAN,
+        };
+        Ok(h.abs() * ratio)
+    }
+}
+
+/// `y0 + h sum(w_i k_i)` over the weights that are not zero.
+fn weighted(y0: &Tensor, h: f64, weights: &[f64], k: &[Tensor]) -> Result<Tensor> {
+    let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0).map(|(w, k)| (h * w, k));
+    kernels::combine(Some(y0), &terms.collect::<Vec<_>>())
+}

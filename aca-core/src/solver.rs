@@ -1,0 +1,206 @@
+//! How to solve: the method, its tolerances or fixed step, and their limits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aca_tableau::Tableau;
+
+use crate::controller::setting;
+use crate::{Error, Pid, Result, TimeSpan, Tolerances};
+
+/// How an explicit Runge-Kutta solve is carried out: plain values, checked once a solve.
+///
+/// Two constructors cover ordinary use; rarer settings go by struct update.
+///
+/// # Example
+/// ```
+/// use aca_core::{Solver, Time, Tolerance};
+/// use aca_tableau::DOPRI5;
+/// use candle_core::{Device, Tensor};
+///
+/// # fn main() -> aca_core::Result<()> {
+/// let solver = Solver { max_steps: 500, ..Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-8, atol: 1e-8 }) };
+/// let decay = |_t: &Time, y: &Tensor| y.neg();
+/// let end = solver.solve(&decay, &Tensor::new(&[1.0f64], &Device::Cpu)?, (0.0, 1.0), &mut ())?;
+/// assert!((end.y1.to_vec1::<f64>()?[0] - (-1.0f64).exp()).abs() < 1e-8);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Solver {
+    /// The Runge-Kutta method.
+    pub tableau: Tableau,
+    /// Adaptive steps with their tolerances, or fixed ones.
+    pub stepping: Stepping,
+    /// Step-size control of adaptive steps.
+    pub controller: Pid,
+    /// Magnitude of the first adaptive step; chosen by the solve when `None`.
+    pub first_step: Option<f64>,
+    /// Smallest magnitude of an adaptive step; smaller ones are an error. At 0 the limit is what
+    /// rounding allows.
+    pub h_min: f64,
+    /// Largest magnitude of an adaptive step.
+    pub h_max: f64,
+    /// Times that steps must hit exactly; those outside the span are ignored.
+    pub step_ts: Vec<f64>,
+    /// Times at which the field jumps: steps hit them exactly and see one side only.
+    pub jump_ts: Vec<f64>,
+    /// Largest number of steps, rejected ones included.
+    pub max_steps: usize,
+    /// Called after every accepted step.
+    pub progress: Option<ProgressFn>,
+}
+
+/// How the step size is found.
+#[derive(Clone, Debug)]
+pub enum Stepping {
+    /// By error control within the tolerances.
+    Adaptive(Tolerances),
+    /// Steps of this magnitude; a shorter last one lands on the end exactly.
+    FixedSize(f64),
+    /// This many equal steps.
+    FixedCount(usize),
+}
+
+impl Solver {
+    /// Default of [`Solver::max_steps`].
+    pub const MAX_STEPS: usize = 10_000;
+
+    /// Returns a solver that adapts its steps to `tolerance`.
+    pub fn adaptive(tableau: Tableau, tolerance: impl Into<Tolerances>) -> Self {
+        Self::new(tableau, Stepping::Adaptive(tolerance.into()))
+    }
+
+    /// Returns a solver with fixed steps of magnitude `h`.
+    pub fn fixed(tableau: Tableau, h: f64) -> Self {
+        Self::new(tableau, Stepping::FixedSize(h))
+    }
+
+    /// Returns a solver with `count` equal steps.
+    pub fn fixed_count(tableau: Tableau, count: usize) -> Self {
+        Self::new(tableau, Stepping::FixedCount(count))
+    }
+
+    /// Returns the solver that a method's name stands for: adaptive where the tableau can estimate
+    /// its error (`h` is then the first step), with fixed steps `h` where it cannot.
+    ///
+    /// # Errors
+    /// [`Error::FixedStepMissing`] when the tableau needs `h` and none is given.
+    pub fn for_tableau(
+        tableau: Tableau,
+        tolerance: impl Into<Tolerances>,
+        h: Option<f64>,
+    ) -> Result<Self> {
+        match h {
+            _ if tableau.is_adaptive() => {
+                Ok(Self { first_step: h, ..Self::adaptive(tableau, tolerance) })
+            }
+            Some(h) => Ok(Self::fixed(tableau, h)),
+            None => Err(Error::FixedStepMissing { method: tableau.name().to_owned() }),
+        }
+    }
+
+    fn new(tableau: Tableau, stepping: Stepping) -> Self {
+        Self {
+            tableau,
+            stepping,
+            controller: Pid::default(),
+            first_step: None,
+            h_min: 0.0,
+            h_max: f64::INFINITY,
+            step_ts: Vec::new(),
+            jump_ts: Vec::new(),
+            max_steps: Self::MAX_STEPS,
+            progress: None,
+        }
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`], [`Error::NoErrorEstimate`] or [`Error::TimeNotFinite`]; values of
+    /// tolerances are checked where they meet the state.
+    pub fn validate(&self) -> Result<()> {
+        self.controller.validate()?;
+        match self.stepping {
+            Stepping::Adaptive(_) if !self.tableau.is_adaptive() => {
+                return Err(Error::NoErrorEstimate { method: self.tableau.name().to_owned() });
+            }
+            Stepping::FixedSize(h) => positive("fixed step", h)?,
+            Stepping::FixedCount(0) => {
+                return Err(Error::InvalidSetting {
+                    name: "fixed step count",
+                    value: 0.0,
+                    range: "at least 1",
+                });
+            }
+            _ => {}
+        }
+        if let Some(h) = self.first_step {
+            positive("first_step", h)?;
+        }
+        setting(
+            "h_min",
+            self.h_min,
+            self.h_min >= 0.0 && self.h_min.is_finite(),
+            "at least 0 and finite",
+        )?;
+        setting("h_max", self.h_max, self.h_max > self.h_min, "above h_min")?;
+        for (index, &t) in self.step_ts.iter().chain(&self.jump_ts).enumerate() {
+            if !t.is_finite() {
+                return Err(Error::TimeNotFinite { index, t });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the times inside the span that steps must hit, in its direction.
+    pub(crate) fn stops(&self, span: TimeSpan) -> Vec<f64> {
+        let inside = |t: &&f64| span.before(span.t0, **t) && span.before(**t, span.t1);
+        let mut stops: Vec<f64> =
+            self.step_ts.iter().chain(&self.jump_ts).filter(inside).copied().collect();
+        stops.sort_by(|a, b| (a * span.sign()).total_cmp(&(b * span.sign())));
+        stops.dedup();
+        stops
+    }
+}
+
+fn positive(name: &'static str, value: f64) -> Result<()> {
+    setting(name, value, value > 0.0 && value.is_finite(), "positive and finite")
+}
+
+/// Where a solve stands after an accepted step.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Time reached.
+    pub t: f64,
+    /// Size of the accepted step, signed.
+    pub h: f64,
+    /// Part of the span that is done, in `[0, 1]`.
+    pub fraction: f64,
+    /// Accepted steps so far.
+    pub accepted: usize,
+    /// Rejected steps so far.
+    pub rejected: usize,
+}
+
+/// A callback for [`Solver::progress`].
+#[derive(Clone)]
+pub struct ProgressFn(Arc<dyn Fn(Progress) + Send + Sync>);
+
+impl ProgressFn {
+    /// Wraps the callback.
+    pub fn new(callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(callback))
+    }
+
+    pub(crate) fn call(&self, progress: Progress) {
+        (self.0)(progress);
+    }
+}
+
+impl fmt::Debug for ProgressFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProgressFn")
+    }
+}

@@ -1,0 +1,83 @@
+//! Spans of time and lists of times inside them.
+
+use crate::{Error, Result};
+
+/// A span of time from `t0` to `t1`, in either direction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeSpan {
+    /// Where the solve starts.
+    pub t0: f64,
+    /// Where the solve ends; smaller than `t0` when integrating backward in time.
+    pub t1: f64,
+}
+
+impl TimeSpan {
+    /// Returns the span.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSpan`] when an end is NaN or infinite, or the length overflows.
+    pub fn new(t0: f64, t1: f64) -> Result<Self> {
+        if (t1 - t0).is_finite() { Ok(Self { t0, t1 }) } else { Err(Error::InvalidSpan { t0, t1 }) }
+    }
+
+    /// Direction of the span: 1, or -1 backward in time.
+    pub fn sign(&self) -> f64 {
+        if self.t1 < self.t0 { -1.0 } else { 1.0 }
+    }
+
+    /// Whether the span has no length.
+    pub fn is_empty(&self) -> bool {
+        self.t0 == self.t1
+    }
+
+    /// Whether `t` lies in the span, its ends included.
+    pub fn contains(&self, t: f64) -> bool {
+        self.t0.min(self.t1) <= t && t <= self.t0.max(self.t1)
+    }
+
+    /// Whether `a` comes before `b` in the span's direction.
+    pub fn before(&self, a: f64, b: f64) -> bool {
+        (b - a) * self.sign() > 0.0
+    }
+
+    /// Checks that `ts` are finite, run in the span's direction without repetition, and lie in it.
+    ///
+    /// # Errors
+    /// [`Error::NoTimes`], [`Error::TimeNotFinite`], [`Error::TimeDuplicated`],
+    /// [`Error::TimesOutOfOrder`] or [`Error::TimeOutsideSpan`], for the first offending time.
+    pub fn check_times(&self, ts: &[f64]) -> Result<()> {
+        if ts.is_empty() {
+            return Err(Error::NoTimes);
+        }
+        for (index, &t) in ts.iter().enumerate() {
+            if !t.is_finite() {
+                return Err(Error::TimeNotFinite { index, t });
+            }
+            if index > 0 {
+                self.check_order(index, ts[index - 1], t)?;
+            }
+            self.check_inside(t)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that `t` lies in the span.
+    ///
+    /// # Errors
+    /// [`Error::TimeOutsideSpan`].
+    pub fn check_inside(&self, t: f64) -> Result<()> {
+        let &Self { t0, t1 } = self;
+        if self.contains(t) { Ok(()) } else { Err(Error::TimeOutsideSpan { t, t0, t1 }) }
+    }
+
+    fn check_order(&self, index: usize, previous: f64, t: f64) -> Result<()> {
+        let &Self { t0, t1 } = self;
+        if t == previous {
+            Err(Error::TimeDuplicated { index, t })
+        } else if !self.before(previous, t) {
+            Err(Error::TimesOutOfOrder { index, t, previous, t0, t1 })
+        } else {
+            Ok(())
+        }
+    }
+}

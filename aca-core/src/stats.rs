@@ -1,0 +1,25 @@
+//! What a solve cost.
+
+/// Counters of one solve.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Evaluations of the field.
+    pub nfe: usize,
+    /// Accepted steps.
+    pub accepted: usize,
+    /// Rejected steps.
+    pub rejected: usize,
+    /// Size of the smallest accepted step, in magnitude; 0 without steps.
+    pub h_smallest: f64,
+    /// Size of the largest accepted step, in magnitude; 0 without steps.
+    pub h_largest: f64,
+}
+
+impl Stats {
+    pub(crate) fn accept(&mut self, h: f64) {
+        let h = h.abs();
+        self.h_smallest = if self.accepted == 0 { h } else { self.h_smallest.min(h) };
+        self.h_largest = self.h_largest.max(h);
+        self.accepted += 1;
+    }
+}

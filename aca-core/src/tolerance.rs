@@ -1,0 +1,79 @@
+//! Error tolerances.
+
+use candle_core::Tensor;
+
+use crate::kernels::{self, Scale};
+use crate::{Error, Result};
+
+/// Relative and absolute tolerance of a solve:
+/// `scale_i = atol + rtol * max(|y0_i|, |y1_i|)` bounds the local error of entry `i`.
+///
+/// There is no default, on purpose: the right values belong to the problem.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Relative tolerance, positive.
+    pub rtol: f64,
+    /// Absolute tolerance, positive, in the unit of the state.
+    pub atol: f64,
+}
+
+/// Tolerances for all entries of the state alike, or for each its own.
+#[derive(Clone, Debug)]
+pub enum Tolerances {
+    /// The same for every entry.
+    Uniform(Tolerance),
+    /// Tensors that broadcast to the state, for instance one value a part or a channel.
+    Each {
+        /// Relative tolerances, positive.
+        rtol: Tensor,
+        /// Absolute tolerances, positive.
+        atol: Tensor,
+    },
+}
+
+impl From<Tolerance> for Tolerances {
+    fn from(tolerance: Tolerance) -> Self {
+        Self::Uniform(tolerance)
+    }
+}
+
+impl Tolerances {
+    /// Checks the values and spreads tensors over states like `y0`, once a solve.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTolerance`] or [`Error::ToleranceShape`].
+    pub fn scale(&self, y0: &Tensor) -> Result<Scale> {
+        match self {
+            Self::Uniform(Tolerance { rtol, atol }) => {
+                check("rtol", *rtol)?;
+                check("atol", *atol)?;
+                Ok(Scale::Uniform { rtol: *rtol, atol: *atol })
+            }
+            Self::Each { rtol, atol } => {
+                Ok(Scale::Each { rtol: spread("rtol", rtol, y0)?, atol: spread("atol", atol, y0)? })
+            }
+        }
+    }
+}
+
+fn check(name: &'static str, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::InvalidTolerance { name, value })
+    }
+}
+
+fn spread(name: &'static str, tolerance: &Tensor, y0: &Tensor) -> Result<Tensor> {
+    let spread = tolerance.detach().to_dtype(y0.dtype())?.broadcast_as(y0.shape());
+    let spread = spread.map_err(|_| Error::ToleranceShape {
+        name,
+        got: tolerance.dims().to_vec(),
+        expected: y0.dims().to_vec(),
+    })?;
+    let spread = spread.contiguous()?;
+    for value in kernels::extremes(&spread)? {
+        check(name, value)?;
+    }
+    Ok(spread)
+}

@@ -1,0 +1,33 @@
+//! The interpolant of one step.
+
+use aca_core::{Method, Result, kernels};
+use candle_core::Tensor;
+
+/// Returns `y0 + h sum(b_i(s) k_i)` for every fraction `s` of a step, in one pass.
+///
+/// # Shapes
+/// `y0` and every `k_i` (all of the interpolant's stages): `[..state]`; result: `[s, ..state]`.
+pub fn interpolate(
+    method: &Method,
+    y0: &Tensor,
+    h: f64,
+    k: &[Tensor],
+    s: &[f64],
+) -> Result<Tensor> {
+    let interpolant = method.interpolant();
+    let mut weights = vec![0.0; s.len() * k.len()];
+    for (row, &s) in weights.chunks_exact_mut(k.len()).zip(s) {
+        interpolant.weights_into(s, row);
+        row.iter_mut().for_each(|w| *w *= h);
+    }
+    kernels::combine_rows(y0, &weights, &k.iter().collect::<Vec<_>>())
+}
+
+/// Returns `y'(t0 + s h) = sum(b_i'(s) k_i)`.
+///
+/// # Shapes
+/// As [`interpolate`]; result: `[..state]`.
+pub fn interpolate_derivative(method: &Method, k: &[Tensor], s: f64) -> Result<Tensor> {
+    let weights = method.interpolant().derivative_weights(s);
+    kernels::combine(None, &weights.into_iter().zip(k).collect::<Vec<_>>())
+}

@@ -1,0 +1,97 @@
+//! A solved ODE.
+
+use aca_core::{Error, Method, Result, Solver, Stats, StepSink, TimeSpan, VectorField};
+use candle_core::Tensor;
+
+use crate::{DenseOutput, Placement, SaveAt, Saver};
+
+/// A solved ODE: what a [`SaveAt`] asked for, detached from candle's graph.
+#[derive(Clone, Debug)]
+pub struct Solution {
+    /// Times of the outputs, in the span's direction.
+    pub ts: Vec<f64>,
+    /// Outputs, `[times, ..state]`; no rows when no times were asked for.
+    pub ys: Tensor,
+    /// State at the end of the span.
+    pub y1: Tensor,
+    /// What the solve cost.
+    pub stats: Stats,
+    placements: Vec<Placement>,
+    dense: Option<DenseOutput>,
+}
+
+impl Solution {
+    /// Where the outputs lie among the accepted steps.
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The solution over the whole span.
+    ///
+    /// # Errors
+    /// [`Error::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`].
+    pub fn dense(&self) -> Result<&DenseOutput> {
+        self.dense.as_ref().ok_or(Error::NoDenseOutput)
+    }
+
+    /// Solves `dy/dt = f(t, y)` and keeps what `save_at` asks for, while every accepted step also
+    /// goes to `sink`.
+    ///
+    /// # Errors
+    /// As [`solve`].
+    pub fn record(
+        solver: &Solver,
+        field: &dyn VectorField,
+        y0: &Tensor,
+        span: (f64, f64),
+        save_at: &SaveAt,
+        sink: impl StepSink,
+    ) -> Result<Self> {
+        let ends = TimeSpan::new(span.0, span.1)?;
+        let y0 = y0.detach();
+        let mut sinks = (Saver::new(save_at, ends, &y0)?, sink);
+        let end = solver.solve(field, &y0, span, &mut sinks)?;
+        let saved = sinks.0.finish()?;
+        let method = Method::new(&solver.tableau, &solver.jump_ts)?;
+        let dense = saved.dense.map(|steps| DenseOutput::new(method, ends, y0, steps));
+        let (ts, ys, placements) = (saved.ts, saved.ys, saved.placements);
+        Ok(Self { ts, ys, y1: end.y1, stats: end.stats, placements, dense })
+    }
+}
+
+/// Solves `dy/dt = f(t, y)` from `y0` at `span.0` to `span.1` and keeps what `save_at` asks for.
+///
+/// # Shapes
+/// `y0`: `[..state]`, `f32` or `f64`; [`Solution::ys`]: `[times, ..state]`.
+///
+/// # Gradient
+/// None: the result is detached. `aca-adjoint` solves with gradients.
+///
+/// # Errors
+/// Those of [`Solver::solve`] and of [`TimeSpan::check_times`].
+///
+/// # Example
+/// ```
+/// use aca_core::{Solver, Time};
+/// use aca_dense::{SaveAt, solve};
+/// use aca_tableau::RK4;
+/// use candle_core::{Device, Tensor};
+///
+/// # fn main() -> aca_core::Result<()> {
+/// let growth = |_t: &Time, y: &Tensor| Ok(y.clone());
+/// let y0 = Tensor::new(&[1.0f64], &Device::Cpu)?;
+/// let times = SaveAt::Times(vec![0.25, 0.5, 1.0]);
+/// let sol = solve(&Solver::fixed(RK4, 0.1), &growth, &y0, (0.0, 1.0), &times)?;
+/// assert_eq!(sol.ys.dims(), [3, 1]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn solve(
+    solver: &Solver,
+    field: &dyn VectorField,
+    y0: &Tensor,
+    span: (f64, f64),
+    save_at: &SaveAt,
+) -> Result<Solution> {
+    Solution::record(solver, field, y0, span, save_at, ())
+}

@@ -1,0 +1,25 @@
+//! The model zoo of the ACA workspace.
+//!
+//! [`systems`] holds systems of physics with unknown parameters, whose derivatives are closed
+//! forms: they run at native speed and without graphs.
+//!
+//! ```
+//! use aca_adjoint::Ode;
+//! use aca_core::{Solver, Tolerance};
+//! use aca_dense::SaveAt;
+//! use aca_models::systems::LotkaVolterra;
+//! use candle_core::{Device, Tensor};
+//!
+//! # fn main() -> aca_core::Result<()> {
+//! let field = LotkaVolterra::field([0.5, 0.5, 0.5, 0.5])?;
+//! let rates = field.theta().clone();
+//! let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-8, atol: 1e-8 });
+//! let ode = Ode::new(solver, field, vec![rates.clone()])?;
+//! let y0 = Tensor::new(&[1.2f64, 1.8], &Device::Cpu)?;
+//! let grads = ode.solve(&y0, (0.0, 10.0), &SaveAt::End)?.y1()?.sum_all()?.backward()?;
+//! assert!(grads.get(&rates).is_some());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod systems;

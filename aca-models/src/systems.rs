@@ -1,0 +1,30 @@
+//! Systems of physics with closed-form derivatives.
+//!
+//! A [`System`] is two plain functions on slices, `slope` and `pullback`, and one in candle's
+//! operations, `trace`; [`ClosedForm`] makes a vector field of it, for states of any batch, `f32`
+//! or `f64`. Systems of your own work the same way.
+//!
+//! | system | state | parameters |
+//! |---|---|---|
+//! | [`LinearDecay`] | any number of decaying amounts | rate |
+//! | [`CubicSpiral`] | plane | 2 x 2 matrix |
+//! | [`VanDerPol`] | position, speed | stiffness |
+//! | [`LotkaVolterra`] | prey, predators | four rates |
+//! | [`Lorenz`] | three | sigma, rho, beta |
+//! | [`ThreeBody`] | three positions, three speeds in space | three masses |
+
+mod closed_form;
+mod cubic_spiral;
+mod linear_decay;
+mod lorenz;
+mod lotka_volterra;
+mod three_body;
+mod van_der_pol;
+
+pub use closed_form::{ClosedForm, Real, System};
+pub use cubic_spiral::CubicSpiral;
+pub use linear_decay::LinearDecay;
+pub use lorenz::Lorenz;
+pub use lotka_volterra::LotkaVolterra;
+pub use three_body::ThreeBody;
+pub use van_der_pol::VanDerPol;

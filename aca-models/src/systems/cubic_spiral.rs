@@ -1,0 +1,47 @@
+use candle_core::{D, Result, Tensor};
+
+use super::{ClosedForm, Real, System};
+
+/// The damped cubic spiral `dy/dt = A y^3` (cubes entry by entry), a common first task for neural
+/// ODEs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CubicSpiral;
+
+impl CubicSpiral {
+    /// `A`, row by row, of the demonstration in Chen et al., "Neural Ordinary Differential
+    /// Equations" (2018).
+    pub const CLASSIC: [f64; 4] = [-0.1, -2.0, 2.0, -0.1];
+
+    /// Returns the field with matrix `a`, row by row.
+    pub fn field(a: [f64; 4]) -> Result<ClosedForm<Self>> {
+        ClosedForm::from_slice(Self, &a)
+    }
+}
+
+impl System for CubicSpiral {
+    const DIM: usize = 2;
+    const PARAMS: usize = 4;
+
+    fn slope<T: Real>(&self, a: &[T], y: &[T], dy: &mut [T]) {
+        let (u, v) = (y[0] * y[0] * y[0], y[1] * y[1] * y[1]);
+        dy[0] = a[0] * u + a[1] * v;
+        dy[1] = a[2] * u + a[3] * v;
+    }
+
+    fn pullback<T: Real>(&self, a: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], a_bar: &mut [T]) {
+        let three = T::from_f64(3.0);
+        for i in 0..2 {
+            let square = y[i] * y[i];
+            y_bar[i] = three * square * (a[i] * lambda[0] + a[2 + i] * lambda[1]);
+            a_bar[i] += lambda[0] * square * y[i];
+            a_bar[2 + i] += lambda[1] * square * y[i];
+        }
+    }
+
+    fn trace(&self, a: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let cubes = (y.sqr()? * y)?;
+        let row =
+            |i: usize| cubes.broadcast_mul(&a.narrow(D::Minus1, 2 * i, 2)?)?.sum_keepdim(D::Minus1);
+        Tensor::cat(&[row(0)?, row(1)?], D::Minus1)
+    }
+}

@@ -1,0 +1,172 @@
+use std::borrow::Cow;
+use std::ops::Mul;
+
+use crate::tableau::{Coefficients, Tableau};
+use crate::{InterpolantDraft, polynomial, triangle};
+
+/// What a tableau declares of its interpolant: extra stages, and what it adds to the cubic Hermite.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct InterpolantTable {
+    pub(crate) order: usize,
+    /// Extra rows of `a`, continuing the tableau's triangle.
+    pub(crate) a: Coefficients,
+    pub(crate) c: Coefficients,
+    /// Level by level, one number a stage: the factors F3, F4, .. of the nested form.
+    pub(crate) d: Coefficients,
+}
+
+/// The continuous solution inside one step: `y(t0 + s h) = y0 + h sum(b_i(s) k_i)`, s in [0, 1].
+///
+/// Every interpolant is continuously differentiable across steps, so its weights have the form
+/// `Hermite_i(s) + s^2 (1 - s)^2 (d0_i + s (d1_i + (1 - s) (d2_i + s (d3_i + ..))))`, and are
+/// evaluated as such: the ends are exact, where monomials of high degree would cancel.
+///
+/// # Source
+/// The nested form is that of Hairer's codes DOPRI5 and DOP853.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interpolant {
+    table: InterpolantTable,
+    b: Coefficients,
+    end_slope: usize,
+}
+
+impl Interpolant {
+    pub(crate) fn of(tableau: &Tableau) -> Self {
+        let table = tableau.interpolant.clone().unwrap_or_else(|| hermite(tableau));
+        let end_slope = tableau.stages() - usize::from(tableau.is_fsal());
+        Self { table, b: tableau.b.clone(), end_slope }
+    }
+
+    /// The order of the continuous solution at every s.
+    pub fn order(&self) -> usize {
+        self.table.order
+    }
+
+    /// The number of stages it reads: the tableau's, then the extra ones.
+    pub fn stages(&self) -> usize {
+        self.b.len() + self.extra_stages()
+    }
+
+    /// The number of evaluations of f beyond those of the step itself.
+    pub fn extra_stages(&self) -> usize {
+        self.table.c.len()
+    }
+
+    /// The row of `a` of extra stage `extra`, counted from 0: one weight for each stage before.
+    pub fn a_row(&self, extra: usize) -> &[f64] {
+        let row = self.b.len() + extra;
+        &self.table.a[triangle::size(row) - triangle::size(self.b.len())..][..row]
+    }
+
+    /// The time of extra stage `extra` as a fraction of the step.
+    pub fn c(&self, extra: usize) -> f64 {
+        self.table.c[extra]
+    }
+
+    /// Whether the first extra stage is f(t1, y1), and so the next step's first stage.
+    pub fn first_extra_is_end_slope(&self) -> bool {
+        self.end_slope == self.b.len()
+    }
+
+    /// Writes b_i(s), one a stage; allocates nothing.
+    ///
+    /// # Panics
+    /// If `out` has not [`stages`](Self::stages) entries.
+    pub fn weights_into(&self, s: f64, out: &mut [f64]) {
+        self.combine(s, |dual| dual.value, out);
+    }
+
+    /// b_i(s), one a stage.
+    pub fn weights(&self, s: f64) -> Vec<f64> {
+        let mut out = vec![0.0; self.stages()];
+        self.weights_into(s, &mut out);
+        out
+    }
+
+    /// b_i'(s), one a stage: `y'(t0 + s h) = sum(b_i'(s) k_i)`.
+    pub fn derivative_weights(&self, s: f64) -> Vec<f64> {
+        let mut out = vec![0.0; self.stages()];
+        self.combine(s, |dual| dual.slope, &mut out);
+        out
+    }
+
+    /// The coefficients of s^1, s^2, .. of b_i(s) of one stage.
+    pub fn coefficients(&self, stage: usize) -> Vec<f64> {
+        let b = self.b.get(stage).copied().unwrap_or(0.0);
+        let start = f64::from(u8::from(stage == 0));
+        let finish = f64::from(u8::from(stage == self.end_slope));
+        let mut nested = vec![b, start - b, 2.0 * b - start - finish];
+        nested.extend(self.levels().map(|d| d[stage]));
+        polynomial::expand(&nested)
+    }
+
+    pub(crate) fn extra_rows(&self) -> &[f64] {
+        &self.table.a
+    }
+
+    pub(crate) fn to_draft(&self) -> InterpolantDraft {
+        InterpolantDraft {
+            order: self.order(),
+            a: (0..self.extra_stages()).map(|extra| self.a_row(extra).to_vec()).collect(),
+            c: self.table.c.to_vec(),
+            weights: (0..self.stages()).map(|stage| self.coefficients(stage)).collect(),
+        }
+    }
+
+    /// The factors of the bubbles s^2 (1 - s)^2, s^3 (1 - s)^2, s^3 (1 - s)^3, ..
+    pub(crate) fn levels(&self) -> std::slice::ChunksExact<'_, f64> {
+        self.table.d.chunks_exact(self.stages())
+    }
+
+    /// Sums the basis polynomials, or their slopes: one formula serves values and derivatives.
+    fn combine(&self, s: f64, pick: fn(Dual) -> f64, out: &mut [f64]) {
+        assert_eq!(out.len(), self.stages(), "one weight for each stage");
+        let (s, r) = (Dual { value: s, slope: 1.0 }, Dual { value: 1.0 - s, slope: -1.0 });
+        let rise = s * s * Dual { value: 1.0 + 2.0 * r.value, slope: -2.0 };
+        let (from_b, extra) = out.split_at_mut(self.b.len());
+        from_b.iter_mut().zip(self.b.iter()).for_each(|(out, b)| *out = pick(rise) * b);
+        extra.fill(0.0);
+        out[0] += pick(s * r * r);
+        out[self.end_slope] -= pick(s * s * r);
+
+        let mut bubble = s * s * r * r;
+        for (level, d) in self.levels().enumerate() {
+            let height = pick(bubble);
+            out.iter_mut().zip(d).for_each(|(out, d)| *out += height * d);
+            bubble = bubble * if level % 2 == 0 { s } else { r };
+        }
+    }
+}
+
+/// The stage that holds f(t1, y1), the last one or the first extra one, if there is such a stage.
+pub(crate) fn end_slope(tableau: &Tableau, extra_a: &[f64], extra_c: &[f64]) -> Option<usize> {
+    if tableau.is_fsal() {
+        return Some(tableau.stages() - 1);
+    }
+    let found = extra_c.first() == Some(&1.0) && extra_a.starts_with(tableau.b());
+    found.then_some(tableau.stages())
+}
+
+fn hermite(tableau: &Tableau) -> InterpolantTable {
+    let (a, c) = match tableau.is_fsal() {
+        true => (Cow::Borrowed(&[] as &[f64]), Cow::Borrowed(&[] as &[f64])),
+        false => (tableau.b.clone(), Cow::Borrowed(&[1.0] as &[f64])),
+    };
+    InterpolantTable { order: tableau.order.min(3), a, c, d: Cow::Borrowed(&[]) }
+}
+
+/// A value and its derivative with respect to s.
+#[derive(Clone, Copy)]
+struct Dual {
+    value: f64,
+    slope: f64,
+}
+
+impl Mul for Dual {
+    type Output = Self;
+
+    fn mul(self, other: Self) -> Self {
+        let slope = self.slope * other.value + self.value * other.slope;
+        Self { value: self.value * other.value, slope }
+    }
+}

@@ -1,0 +1,97 @@
+use crate::{
+    BOSH3, CASH_KARP, DOP853, DOPRI5, EULER, FEHLBERG45, HEUN, HEUN_EULER, MIDPOINT, RALSTON, RK4,
+    RK4_38, TSIT5, Tableau, TableauError,
+};
+
+/// Every built-in method, by rising order.
+pub const ALL: [&Tableau; 13] = [
+    &EULER,
+    &MIDPOINT,
+    &HEUN,
+    &RALSTON,
+    &HEUN_EULER,
+    &BOSH3,
+    &RK4,
+    &RK4_38,
+    &FEHLBERG45,
+    &CASH_KARP,
+    &DOPRI5,
+    &TSIT5,
+    &DOP853,
+];
+
+/// The built-in method of that name or alias.
+///
+/// Case does not matter, nor do spaces and any of `- _ . ( ) /`: "RK4(5)" and "rk45" are the same.
+///
+/// # Errors
+/// [`TableauError::UnknownName`], which lists the names that look most like this one.
+///
+/// # Example
+/// ```
+/// let tableau = aca_tableau::by_name("RK45")?;
+/// assert_eq!(tableau.name(), "dopri5");
+/// # Ok::<(), aca_tableau::TableauError>(())
+/// ```
+pub fn by_name(name: &str) -> Result<Tableau, TableauError> {
+    let wanted = plain(name);
+    let found = ALL.into_iter().find(|tableau| names(tableau).any(|known| plain(known) == wanted));
+    found.cloned().ok_or_else(|| TableauError::UnknownName {
+        name: name.to_string(),
+        nearest: nearest(&wanted),
+    })
+}
+
+/// The names, beside its own, under which [`by_name`] finds a built-in method; for others, none.
+pub fn aliases(tableau: &Tableau) -> &'static [&'static str] {
+    match tableau.name() {
+        "euler" => &["forward_euler", "explicit_euler", "rk1"],
+        "midpoint" => &["explicit_midpoint", "rk2"],
+        "heun" => &["heun2", "explicit_trapezoid"],
+        "ralston" => &["ralston2"],
+        "heun_euler" => &["adaptive_heun", "rk12", "heun_euler21"],
+        "bosh3" => &["bogacki_shampine", "rk23", "bs3", "bs32", "ode23"],
+        "rk4" => &["runge_kutta4", "classic_rk4"],
+        "rk4_38" => &["3/8", "rk4_three_eighths", "three_eighths", "kutta38"],
+        "fehlberg45" => &["fehlberg", "rkf45", "runge_kutta_fehlberg"],
+        "cash_karp" => &["ck45", "rkck", "cash_karp54"],
+        "dopri5" => &["dormand_prince", "rk45", "dp5", "dopri54", "ode45"],
+        "tsit5" => &["tsitouras", "tsitouras5", "tsit54"],
+        "dop853" => &["dopri853", "dp853", "dop8"],
+        _ => &[],
+    }
+}
+
+fn names(tableau: &'static Tableau) -> impl Iterator<Item = &'static str> {
+    std::iter::once(tableau.name()).chain(aliases(tableau).iter().copied())
+}
+
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace(['-', '_', ' ', '.', '(', ')', '/'], "")
+}
+
+/// The three methods with a name least far from `wanted`, the least far first.
+fn nearest(wanted: &str) -> Vec<&'static str> {
+    let mut methods = ALL.map(|tableau| {
+        let distance = names(tableau).map(|known| edit_distance(wanted, &plain(known))).min();
+        (distance, tableau.name())
+    });
+    methods.sort_by_key(|&(distance, _)| distance);
+    methods[..3].iter().map(|&(_, name)| name).collect()
+}
+
+/// Levenshtein's distance, one row of the table at a time.
+fn edit_distance(x: &str, y: &str) -> usize {
+    let y: Vec<char> = y.chars().collect();
+    let mut row: Vec<usize> = (0..=y.len()).collect();
+    for (i, x) in x.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in y.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[y.len()]
+}

@@ -1,0 +1,36 @@
+use crate::TableauError;
+
+/// Row `i` of a strictly lower triangle that is stored flat, row by row.
+pub(crate) fn row(flat: &[f64], i: usize) -> &[f64] {
+    &flat[size(i)..][..i]
+}
+
+/// The number of entries in the first `rows` rows of a strictly lower triangle.
+pub(crate) const fn size(rows: usize) -> usize {
+    rows * rows.saturating_sub(1) / 2
+}
+
+/// Flattens rows `first..first + rows.len()` of a triangle that has `total` rows in all.
+///
+/// A row may stop at the diagonal or be `total` long with zeros from there on.
+pub(crate) fn flatten(
+    rows: &[Vec<f64>],
+    first: usize,
+    total: usize,
+) -> Result<Vec<f64>, TableauError> {
+    let mut flat = Vec::with_capacity(size(total) - size(first));
+    for (i, row) in (first..).zip(rows) {
+        if row.len() != i && row.len() != total {
+            return Err(TableauError::Size {
+                what: format!("row {i} of a"),
+                expected: i,
+                found: row.len(),
+            });
+        }
+        if let Some(j) = (i..row.len()).find(|&j| row[j] != 0.0) {
+            return Err(TableauError::NotExplicit { row: i, column: j, value: row[j] });
+        }
+        flat.extend_from_slice(&row[..i]);
+    }
+    Ok(flat)
+}

@@ -1,0 +1,11 @@
+//! What this crate promises, one claim a test.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod built_in;
+mod drafts;
+mod errors;
+mod interpolants;
+mod names;
+mod perturbed;
+mod trees;

@@ -1,7 +1,9 @@
 //! The heart: pulls cotangents back through one accepted step.
 
-use aca_core::{Error, Evaluator, Method, Pullback, Result, kernels};
+use aca_core::kernels::{self, Terms};
+use aca_core::{Error, Evaluator, Method, Pullback, Result};
 use candle_core::{DType, Tensor};
+use smallvec::SmallVec;
 
 use crate::params::Accumulator;
 
@@ -57,10 +59,11 @@ impl Replay<'_> {
         want_times: bool,
     ) -> Result<(Tensor, Option<StepTimes>)> {
         let (k, pullbacks) = self.linearize(self.stage_count(outputs.is_some()))?;
-        let sums = outputs.map(|outputs| self.output_sums(outputs, k.len())).transpose()?;
+        let weights = outputs.map(|outputs| self.output_weights(outputs, k.len()));
         let mut stages = Stages { mu: vec![None; k.len()], dt: vec![0.0; k.len()], k };
         for (i, pullback) in pullbacks.into_iter().enumerate().rev() {
-            let Some(lambda) = self.lambda(i, a, sums.as_deref(), &stages.mu)? else { continue };
+            let rows = outputs.zip(weights.as_ref()).map(|(g, w)| (&w[i][..], &g.cotangents));
+            let Some(lambda) = self.lambda(i, a, rows, &stages.mu)? else { continue };
             let cotangents = pullback.apply(&lambda)?;
             if cotangents.y.shape() != a.shape() {
                 let (got, expected) = (cotangents.y.dims().to_vec(), a.dims().to_vec());
@@ -72,9 +75,10 @@ impl Replay<'_> {
                 stages.dt[i] = dt.to_dtype(DType::F64)?.sum_all()?.to_scalar()?;
             }
         }
-        let total = sums.as_ref().and_then(|sums| sums.last());
-        let terms = stages.mu.iter().flatten().chain(total).map(|x| (1.0, x));
-        let start = kernels::combine(Some(a), &terms.collect::<Vec<_>>())?;
+        let terms: Terms<'_> = stages.mu.iter().flatten().map(|x| (1.0, x)).collect();
+        let ones = outputs.map(|outputs| (vec![1.0; outputs.s.len()], &outputs.cotangents));
+        let rows = ones.as_ref().map(|(ones, g)| (&ones[..], *g));
+        let start = kernels::combine_with_rows(Some(a), &terms, rows)?;
         let times = want_times.then(|| self.times(a, outputs, &stages)).transpose()?;
         Ok((start, times))
     }
@@ -107,36 +111,37 @@ impl Replay<'_> {
         Ok((k, pullbacks))
     }
 
-    /// Returns `sum_m b_i(s_m) g_m` for every stage `i`, and `sum_m g_m` last.
-    fn output_sums(&self, outputs: &Outputs, stages: usize) -> Result<Vec<Tensor>> {
+    /// Returns for every stage `i` the weights `h b_i(s_m)` of the outputs' cotangents.
+    fn output_weights(&self, outputs: &Outputs, stages: usize) -> Vec<Vec<f64>> {
         let mut weights = vec![Vec::with_capacity(outputs.s.len()); stages];
-        let mut row = vec![0.0; stages];
+        let mut row: SmallVec<[f64; 16]> = SmallVec::from_elem(0.0, stages);
         for &s in &outputs.s {
             self.method.interpolant().weights_into(s, &mut row);
-            weights.iter_mut().zip(&row).for_each(|(weights, &w)| weights.push(w));
+            weights.iter_mut().zip(&row).for_each(|(weights, &w)| weights.push(self.h() * w));
         }
-        weights.push(vec![1.0; outputs.s.len()]);
-        kernels::sum_rows(&outputs.cotangents, &weights)
+        weights
     }
 
+    /// The cotangent of stage `i`'s slope; `None` when nothing depends on it.
     fn lambda(
         &self,
         i: usize,
         a: &Tensor,
-        sums: Option<&[Tensor]>,
+        rows: Option<(&[f64], &Tensor)>,
         mu: &[Option<Tensor>],
     ) -> Result<Option<Tensor>> {
         let h = self.h();
-        let mut terms = Vec::with_capacity(mu.len() + 1);
+        let mut terms = Terms::new();
         if let Some(&b) = self.method.tableau().b().get(i).filter(|b| **b != 0.0) {
             terms.push((h * b, a));
         }
-        terms.extend(sums.map(|sums| (h, &sums[i])));
         for (j, mu) in mu.iter().enumerate().skip(i + 1) {
             let weight = self.method.a_row(j)[i];
             terms.extend(mu.as_ref().filter(|_| weight != 0.0).map(|mu| (h * weight, mu)));
         }
-        if terms.is_empty() { Ok(None) } else { kernels::combine(None, &terms).map(Some) }
+        let rows = rows.filter(|(weights, _)| weights.iter().any(|&w| w != 0.0));
+        let any = rows.is_some() || !terms.is_empty();
+        any.then(|| kernels::combine_with_rows(None, &terms, rows)).transpose()
     }
 
     /// `dL/dh = sum_i b_i a.k_i + sum_i mu_i.(sum_j a_ij k_j) + sum_i c_i dt_i`, and what the outputs
@@ -144,7 +149,7 @@ impl Replay<'_> {
     fn times(&self, a: &Tensor, outputs: Option<&Outputs>, stages: &Stages) -> Result<StepTimes> {
         let weighted = |weights: &[f64]| {
             let terms = weights.iter().copied().zip(&stages.k).filter(|(w, _)| *w != 0.0);
-            let terms: Vec<_> = terms.collect();
+            let terms: Terms<'_> = terms.collect();
             if terms.is_empty() { Ok(None) } else { kernels::combine(None, &terms).map(Some) }
         };
         let dot = |x: &Tensor, weights: &[f64]| -> Result<f64> {

@@ -1,6 +1,12 @@
 //! The program `aca`.
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// Small states are made of small tensors, five allocations each.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 mod args;
 mod bench;
 mod report;

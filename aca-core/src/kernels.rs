@@ -4,7 +4,8 @@
 //! States are `f32` or `f64`; sums over a state are accumulated in `f64` in an order that depends
 //! on its size alone, so a solve repeats bit for bit whatever the number of threads.
 
-use candle_core::{DType, Device, Storage, StorageRef, Tensor};
+use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor};
+use smallvec::SmallVec;
 
 use crate::{Error, Result};
 
@@ -62,29 +63,68 @@ macro_rules! with_element {
     };
 }
 
+/// A weighted tensor of a sum.
+pub type Term<'a> = (f64, &'a Tensor);
+
+/// A list of [`Term`]s that needs no allocation for ordinary tableaux.
+pub type Terms<'a> = SmallVec<[Term<'a>; 8]>;
+
 /// Returns `base + sum(w_i x_i)`, or the sum alone without a base, in one pass.
 ///
 /// # Shapes
 /// `base` and every `x_i`: the same shape and dtype; so is the result. There is at least one.
-pub fn combine(base: Option<&Tensor>, terms: &[(f64, &Tensor)]) -> Result<Tensor> {
-    let Some(like) = base.or(terms.first().map(|&(_, x)| x)) else {
-        return Err(candle_core::Error::msg("combine needs at least one tensor").into());
-    };
-    if base.into_iter().chain(terms.iter().map(|&(_, x)| x)).any(|x| !x.is_contiguous()) {
-        let base = base.map(Tensor::contiguous).transpose()?;
-        let owned =
-            terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?))).collect::<Result<Vec<_>>>()?;
-        let terms: Vec<_> = owned.iter().map(|(w, x)| (*w, x)).collect();
-        return combine(base.as_ref(), &terms);
+pub fn combine(base: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
+    combine_with_rows(base, terms, None)
+}
+
+/// Returns `base + sum(w_i x_i) + sum_m(v_m g_m)` with the rows `g_m` of one more tensor.
+///
+/// # Shapes
+/// As [`combine`]; `rows`: the weights `v`, one a row, and `[rows, ..state]`.
+pub fn combine_with_rows(
+    base: Option<&Tensor>,
+    terms: &[Term<'_>],
+    rows: Option<(&[f64], &Tensor)>,
+) -> Result<Tensor> {
+    let all = base.into_iter().chain(terms.iter().map(|&(_, x)| x));
+    if all.chain(rows.map(|(_, rows)| rows)).any(|x| !x.is_contiguous()) {
+        return combine_copies(base, terms, rows);
     }
-    with_element!(like.dtype(), T => {
+    let like = base.or(terms.first().map(|&(_, x)| x));
+    let (dtype, shape) = match (like, rows) {
+        (Some(like), _) => (like.dtype(), like.shape().clone()),
+        (None, Some((_, rows))) => (rows.dtype(), Shape::from(&rows.dims()[1..])),
+        (None, None) => return Err(candle_core::Error::msg("combine needs a tensor").into()),
+    };
+    let size = shape.elem_count();
+    with_element!(dtype, T => {
         let base = base.map(View::new).transpose()?;
-        let views = terms.iter().map(|&(_, x)| View::new(x)).collect::<Result<Vec<_>>>()?;
         let base = base.as_ref().map(View::slice::<T>).transpose()?;
-        let slices = terms.iter().zip(&views).map(|(&(w, _), view)| Ok((w as T, view.slice()?)));
-        let out = cpu::combine(like.elem_count(), base, &slices.collect::<Result<Vec<_>>>()?);
-        Ok(Tensor::from_vec(out, like.shape(), &Device::Cpu)?)
+        let views = terms.iter().map(|&(_, x)| View::new(x)).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let rows = rows.map(|(v, rows)| Ok::<_, Error>((v, View::new(rows)?))).transpose()?;
+        let mut slices = SmallVec::<[(T, &[T]); 16]>::new();
+        for (&(w, _), view) in terms.iter().zip(&views) {
+            slices.push((w as T, view.slice()?));
+        }
+        if let Some((v, rows)) = &rows {
+            slices.extend(v.iter().map(|&v| v as T).zip(rows.slice()?.chunks_exact(size)));
+        }
+        Ok(Tensor::from_vec(cpu::combine(size, base, &slices), shape, &Device::Cpu)?)
     })
+}
+
+/// [`combine_with_rows`] for tensors that are not all contiguous.
+fn combine_copies(
+    base: Option<&Tensor>,
+    terms: &[Term<'_>],
+    rows: Option<(&[f64], &Tensor)>,
+) -> Result<Tensor> {
+    let base = base.map(Tensor::contiguous).transpose()?;
+    let copies =
+        terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?))).collect::<Result<Vec<_>>>()?;
+    let terms: Terms<'_> = copies.iter().map(|(w, x)| (*w, x)).collect();
+    let rows = rows.map(|(v, rows)| Ok::<_, Error>((v, rows.contiguous()?))).transpose()?;
+    combine_with_rows(base.as_ref(), &terms, rows.as_ref().map(|(v, rows)| (*v, rows)))
 }
 
 /// Returns `base + sum(w_mi x_i)` for every row `m` of `weights`: many outputs of one step at once.
@@ -94,35 +134,16 @@ pub fn combine(base: Option<&Tensor>, terms: &[(f64, &Tensor)]) -> Result<Tensor
 /// `[rows, ..state]`.
 pub fn combine_rows(base: &Tensor, weights: &[f64], xs: &[&Tensor]) -> Result<Tensor> {
     let base = base.contiguous()?;
-    let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<Vec<_>>>()?;
+    let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
     let rows = weights.len() / xs.len().max(1);
     let shape: Vec<usize> = std::iter::once(rows).chain(base.dims().iter().copied()).collect();
     with_element!(base.dtype(), T => {
-        let (base, xs) = (View::new(&base)?, views(&xs)?);
-        let xs = slices::<T>(&xs)?;
-        let weights: Vec<T> = weights.iter().map(|&w| w as T).collect();
+        let base = View::new(&base)?;
+        let views = xs.iter().map(View::new).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let xs = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let weights: SmallVec<[T; 64]> = weights.iter().map(|&w| w as T).collect();
         let out = cpu::combine_rows(base.slice()?, &weights, &xs);
         Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
-    })
-}
-
-/// Returns `sum_m(w_m g_m)` for each of several lists of weights `w` over the same rows `g_m`: the
-/// transpose of [`combine_rows`].
-///
-/// # Shapes
-/// `rows`: `[count, ..state]`; `weights`: one list of `count` a result; results: `[..state]`.
-pub fn sum_rows(rows: &Tensor, weights: &[Vec<f64>]) -> Result<Vec<Tensor>> {
-    let rows = rows.contiguous()?;
-    let shape = &rows.dims()[1..];
-    let size: usize = shape.iter().product();
-    with_element!(rows.dtype(), T => {
-        let view = View::new(&rows)?;
-        let rows: Vec<&[T]> = view.slice()?.chunks_exact(size).collect();
-        let sum = |w: &Vec<f64>| {
-            let terms: Vec<_> = w.iter().zip(&rows).map(|(&w, &g)| (w as T, g)).collect();
-            Ok(Tensor::from_vec(cpu::combine(size, None, &terms), shape, &Device::Cpu)?)
-        };
-        weights.iter().map(sum).collect()
     })
 }
 
@@ -139,21 +160,27 @@ pub fn scaled_norms(
     scale: &Scale,
     k: &[&Tensor],
     weights: &[Vec<f64>],
-) -> Result<Vec<f64>> {
+) -> Result<SmallVec<[f64; 2]>> {
     let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
-    let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<Vec<_>>>()?;
+    let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
     with_element!(y0.dtype(), T => {
-        let (y0, y1, k) = (View::new(&y0)?, View::new(&y1)?, views(&k)?);
-        let (y0, y1, k) = (y0.slice::<T>()?, y1.slice::<T>()?, slices::<T>(&k)?);
+        let (y0, y1) = (View::new(&y0)?, View::new(&y1)?);
+        let (y0, y1) = (y0.slice::<T>()?, y1.slice::<T>()?);
+        let views = k.iter().map(View::new).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
         let tolerances = scale.views()?;
         let scale = match (&tolerances, scale.uniform()) {
-            (Some((rtol, atol)), _) => cpu::Scale::Each { rtol: rtol.slice::<T>()?, atol: atol.slice()? },
+            (Some((rtol, atol)), _) => {
+                cpu::Scale::Each { rtol: rtol.slice::<T>()?, atol: atol.slice()? }
+            }
             (None, (rtol, atol)) => cpu::Scale::Uniform { rtol: rtol as T, atol: atol as T },
         };
-        Ok(weights.iter().map(|e| {
-            let terms: Vec<_> = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k)).collect();
+        let norm = |e: &Vec<f64>| {
+            let terms = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k));
+            let terms: SmallVec<[_; 8]> = terms.collect();
             (cpu::sum_of_squares(y0, y1, scale, &terms) / y0.len() as f64).sqrt()
-        }).collect())
+        };
+        Ok(weights.iter().map(norm).collect())
     })
 }
 
@@ -202,12 +229,4 @@ impl<'a> View<'a> {
             }
         }
     }
-}
-
-fn views(xs: &[Tensor]) -> Result<Vec<View<'_>>> {
-    xs.iter().map(View::new).collect()
-}
-
-fn slices<'a, T: cpu::Element>(views: &'a [View<'_>]) -> Result<Vec<&'a [T]>> {
-    views.iter().map(View::slice).collect()
 }

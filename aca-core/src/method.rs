@@ -2,8 +2,9 @@
 
 use aca_tableau::{Interpolant, Tableau};
 use candle_core::Tensor;
+use smallvec::SmallVec;
 
-use crate::kernels::{self, Scale};
+use crate::kernels::{self, Scale, Terms};
 use crate::{Error, Evaluator, Result};
 
 /// A tableau with what a solve derives from it once: error weights and interpolant.
@@ -143,7 +144,7 @@ impl Method {
         k: &[Tensor],
         scale: &Scale,
     ) -> Result<f64> {
-        let k: Vec<&Tensor> = k.iter().collect();
+        let k: SmallVec<[&Tensor; 8]> = k.iter().collect();
         let norms = kernels::scaled_norms(y0, y1, scale, &k, &self.b_error)?;
         let ratio = match norms[..] {
             [high, low] if high > 0.0 => high * high / (high * high + 0.01 * low * low).sqrt(),
@@ -157,5 +158,5 @@ impl Method {
 /// `y0 + h sum(w_i k_i)` over the weights that are not zero.
 fn weighted(y0: &Tensor, h: f64, weights: &[f64], k: &[Tensor]) -> Result<Tensor> {
     let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0).map(|(w, k)| (h * w, k));
-    kernels::combine(Some(y0), &terms.collect::<Vec<_>>())
+    kernels::combine(Some(y0), &terms.collect::<Terms<'_>>())
 }

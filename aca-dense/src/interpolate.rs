@@ -1,6 +1,7 @@
 //! The interpolant of one step.
 
-use aca_core::{Method, Result, kernels};
+use aca_core::kernels::{self, Terms};
+use aca_core::{Method, Result};
 use candle_core::Tensor;
 
 /// Returns `y0 + h sum(b_i(s) k_i)` for every fraction `s` of a step, in one pass.
@@ -29,5 +30,5 @@ pub fn interpolate(
 /// As [`interpolate`]; result: `[..state]`.
 pub fn interpolate_derivative(method: &Method, k: &[Tensor], s: f64) -> Result<Tensor> {
     let weights = method.interpolant().derivative_weights(s);
-    kernels::combine(None, &weights.into_iter().zip(k).collect::<Vec<_>>())
+    kernels::combine(None, &weights.into_iter().zip(k).collect::<Terms<'_>>())
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use candle_core::WithDType;
 use pulp::Arch;
 use rayon::prelude::*;
+use smallvec::SmallVec;
 
 /// Entries per block: 16 KiB of `f64`, so that the sum stays in the cache while terms stream.
 const BLOCK: usize = 2048;
@@ -58,7 +59,7 @@ pub(super) fn combine_rows<T: Element>(base: &[T], weights: &[T], xs: &[&[T]]) -
     let rows = weights.len() / xs.len().max(1);
     let mut out = vec![T::zero(); rows * base.len()];
     let row = |(out, weights): (&mut [T], &[T])| {
-        let terms: Vec<_> = weights.iter().copied().zip(xs.iter().copied()).collect();
+        let terms: SmallVec<[_; 16]> = weights.iter().copied().zip(xs.iter().copied()).collect();
         combine_into(out, Some(base), &terms);
     };
     if out.len() >= 2 * TASK && base.len() < 2 * TASK {

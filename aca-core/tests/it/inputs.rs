@@ -1,0 +1,125 @@
+use aca_core::{Error, Result, SolveEnd, Solver, Time, Tolerances};
+use aca_tableau::DOPRI5;
+use candle_core::{DType, Device, Tensor};
+
+use crate::common::{assert_refused, decay, dopri5, state};
+
+fn solve_with(
+    field: fn(&Time, &Tensor) -> candle_core::Result<Tensor>,
+    y0: &Tensor,
+) -> Result<SolveEnd> {
+    dopri5(1e-6).solve(&field, y0, (0.0, 1.0), &mut ())
+}
+
+fn solve_each(rtol: &[f64], atol: &[f64], y0: &Tensor) -> Result<SolveEnd> {
+    let tolerances = Tolerances::Each { rtol: state(rtol), atol: state(atol) };
+    Solver::adaptive(DOPRI5, tolerances).solve(&decay, y0, (0.0, 1.0), &mut ())
+}
+
+#[test]
+fn empty_state_is_refused() {
+    let empty = Tensor::zeros((0, 3), DType::F64, &Device::Cpu).unwrap();
+    let refused = |e: &Error| matches!(e, Error::EmptyState { .. });
+    let text = "the state of shape [0, 3] has no elements; give at least one";
+    assert_refused(solve_with(decay, &empty), refused, text);
+}
+
+#[test]
+fn half_precision_state_is_refused() {
+    let half = Tensor::zeros(2, DType::F16, &Device::Cpu).unwrap();
+    let refused = |e: &Error| matches!(e, Error::UnsupportedDType { dtype: DType::F16 });
+    let text = "a state of dtype f16 is not supported; use f32 or f64";
+    assert_refused(solve_with(decay, &half), refused, text);
+}
+
+#[test]
+fn field_of_another_shape_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::FieldShape { .. });
+    let text = "the field returned shape [1, 2] for a state of shape [2]";
+    assert_refused(solve_with(|_, y| y.unsqueeze(0), &state(&[1.0, 2.0])), refused, text);
+}
+
+#[test]
+fn field_of_another_dtype_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::FieldDType { .. });
+    let text = "the field returned dtype f32 for a state of dtype f64; cast one of them";
+    assert_refused(solve_with(|_, y| y.to_dtype(DType::F32), &state(&[1.0])), refused, text);
+}
+
+#[test]
+fn failure_inside_the_field_keeps_its_own_text() {
+    let refused = |e: &Error| matches!(e, Error::Candle(_));
+    let end = solve_with(|_, _| Err(candle_core::Error::msg("no such layer")), &state(&[1.0]));
+    assert_refused(end, refused, "no such layer");
+}
+
+#[test]
+fn initial_state_with_nan_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::InitialState { index: 2 });
+    let text = "the initial state is not finite at entry 2";
+    assert_refused(solve_with(decay, &state(&[1.0, 2.0, f64::NAN])), refused, text);
+}
+
+#[test]
+fn initial_state_with_infinity_is_refused_before_fixed_steps() {
+    let refused = |e: &Error| matches!(e, Error::InitialState { index: 0 });
+    let y0 = state(&[f32::INFINITY]);
+    let end = Solver::fixed(DOPRI5, 0.1).solve(&decay, &y0, (0.0, 1.0), &mut ());
+    assert_refused(end, refused, "the initial state is not finite at entry 0");
+}
+
+#[test]
+fn tolerances_that_are_not_positive_are_refused() {
+    let refused = |e: &Error| matches!(e, Error::InvalidTolerance { .. });
+    for (rtol, atol, text) in [
+        (0.0, 1e-6, "rtol holds 0, but a tolerance must be positive and finite"),
+        (1e-6, -0.5, "atol holds -0.5, but a tolerance must be positive and finite"),
+        (f64::NAN, 1e-6, "rtol holds NaN, but a tolerance must be positive and finite"),
+        (1e-6, f64::NAN, "atol holds NaN, but a tolerance must be positive and finite"),
+        (f64::INFINITY, 1e-6, "rtol holds inf, but a tolerance must be positive and finite"),
+    ] {
+        let solver = Solver::adaptive(DOPRI5, aca_core::Tolerance { rtol, atol });
+        assert_refused(solver.solve(&decay, &state(&[1.0]), (0.0, 1.0), &mut ()), refused, text);
+    }
+}
+
+#[test]
+fn tensor_tolerance_that_does_not_broadcast_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::ToleranceShape { name: "atol", .. });
+    let text = "atol of shape [3] does not broadcast to a state of shape [2]";
+    assert_refused(solve_each(&[1e-6], &[1e-6; 3], &state(&[1.0, 2.0])), refused, text);
+}
+
+#[test]
+fn tensor_tolerance_larger_than_the_state_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::ToleranceShape { name: "rtol", .. });
+    let text = "rtol of shape [2] does not broadcast to a state of shape [1]";
+    assert_refused(solve_each(&[1e-6; 2], &[1e-6], &state(&[1.0])), refused, text);
+}
+
+#[test]
+fn tensor_tolerance_with_a_zero_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::InvalidTolerance { name: "atol", .. });
+    let text = "atol holds 0, but a tolerance must be positive and finite";
+    assert_refused(solve_each(&[1e-6], &[1e-6, 0.0], &state(&[1.0, 2.0])), refused, text);
+}
+
+#[test]
+fn tensor_tolerance_with_nan_is_refused() {
+    let refused = |e: &Error| matches!(e, Error::InvalidTolerance { name: "rtol", .. });
+    let text = "rtol holds NaN, but a tolerance must be positive and finite";
+    assert_refused(solve_each(&[1e-6, f64::NAN], &[1e-6], &state(&[1.0, 2.0])), refused, text);
+}
+
+#[test]
+fn error_becomes_a_candle_error_with_its_text() {
+    let error = Error::InitialState { index: 3 };
+    let text = error.to_string();
+    assert_eq!(candle_core::Error::from(error).to_string(), text);
+}
+
+#[test]
+fn candle_error_stays_itself_through_a_field_and_back() {
+    let error = Error::from(candle_core::Error::msg("inner"));
+    assert_eq!(candle_core::Error::from(error).to_string(), "inner");
+}

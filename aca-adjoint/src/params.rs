@@ -1,6 +1,6 @@
 //! The variables that a field reads.
 
-use aca_core::{Error, Result, Time, VectorField};
+use aca_core::{Error, Evaluator, Result, Time, VectorField};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
@@ -43,12 +43,17 @@ impl Params {
         Ok(Tensor::cat(&flat, 0)?)
     }
 
-    /// Evaluates `field` once and refuses variables that it reads but this list omits.
+    /// Evaluates `field` once and refuses variables that it reads but this list omits; its running
+    /// statistics stay as they are.
     ///
     /// # Errors
     /// [`Error::UnlistedVariable`] for the first one.
     pub fn check_covers(&self, field: &dyn VectorField, t: f64, y: &Tensor) -> Result<()> {
-        let f = field.trace(&Time::new(t), &y.detach())?;
+        let evaluator = Evaluator::new(field, y)?;
+        let statistics = evaluator.snapshot()?;
+        let f = field.trace(&Time::new(t), &y.detach());
+        evaluator.restore(&statistics)?;
+        let f = f?;
         let known = |node: &Tensor| self.0.iter().any(|var| var.id() == node.id());
         match f.sorted_nodes().into_iter().find(|node| node.is_variable() && !known(node)) {
             Some(var) => Err(Error::UnlistedVariable { shape: var.dims().to_vec() }),

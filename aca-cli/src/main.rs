@@ -1,27 +1,56 @@
 //! The program `aca`.
 
+use std::io::Write;
+use std::process::ExitCode;
+
 use clap::Parser;
 use mimalloc::MiMalloc;
+
+mod args;
+mod bench;
+mod fraction;
+mod method;
+mod plot;
+mod report;
+mod solve;
+mod tableau;
+mod three_body;
+
+use args::{Cli, Command};
 
 /// Small states are made of small tensors, five allocations each.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-mod args;
-mod bench;
-mod report;
-
-fn main() -> std::process::ExitCode {
-    let cli = args::Cli::parse();
-    let r = match cli.command {
-        args::Command::Bench(a) => bench::run(&a),
-        _ => Ok(()),
-    };
-    match r {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(e) => {
-            let _ = report::line(&e.to_string());
-            std::process::ExitCode::FAILURE
+fn main() -> ExitCode {
+    fix_thread_count();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
         }
+    }
+}
+
+fn run(command: Command) -> report::Result<()> {
+    match command {
+        Command::ThreeBody(args) => three_body::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Tableau { command } => tableau::run(&command),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
+
+/// Sets `RAYON_NUM_THREADS` unless the user did: without it candle's matrix product asks the
+/// operating system for the number of cores on every call, which costs more than a small product.
+#[allow(unsafe_code, reason = "the environment has no safe setter")]
+fn fix_thread_count() {
+    const KEY: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(KEY).is_none()
+        && let Ok(cores) = std::thread::available_parallelism()
+    {
+        // SAFETY: called first in `main`, so no other thread reads or writes the environment.
+        unsafe { std::env::set_var(KEY, cores.to_string()) };
     }
 }

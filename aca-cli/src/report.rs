@@ -1,7 +1,7 @@
 //! What the program prints and the errors it ends with.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -28,8 +28,59 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why it failed.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// A method's file is not what such a file must be.
+    #[error("{}, line {line}: {reason}", path.display())]
+    MethodFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A coefficient of a method's file is no number.
+    #[error("{}: {key} is \"{text}\"; {problem}", path.display())]
+    Coefficient {
+        /// The file.
+        path: PathBuf,
+        /// The coefficient's place in the file.
+        key: String,
+        /// What stands there.
+        text: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A table could not be written.
+    #[error("cannot write a table: {0}")]
+    Csv(#[from] csv::Error),
+    /// The polish could not be set up.
+    #[error("cannot polish: {0}")]
+    Polish(String),
+    /// Training without an epoch leaves nothing to keep.
+    #[error("training needs at least one epoch")]
+    NoEpoch,
+    /// A picture could not be drawn.
+    #[error("cannot draw {}: {reason}", path.display())]
+    Picture {
+        /// The picture's file.
+        path: PathBuf,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Carries over an error of the optimiser.
+    pub fn polish(error: argmin::core::Error) -> Self {
+        Self::Polish(error.to_string())
+    }
+
+    /// Returns what turns an error of the operating system into one that names the file.
+    pub fn file(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_owned(), source }
+    }
 }
 
 impl From<aca_core::Error> for Box<Error> {
@@ -40,7 +91,7 @@ impl From<aca_core::Error> for Box<Error> {
 
 /// Prints a line; a closed pipe is not an error.
 pub fn line(text: &str) -> Result<()> {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(io::stdout(), "{text}");
     Ok(())
 }
 

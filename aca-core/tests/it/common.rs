@@ -62,6 +62,16 @@ pub const SWING: Problem = Problem {
     y: |t| vec![t.sin().exp()],
 };
 
+/// `x' = -(1 + t) y, y' = (1 + t) x`: a circle whose speed depends on time.
+pub const CAROUSEL: Problem = Problem {
+    name: "carousel",
+    f: |t, y| Tensor::stack(&[y.get(1)?.neg()?, y.get(0)?], 0)?.affine(1.0 + t.value(), 0.0),
+    y: |t| {
+        let angle = t + 0.5 * t * t;
+        vec![angle.cos(), angle.sin()]
+    },
+};
+
 /// `x' = -(x^2 + y^2) y, y' = (x^2 + y^2) x`: a circle whose speed depends on its radius.
 pub const CIRCLE: Problem = Problem {
     name: "nonlinear circle",

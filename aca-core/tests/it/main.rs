@@ -2,8 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+mod clock;
 mod common;
+mod control;
+mod convergence;
+mod counts;
 mod failures;
+mod fields;
 mod inputs;
+mod kernel_sums;
+mod kernel_threads;
+mod kernels;
+mod properties;
+mod replay;
 mod settings;
+mod statistics;
+mod steps;
+mod stops;
 mod times;
+mod tolerance;

@@ -144,7 +144,7 @@ fn safety_below_the_smallest_factor_does_not_panic() {
 #[test]
 fn unknown_method_names_its_neighbours() {
     let tableau = by_name("dopri6").map_err(Error::from);
-    let text = "unknown method \"dopri6\"; nearest: dopri5, dop853, midpoint";
+    let text = "unknown method \"dopri6\"; nearest: dopri5, dop853, euler";
     assert_refused(tableau, |e| matches!(e, Error::Tableau(_)), text);
 }
 
@@ -177,6 +177,21 @@ fn node_before_the_start_of_the_step_is_refused() {
     let text = "node c = -0.5 of early lies outside [0, 1], so the field would be evaluated \
                 outside the span";
     let end = solve(&Solver::fixed(early.unwrap(), 0.1));
+    assert_refused(end, |e| matches!(e, Error::NodeOutsideStep { .. }), text);
+}
+
+#[test]
+fn node_of_the_interpolant_outside_the_step_is_refused() {
+    let mut draft = DOPRI5.to_draft();
+    draft.name = "peeking".into();
+    let interpolant = draft.interpolant.as_mut().unwrap();
+    let mut row = vec![0.0; 7];
+    row[0] = 1.5;
+    (interpolant.a, interpolant.c) = (vec![row], vec![1.5]);
+    interpolant.weights.push(vec![0.0; 4]);
+    let text = "node c = 1.5 of peeking lies outside [0, 1], so the field would be evaluated \
+                outside the span";
+    let end = solve(&Solver::fixed(Tableau::new(draft).unwrap(), 0.1));
     assert_refused(end, |e| matches!(e, Error::NodeOutsideStep { .. }), text);
 }
 

@@ -1,0 +1,10 @@
+//! What this crate promises, one claim a test.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod attached;
+mod common;
+mod discrete;
+mod explicit;
+mod refusals;
+mod times;

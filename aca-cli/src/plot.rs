@@ -1,0 +1,47 @@
+//! Pictures: PNG and GIF, with smooth lines and a font of their own.
+
+mod animation;
+mod axes;
+mod axis;
+mod canvas;
+mod curves;
+mod legend;
+mod orbits;
+mod space;
+mod trajectory;
+
+pub use animation::animation;
+pub use curves::{Chart, Mark, loss_curve};
+pub use orbits::{Orbits, orbits};
+pub use trajectory::{Portrait, Trajectory, trajectory};
+
+use canvas::{Color, Type};
+
+const WHITE: Color = [255; 3];
+const INK: Color = [34, 34, 34];
+const MUTED: Color = [95, 95, 95];
+const FRAME: Color = [165, 165, 165];
+const GRID: Color = [228, 228, 228];
+
+/// Hues that the colour-blind tell apart, darkest first.
+///
+/// Okabe and Ito, Color Universal Design, 2008.
+const HUES: [Color; 6] =
+    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]];
+
+/// `part` of `color` on top of `ground`.
+fn mixed(ground: Color, color: Color, part: f64) -> Color {
+    let mix = |i: usize| f64::from(ground[i]) * (1.0 - part) + f64::from(color[i]) * part;
+    [0, 1, 2].map(|i| mix(i).round() as u8)
+}
+
+impl Type {
+    fn new(size: f64, color: Color, align: f64) -> Self {
+        Self { size, color, align, upright: false }
+    }
+
+    /// The caption of a picture.
+    fn caption() -> Self {
+        Self::new(20.0, INK, 0.0)
+    }
+}

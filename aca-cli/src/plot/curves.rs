@@ -1,0 +1,78 @@
+//! Curves over a common x axis.
+
+use std::path::Path;
+
+use super::axes::{Axes, Rect};
+use super::axis::Axis;
+use super::canvas::{Canvas, Point, Type, render, span};
+use super::legend::{self, Entry, Sample};
+use super::{HUES, INK};
+use crate::report::Result;
+
+/// Curves over a common x axis.
+pub struct Chart<'a> {
+    /// Names and points.
+    pub series: &'a [(&'a str, Vec<Point>)],
+    /// What x is.
+    pub x_label: &'a str,
+    /// What y is.
+    pub y_label: &'a str,
+    /// The line above the picture.
+    pub caption: &'a str,
+    /// A point to point out.
+    pub mark: Option<Mark>,
+}
+
+/// A point with a label.
+pub struct Mark {
+    /// Where it lies.
+    pub at: Point,
+    /// What is said of it.
+    pub label: String,
+}
+
+/// Draws curves with a logarithmic y axis; points with y <= 0 are left out.
+pub fn loss_curve(path: &Path, chart: &Chart<'_>) -> Result<()> {
+    let (width, height) = (900, 520);
+    let rect =
+        Rect { left: 20.0, top: 64.0, width: width as f64 - 30.0, height: height as f64 - 74.0 };
+    let image = render(width, height, |canvas| {
+        canvas.text(chart.caption, (24.0, 30.0), Type::caption());
+        draw(canvas, rect, chart, Axis::logarithmic);
+    })?;
+    image.write_png(path)
+}
+
+/// Draws the chart into `rect`, its legend above.
+pub fn draw<'a>(
+    canvas: &mut Canvas,
+    rect: Rect,
+    chart: &Chart<'_>,
+    y_axis: impl Fn(Vec<f64>, f64) -> Axis,
+) {
+    let points = || {
+        chart
+            .series
+            .iter()
+            .flat_map(|series| &series.1)
+            .chain(chart.mark.iter().map(|mark| &mark.at))
+    };
+    let (low, high) = span(points().map(|point| point.0));
+    let y = y_axis(points().map(|point| point.1).collect(), 0.05);
+    let axes = Axes::draw(canvas, rect, (Axis::new(low, high), chart.x_label), (y, chart.y_label));
+    let mut entries = Vec::new();
+    for ((name, points), color) in chart.series.iter().zip(HUES.into_iter().cycle()) {
+        axes.curve(canvas, points, 2.0, color);
+        entries.push(Entry { text: name, sample: Sample::Line { width: 3.0, color } });
+    }
+    if entries.len() > 1 {
+        legend::draw(canvas, (rect.left + rect.width - 14.0, rect.top - 16.0), &entries);
+    }
+    if let Some(mark) = &chart.mark {
+        let at = axes.place(mark.at);
+        canvas.ring(at, 6.0, 2.0, INK);
+        let middle = axes.plane().left + axes.plane().width / 2.0;
+        let (shift, align) = if at.0 > middle { (-14.0, 1.0) } else { (14.0, 0.0) };
+        canvas.text(&mark.label, (at.0 + shift, at.1), Type::new(15.0, INK, align));
+    }
+}

@@ -1,0 +1,110 @@
+//! A solution over time, and its path through space.
+
+use std::path::Path;
+
+use super::HUES;
+use super::axes::{Axes, Rect};
+use super::axis::Axis;
+use super::canvas::{Canvas, Point, Type, render};
+use super::curves::{self, Chart};
+use super::orbits::{Orbits, paths};
+use super::space::{Eye, Space};
+use crate::report::Result;
+
+/// A solution at many times.
+pub struct Trajectory<'a> {
+    pub ts: &'a [f64],
+    /// One state a time.
+    pub ys: &'a [Vec<f64>],
+    /// Names of the state's entries.
+    pub names: &'a [&'a str],
+}
+
+/// How the path through the state space is drawn.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Portrait {
+    /// Not at all.
+    None,
+    /// Two entries in a plane.
+    Plane,
+    /// Three entries in space.
+    Space,
+    /// Three bodies in space: the first nine entries are positions. Instead of curves over time.
+    Bodies,
+}
+
+const HEIGHT: usize = 480;
+
+/// Draws the solution over time and, to the right, its portrait.
+pub fn trajectory(
+    path: &Path,
+    trajectory: &Trajectory<'_>,
+    portrait: Portrait,
+    caption: &str,
+) -> Result<()> {
+    if portrait == Portrait::Bodies {
+        return paths(path, &bodies(trajectory.ys), None, caption);
+    }
+    let width = if portrait == Portrait::None { 860 } else { 1320 };
+    let rect = Rect { left: 20.0, top: 64.0, width: 840.0, height: HEIGHT as f64 - 74.0 };
+    let beside = Rect { left: 880.0, width: 420.0, ..rect };
+    let image = render(width, HEIGHT, |canvas| {
+        canvas.text(caption, (24.0, 30.0), Type::caption());
+        over_time(canvas, rect, trajectory);
+        match portrait {
+            Portrait::Plane => plane(canvas, beside, trajectory),
+            Portrait::Space => space(canvas, beside, trajectory),
+            Portrait::None | Portrait::Bodies => {}
+        }
+    })?;
+    image.write_png(path)
+}
+
+fn over_time(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
+    let Trajectory { ts, ys, names } = trajectory;
+    let points = |i: usize| ts.iter().zip(*ys).map(|(&t, y)| (t, y[i])).collect::<Vec<Point>>();
+    let series: Vec<_> = names.iter().enumerate().map(|(i, &name)| (name, points(i))).collect();
+    let y_label = match names {
+        [only] => only,
+        _ => "state (dimensionless)",
+    };
+    let chart = Chart {
+        series: &series,
+        x_label: "time (dimensionless)",
+        y_label,
+        caption: "",
+        mark: None,
+    };
+    curves::draw(canvas, rect, &chart, Axis::around);
+}
+
+fn plane(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
+    let points: Vec<Point> = trajectory.ys.iter().map(|y| (y[0], y[1])).collect();
+    let axis = |pick: fn(&Point) -> f64| Axis::around(points.iter().map(pick), 0.05);
+    let (x, y) = (axis(|point| point.0), axis(|point| point.1));
+    let axes = Axes::draw(canvas, rect, (x, trajectory.names[0]), (y, trajectory.names[1]));
+    axes.curve(canvas, &points, 1.75, HUES[0]);
+    ends(canvas, points.iter().map(|&point| axes.place(point)));
+}
+
+fn space(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
+    let points = trajectory.ys.iter().map(|y| [y[0], y[1], y[2]]);
+    let space = Space::around(points.clone(), Eye { yaw: -60.0, pitch: 20.0 }, rect);
+    let names = [0, 1, 2].map(|i| trajectory.names[i]);
+    space.draw_box(canvas, names);
+    let places = points.map(|point| space.place(point));
+    canvas.line(places.clone(), 1.25, HUES[0]);
+    ends(canvas, places);
+}
+
+/// Marks the start of a path by a hollow dot and its end by a filled one.
+fn ends(canvas: &mut Canvas, mut places: impl Iterator<Item = Point>) {
+    let Some(start) = places.next() else { return };
+    canvas.ring(start, 5.0, 1.75, HUES[0]);
+    canvas.dot(places.last().unwrap_or(start), 5.0, HUES[0]);
+}
+
+fn bodies(ys: &[Vec<f64>]) -> Orbits {
+    let body = |i: usize| ys.iter().map(|y| [0, 1, 2].map(|x| y[3 * i + x])).collect();
+    [body(0), body(1), body(2)]
+}

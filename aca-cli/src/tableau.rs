@@ -1,0 +1,177 @@
+//! `aca tableau`: the methods, shown and checked.
+
+use aca_tableau::{ALL, Interpolant, Tableau, TableauDraft, aliases};
+use serde::Serialize;
+
+use crate::args::TableauCommand;
+use crate::report::{self, Result};
+use crate::{fraction, method};
+
+/// Lists, shows or checks methods.
+pub fn run(command: &TableauCommand) -> Result<()> {
+    match command {
+        TableauCommand::List { json } => list(*json),
+        TableauCommand::Show { name } => {
+            let tableau = method::method(name)?;
+            report::line(&format!("{}\n\n{}", facts(&tableau), drawing(&tableau)))
+        }
+        TableauCommand::Check { file } => {
+            let tableau = method::from_file(file)?;
+            report::line(&format!("{}\nEvery claim holds.", facts(&tableau)))
+        }
+    }
+}
+
+/// A method in one row.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    order: usize,
+    embedded_orders: Vec<usize>,
+    stages: usize,
+    fsal: bool,
+    interpolant_order: usize,
+    aliases: &'static [&'static str],
+}
+
+impl Row {
+    const HEADS: [&str; 7] =
+        ["name", "order", "embedded", "stages", "FSAL", "interpolant", "aliases"];
+
+    fn of(tableau: &'static Tableau) -> Self {
+        Self {
+            name: tableau.name(),
+            order: tableau.order(),
+            embedded_orders: tableau.embedded().iter().map(|embedded| embedded.order).collect(),
+            stages: tableau.stages(),
+            fsal: tableau.is_fsal(),
+            interpolant_order: tableau.interpolant().order(),
+            aliases: aliases(tableau),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.to_owned(),
+            self.order.to_string(),
+            joined(&self.embedded_orders),
+            self.stages.to_string(),
+            if self.fsal { "yes" } else { "no" }.to_owned(),
+            self.interpolant_order.to_string(),
+            self.aliases.join(", "),
+        ]
+    }
+}
+
+fn list(json: bool) -> Result<()> {
+    let rows = ALL.map(Row::of);
+    let heads = Row::HEADS.map(str::to_owned).to_vec();
+    let cells: Vec<_> = std::iter::once(heads).chain(rows.iter().map(Row::cells)).collect();
+    report::line(&aligned(&cells, Side::Left).join("\n"))?;
+    if json { report::json(&rows) } else { Ok(()) }
+}
+
+/// What a method claims and what follows from its coefficients.
+fn facts(tableau: &Tableau) -> String {
+    let mut facts = vec![("method", tableau.name().to_owned())];
+    if !tableau.source().is_empty() {
+        facts.push(("source", tableau.source().to_owned()));
+    }
+    facts.push(("order", satisfied(tableau.order(), tableau.satisfied_order())));
+    for embedded in tableau.embedded() {
+        let satisfied_order = satisfied_order(tableau, &embedded.b_hat);
+        facts.push(("embedded order", satisfied(embedded.order, satisfied_order)));
+    }
+    facts.push(("interpolant", extra_stages(&tableau.interpolant())));
+    facts.push(("stages", stages(tableau)));
+    let cells = facts.into_iter().map(|(head, text)| vec![head.to_owned(), text]);
+    aligned(&cells.collect::<Vec<_>>(), Side::Left).join("\n")
+}
+
+fn satisfied(claimed: usize, satisfied: usize) -> String {
+    match satisfied {
+        _ if satisfied == claimed => claimed.to_string(),
+        _ => format!("{claimed} claimed, {satisfied} satisfied"),
+    }
+}
+
+/// The order that other weights on the same stages satisfy.
+fn satisfied_order(tableau: &Tableau, b_hat: &[f64]) -> usize {
+    let draft = TableauDraft {
+        order: 1,
+        b: b_hat.to_vec(),
+        embedded: Vec::new(),
+        interpolant: None,
+        ..tableau.to_draft()
+    };
+    Tableau::new(draft).map_or(0, |embedded| embedded.satisfied_order())
+}
+
+fn stages(tableau: &Tableau) -> String {
+    match tableau.is_fsal() {
+        true => format!("{}, the last is the next step's first (FSAL)", tableau.stages()),
+        false => tableau.stages().to_string(),
+    }
+}
+
+fn extra_stages(interpolant: &Interpolant) -> String {
+    let order = interpolant.order();
+    match (interpolant.extra_stages(), interpolant.first_extra_is_end_slope()) {
+        (0, _) => format!("order {order}, no extra stage"),
+        (1, true) => format!("order {order}, reads the next step's first stage"),
+        (extra, true) => {
+            format!("order {order}, reads the next step's first stage and {} more", extra - 1)
+        }
+        (extra, false) => format!("order {order}, {extra} extra stages"),
+    }
+}
+
+/// The tableau as Butcher draws it: c and a above, the weights below.
+fn drawing(tableau: &Tableau) -> String {
+    let texts = |row: &[f64]| row.iter().map(|&x| fraction::text(x)).collect::<Vec<_>>();
+    let row = |head: String, row: &[f64]| [vec![head, "|".to_owned()], texts(row)].concat();
+    let mut rows: Vec<_> = (0..tableau.stages())
+        .map(|i| row(fraction::text(tableau.c()[i]), tableau.a_row(i)))
+        .collect();
+    rows.push(row("b".to_owned(), tableau.b()));
+    for embedded in tableau.embedded() {
+        rows.push(row(format!("b_hat ({})", embedded.order), &embedded.b_hat));
+    }
+    let mut lines = aligned(&rows, Side::Right);
+    let bar = lines[0].find('|').unwrap_or(0);
+    let width = lines.iter().map(String::len).max().unwrap_or(0);
+    let rule = format!("{}+{}", "-".repeat(bar), "-".repeat(width - bar - 1));
+    lines.insert(tableau.stages(), rule);
+    lines.join("\n")
+}
+
+/// The side of its column that a text keeps to.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Lines of cells in columns two blanks apart; rows may be of different length.
+fn aligned(rows: &[Vec<String>], side: Side) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let width = |column| cells(column).map(String::len).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let padded = row.iter().zip(&widths).map(|(cell, &width)| match side {
+            Side::Left => format!("{cell:<width$}"),
+            Side::Right => format!("{cell:>width$}"),
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The numbers with commas, or a dash for none.
+fn joined(numbers: &[usize]) -> String {
+    match numbers {
+        [] => "-".to_owned(),
+        _ => numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

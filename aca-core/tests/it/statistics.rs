@@ -1,0 +1,76 @@
+use aca_core::{Evaluator, Solver, Time, VectorField};
+use aca_tableau::{DOPRI5, RK4};
+use candle_core::{Tensor, Var};
+
+use crate::common::{Recorder, adaptive, adaptive_tableaus, state, values};
+
+/// `y' = -10 y` that keeps a running mean of its states and a count of its calls.
+struct Averaging {
+    mean: Var,
+    calls: Var,
+}
+
+impl Averaging {
+    fn new() -> Self {
+        Self {
+            mean: Var::from_tensor(&state(&[0.5])).unwrap(),
+            calls: Var::from_tensor(&state(&[0.0])).unwrap(),
+        }
+    }
+
+    fn statistics(&self) -> (Vec<f64>, Vec<f64>) {
+        (values(&self.mean), values(&self.calls))
+    }
+}
+
+impl VectorField for Averaging {
+    fn eval(&self, _t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        self.mean.set(&((self.mean.as_tensor() * 0.9)? + (y * 0.1)?)?)?;
+        self.calls.set(&(self.calls.as_tensor() + 1.0)?)?;
+        y.affine(-10.0, 0.0)
+    }
+
+    fn running_statistics(&self) -> Vec<Var> {
+        vec![self.mean.clone(), self.calls.clone()]
+    }
+}
+
+#[test]
+fn rejected_steps_leave_no_trace_in_running_statistics() {
+    for tableau in adaptive_tableaus() {
+        for first_step in [None, Some(1.0)] {
+            let name = tableau.name();
+            let solver = Solver { first_step, ..adaptive(tableau, 1e-4) };
+            let (solved, replayed) = (Averaging::new(), Averaging::new());
+            let mut steps = Recorder::default();
+            let end = solver.solve(&solved, &state(&[1.0]), (0.0, 1.0), &mut steps).unwrap();
+            solver.replay(&replayed, &state(&[1.0]), &steps.grid(), &mut ()).unwrap();
+            assert!(first_step.is_none() || end.stats.rejected > 0, "{name}: nothing rejected");
+            assert_eq!(solved.statistics(), replayed.statistics(), "{name}, {first_step:?}");
+        }
+    }
+}
+
+#[test]
+fn running_statistics_advance_with_every_evaluation_of_accepted_steps() {
+    for (tableau, evaluations) in [(RK4, 5 * 4), (DOPRI5, 5 * 6 + 1)] {
+        let field = Averaging::new();
+        let solver = Solver::fixed_count(tableau.clone(), 5);
+        solver.solve(&field, &state(&[1.0]), (0.0, 1.0), &mut ()).unwrap();
+        assert_eq!(field.statistics().1, [evaluations as f64], "{}", tableau.name());
+    }
+}
+
+#[test]
+fn restored_statistics_are_copies_not_references() {
+    let (field, y) = (Averaging::new(), state(&[1.0]));
+    let evaluator = Evaluator::new(&field, &y).unwrap();
+    let before = field.statistics();
+    let snapshot = evaluator.snapshot().unwrap();
+    for _ in 0..3 {
+        evaluator.eval(0.0, &y).unwrap();
+    }
+    assert_ne!(field.statistics(), before);
+    evaluator.restore(&snapshot).unwrap();
+    assert_eq!(field.statistics(), before);
+}

@@ -1,0 +1,11 @@
+//! What this crate promises, one claim a test.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod common;
+mod counts;
+mod errors;
+mod interpolants;
+mod save_at;
+mod sinks;
+mod trajectory;

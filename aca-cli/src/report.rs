@@ -61,8 +61,11 @@ pub enum Error {
     /// Training without an epoch leaves nothing to keep.
     #[error("training needs at least one epoch")]
     NoEpoch,
-    /// A picture could not be drawn.
-    #[error("cannot draw {}: {reason}", path.display())]
+    /// The font of pictures could not be read.
+    #[error("cannot read the font of pictures: {0}")]
+    Font(#[from] ab_glyph::InvalidFont),
+    /// A picture could not be written.
+    #[error("cannot write {}: {reason}", path.display())]
     Picture {
         /// The picture's file.
         path: PathBuf,
@@ -75,6 +78,11 @@ impl Error {
     /// Carries over an error of the optimiser.
     pub fn polish(error: argmin::core::Error) -> Self {
         Self::Polish(error.to_string())
+    }
+
+    /// Names the picture that an encoder failed to write.
+    pub fn picture(path: &Path, error: &impl std::error::Error) -> Self {
+        Self::Picture { path: path.to_owned(), reason: error.to_string() }
     }
 
     /// Returns what turns an error of the operating system into one that names the file.

@@ -1,6 +1,5 @@
 //! The Adaptive Checkpoint Adjoint.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use aca_core::{Evaluator, Method, Result, VectorField, kernels};
@@ -8,16 +7,18 @@ use aca_dense::Placement;
 use candle_core::Tensor;
 
 use crate::backward::Backward;
+use crate::budget::Budget;
 use crate::params::Accumulator;
-use crate::replay::{Outputs, Replay, StepTimes};
-use crate::tape::Checkpoint;
+use crate::replay::{Replay, StepTimes};
+use crate::rows::Rows;
+use crate::tape::{Checkpoint, Checkpoints};
 use crate::{Gradients, Params, TimeGradients};
 
 /// Replays the accepted steps one at a time, newest first: exact for the discrete solution with its
 /// steps held fixed.
 ///
 /// # Cost
-/// Memory: a state for every accepted step, and the graphs of one step.
+/// Memory: the kept states, and the graphs of one step.
 ///
 /// # Source
 /// Zhuang et al., "Adaptive Checkpoint Adjoint Method for Gradient Estimation in Neural ODE",
@@ -27,139 +28,131 @@ pub(crate) struct Aca {
     pub(crate) params: Params,
     pub(crate) method: Method,
     pub(crate) y0: Tensor,
-    pub(crate) checkpoints: Vec<Checkpoint>,
+    pub(crate) memory: Memory,
+}
+
+/// Which states of a solve are kept.
+pub(crate) enum Memory {
+    /// All of them.
+    All(Checkpoints),
+    /// Some; the others are computed again.
+    Some(Budget),
+}
+
+/// The kept states during one backward pass, which may move those of a budget.
+enum States<'a> {
+    All(&'a [Checkpoint]),
+    Some(Budget),
+}
+
+impl Memory {
+    fn states(&self) -> States<'_> {
+        match self {
+            Self::All(checkpoints) => States::All(&checkpoints.0),
+            Self::Some(budget) => States::Some(budget.clone()),
+        }
+    }
+
+    /// Number of accepted steps.
+    fn len(&self) -> usize {
+        match self {
+            Self::All(checkpoints) => checkpoints.0.len(),
+            Self::Some(budget) => budget.steps(),
+        }
+    }
+}
+
+impl States<'_> {
+    fn get(&mut self, index: usize, method: &Method, field: &Evaluator<'_>) -> Result<Checkpoint> {
+        match self {
+            Self::All(checkpoints) => Ok(checkpoints[index].clone()),
+            Self::Some(budget) => budget.restore(index, method, field),
+        }
+    }
 }
 
 impl Backward for Aca {
-    fn pullback(
-        &self,
-        placements: &[Placement],
-        cotangents: &Tensor,
-        want_times: bool,
-    ) -> Result<Gradients> {
+    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let sweep = Sweep::new(self, &field, placements, cotangents, want_times).run();
+        let gradients = Sweep {
+            tape: self,
+            field: &field,
+            states: self.memory.states(),
+            rows: Rows::new(placements, cotangents),
+            theta: Accumulator::new(&self.params),
+            a: None,
+            later: None,
+            times: want_times.then(|| TimeGradients::zeros(placements.len())),
+        }
+        .run();
         field.restore(&statistics)?;
-        sweep
+        gradients
     }
 }
 
-/// One backward pass over the tape.
+/// One backward pass.
 struct Sweep<'a> {
     tape: &'a Aca,
     field: &'a Evaluator<'a>,
-    placements: &'a [Placement],
-    cotangents: &'a Tensor,
+    states: States<'a>,
+    rows: Rows<'a>,
     theta: Accumulator<'a>,
-    /// Cotangent of the state at the end of the step that is next; `None` as long as it is zero.
+    /// Cotangent of the state between the step that is done and the next; `None` while it is zero.
     a: Option<Tensor>,
+    /// The step that is done.
+    later: Option<Checkpoint>,
     times: Option<TimeGradients>,
 }
 
-impl<'a> Sweep<'a> {
-    fn new(
-        tape: &'a Aca,
-        field: &'a Evaluator<'a>,
-        placements: &'a [Placement],
-        cotangents: &'a Tensor,
-        want_times: bool,
-    ) -> Self {
-        let times =
-            want_times.then(|| TimeGradients { t0: 0.0, t1: 0.0, ts: vec![0.0; placements.len()] });
-        Self {
-            tape,
-            field,
-            placements,
-            cotangents,
-            theta: Accumulator::new(&tape.params),
-            a: None,
-            times,
-        }
-    }
-
+impl Sweep<'_> {
     fn run(mut self) -> Result<Gradients> {
-        let mut rest = self.placements.len();
-        for index in (0..self.tape.checkpoints.len()).rev() {
-            let first = self.placements[..rest].partition_point(|placement| placement.step < index);
-            self.step(index, first..rest)?;
-            rest = first;
+        for index in (0..self.tape.memory.len()).rev() {
+            self.step(index)?;
         }
-        if self.tape.checkpoints.is_empty() {
-            (0..rest).try_for_each(|m| self.arrive(m))?;
+        if self.tape.memory.len() == 0 {
+            self.a = self.rows.sum()?;
         }
         let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
         let theta = self.theta.finish()?;
         Ok(Gradients { y0, theta, times: self.times, nfe: self.field.nfe() })
     }
 
-    /// Pulls back through one step, whose outputs are the rows `rows`: none, one or both of its ends
-    /// may be among them.
-    fn step(&mut self, index: usize, mut rows: Range<usize>) -> Result<()> {
-        let fraction = |m: usize| self.placements[m].s;
-        let at_end = (!rows.is_empty() && fraction(rows.end - 1) == 1.0).then(|| rows.end - 1);
-        rows.end = at_end.unwrap_or(rows.end);
-        let at_start = (!rows.is_empty() && fraction(rows.start) == 0.0).then_some(rows.start);
-        rows.start += usize::from(at_start.is_some());
-        if let Some(m) = at_end {
-            self.move_end_output(index, m)?;
-            self.arrive(m)?;
+    /// Pulls back through one step; those after the last output are left out.
+    fn step(&mut self, index: usize) -> Result<()> {
+        let rows = self.rows.take(index);
+        if self.a.is_none() && rows.end.is_none() && rows.inside.is_empty() {
+            self.a = self.rows.add(None, rows.start)?;
+            return Ok(());
         }
-        if self.a.is_some() || !rows.is_empty() {
-            self.pull(index, rows)?;
-        }
-        at_start.map_or(Ok(()), |m| self.arrive(m))
-    }
-
-    fn pull(&mut self, index: usize, rows: Range<usize>) -> Result<()> {
-        let steps = &self.tape.checkpoints;
-        let Checkpoint { t0, t1, ref y0 } = steps[index];
+        let step = self.states.get(index, &self.tape.method, self.field)?;
+        self.move_end_output(rows.end)?;
+        let a = self.rows.add(self.a.take(), rows.end)?;
+        let a = a.map_or_else(|| step.y0.zeros_like(), Ok)?;
+        let outputs = self.rows.outputs(rows.inside.clone())?;
+        let Checkpoint { t0, t1, ref y0 } = step;
         let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
-        let a = self.a.take().map_or_else(|| y0.zeros_like(), Ok)?;
-        let (first, last) = (index == 0, index + 1 == steps.len());
-        let want_times = self.times.is_some() && (first || last || !rows.is_empty());
-        let outputs = self.outputs(rows.clone())?;
+        let (first, last) = (index == 0, index + 1 == self.tape.memory.len());
+        let want_times = self.times.is_some() && (first || last || outputs.is_some());
         let (start, moved) = replay.pull(&a, outputs.as_ref(), &mut self.theta, want_times)?;
-        self.a = Some(start);
         if let (Some(times), Some(StepTimes { h, t0, outputs })) = (&mut self.times, moved) {
-            if last {
-                times.t1 = h;
-            }
-            if first {
-                times.t0 = t0 - h;
-            }
-            times.ts[rows].copy_from_slice(&outputs);
+            times.t1 = if last { h } else { times.t1 };
+            times.t0 = if first { t0 - h } else { times.t0 };
+            times.ts[rows.inside].copy_from_slice(&outputs);
         }
+        self.a = self.rows.add(Some(start), rows.start)?;
+        self.later = Some(step);
         Ok(())
     }
 
-    fn outputs(&self, rows: Range<usize>) -> Result<Option<Outputs>> {
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let s = self.placements[rows.clone()].iter().map(|placement| placement.s).collect();
-        Ok(Some(Outputs { s, cotangents: self.cotangents.narrow(0, rows.start, rows.len())? }))
-    }
-
-    /// Moves the time of output `m` at the end of a step: the solution has the next step's slope
+    /// Moves the time of an output at the end of a step: the solution has the later step's slope
     /// there. The end of the span is left out, since it moves with the span.
-    fn move_end_output(&mut self, index: usize, m: usize) -> Result<()> {
-        let next = self.tape.checkpoints.get(index + 1);
-        if let (Some(times), Some(next)) = (&mut self.times, next) {
-            let t = self.tape.method.stage_time(next.t0, next.t1, 0);
-            let slope = self.field.eval(t, &next.y0)?;
-            times.ts[m] = kernels::dot(&self.cotangents.get(m)?, &slope)?;
+    fn move_end_output(&mut self, end: Option<usize>) -> Result<()> {
+        if let (Some(times), Some(later), Some(m)) = (&mut self.times, &self.later, end) {
+            let t = self.tape.method.stage_time(later.t0, later.t1, 0);
+            let slope = self.field.eval(t, &later.y0)?;
+            times.ts[m] = kernels::dot(&self.rows.row(m)?, &slope)?;
         }
-        Ok(())
-    }
-
-    /// Adds the cotangent of output `m`, which is a state between two steps.
-    fn arrive(&mut self, m: usize) -> Result<()> {
-        let g = self.cotangents.get(m)?;
-        self.a = Some(match self.a.take() {
-            Some(a) => kernels::combine(Some(&a), &[(1.0, &g)])?,
-            None => g,
-        });
         Ok(())
     }
 }

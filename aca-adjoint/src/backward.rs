@@ -22,6 +22,14 @@ pub(crate) trait Backward: Send + Sync {
     ) -> Result<Gradients>;
 }
 
+/// Refuses gradients with respect to times on behalf of a strategy that has none.
+pub(crate) fn refuse_times(strategy: &'static str, want_times: bool) -> Result<()> {
+    match want_times {
+        true => Err(Error::Unsupported { strategy, what: "gradients with respect to times" }),
+        false => Ok(()),
+    }
+}
+
 /// What a forward pass keeps for its backward pass: the explicit form of a gradient.
 ///
 /// Parameters must not change between the solve and its pullback, which evaluates the field again.

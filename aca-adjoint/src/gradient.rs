@@ -1,14 +1,53 @@
 //! Which gradient strategy to use.
 
+use aca_core::Solver;
+
 /// How the gradient of a solve is found.
 ///
-/// | strategy | memory | evaluations of the field a step of s stages |
-/// |---|---|---|
-/// | [`Gradient::Aca`] | a state a step, one step's graphs | s forward, s with their pullbacks backward |
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// | strategy | exact for the discrete solution | memory beside the states asked for | evaluations of the field a step of s stages |
+/// |---|---|---|---|
+/// | [`Gradient::Aca`] | yes | a state a step, one step's graphs | s forward, s with their pullbacks backward |
+/// | [`Gradient::AcaBudget`] | yes | `checkpoints` states, one step's graphs | the same, and recomputed steps |
+/// | [`Gradient::Naive`] | yes | every graph of every step | s forward |
+/// | [`Gradient::Backsolve`] | no | one state | a new solve |
+/// | [`Gradient::Mali`] | yes | one state and its slope | 1 forward, 2 backward |
+///
+/// Take `Aca` unless its states do not fit, then `AcaBudget`, or `Mali` where second order is
+/// enough. `Backsolve` is there to compare with: its gradient is off by the error of a second solve,
+/// which on chaotic or stiff problems is all of it.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Gradient {
     /// The Adaptive Checkpoint Adjoint: replays accepted steps, exact for the discrete solution.
     #[default]
     Aca,
+    /// As `Aca` within the memory of so many checkpoints: states between them are recomputed, by a
+    /// schedule that repeats as few steps as possible.
+    AcaBudget {
+        /// States to keep, at least 1.
+        checkpoints: usize,
+    },
+    /// Candle's own graph through every accepted step.
+    Naive,
+    /// The continuous adjoint, solved backward in time.
+    Backsolve(Backsolve),
+    /// Steps of the asynchronous leapfrog, undone one by one; needs a solver with the tableau
+    /// [`ALF`](aca_tableau::ALF).
+    Mali,
+}
+
+/// How [`Gradient::Backsolve`] solves backward.
+#[derive(Clone, Debug)]
+pub struct Backsolve {
+    /// Solver of the backward pass; that of the forward pass when `None`.
+    pub solver: Option<Solver>,
+    /// Whether the parameters' part stays out of the error norm, which saves steps (Kidger et al.,
+    /// "Hey, that's not an ODE", ICML 2021).
+    pub seminorm: bool,
+}
+
+impl Default for Backsolve {
+    fn default() -> Self {
+        Self { solver: None, seminorm: true }
+    }
 }

@@ -31,6 +31,10 @@ pub struct TimeGradients {
 }
 
 impl TimeGradients {
+    pub(crate) fn zeros(outputs: usize) -> Self {
+        Self { t0: 0.0, t1: 0.0, ts: vec![0.0; outputs] }
+    }
+
     /// Joins the gradients of the ends to those of the outputs' times, of which they are the first
     /// and the last.
     pub(crate) fn into_tensor(mut self, like: &Tensor) -> candle_core::Result<Tensor> {

@@ -30,19 +30,25 @@
 
 mod aca;
 mod attach;
+mod backsolve;
 mod backward;
+mod budget;
+mod deep;
 mod gradient;
 mod gradients;
+mod mali;
+mod naive;
 mod ode;
 mod params;
 mod replay;
+mod rows;
 mod solution;
 mod tape;
 
 pub use backward::Tape;
-pub use gradient::Gradient;
+pub use gradient::{Backsolve, Gradient};
 pub use gradients::{Gradients, TimeGradients};
 pub use ode::Ode;
 pub use params::Params;
 pub use solution::OdeSolution;
-pub use tape::{Checkpoint, Checkpoints};
+pub use tape::{Checkpoint, Checkpoints, Grid};

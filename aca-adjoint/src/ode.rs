@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aca_core::{Method, Result, Solver, TimeSpan, VectorField};
+use aca_core::{Error, Method, Result, Solver, StepSink, Time, TimeSpan, VectorField};
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
-use crate::aca::Aca;
+use crate::aca::{Aca, Memory};
 use crate::attach::attach;
+use crate::backsolve::Reverse;
 use crate::backward::{Backward, Tape};
-use crate::tape::Checkpoints;
-use crate::{Gradient, OdeSolution, Params};
+use crate::budget::Budget;
+use crate::mali::{Mali, Trail};
+use crate::naive::{Naive, TracedSteps};
+use crate::tape::{Checkpoints, Grid};
+use crate::{Backsolve, Gradient, OdeSolution, Params};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
 ///
@@ -108,7 +112,7 @@ impl Ode {
     pub fn solve_times(&self, y0: &Tensor, times: &Tensor) -> Result<OdeSolution> {
         let ts = times.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let ends = ts.first().copied().zip(ts.last().copied());
-        let span = ends.ok_or(aca_core::Error::NoTimes)?;
+        let span = ends.ok_or(Error::NoTimes)?;
         self.attached(y0, span, &SaveAt::Times(ts), times)
     }
 
@@ -123,20 +127,65 @@ impl Ode {
         save_at: &SaveAt,
     ) -> Result<(Solution, Tape)> {
         self.check_covered(y0, span.0)?;
-        let field = self.field.as_ref();
-        let mut checkpoints = Checkpoints::default();
-        let sol = Solution::record(&self.solver, field, y0, span, save_at, &mut checkpoints)?;
-        let backward: Arc<dyn Backward> = match self.gradient {
-            Gradient::Aca => Arc::new(Aca {
-                field: self.field.clone(),
-                params: self.params.clone(),
-                method: Method::new(&self.solver.tableau, &self.solver.jump_ts)?,
-                y0: y0.detach(),
-                checkpoints: checkpoints.0,
-            }),
-        };
+        let (sol, backward) = self.run(y0, span, save_at)?;
         let tape = Tape::new(backward, sol.placements().to_vec(), y0.dims().to_vec());
         Ok((sol, tape))
+    }
+
+    /// Solves with what the gradient strategy needs to keep.
+    fn run(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<(Solution, Arc<dyn Backward>)> {
+        let (field, params) = (self.field.clone(), self.params.clone());
+        let record = |solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink| {
+            Solution::record(solver, self.field.as_ref(), y0, span, save_at, sink)
+        };
+        let start = y0.detach();
+        match &self.gradient {
+            Gradient::Aca => {
+                let mut checkpoints = Checkpoints::default();
+                let sol = record(&self.solver, y0, &mut checkpoints)?;
+                let (method, memory) = (Method::new(&self.solver)?, Memory::All(checkpoints));
+                Ok((sol, Arc::new(Aca { field, params, method, y0: start, memory })))
+            }
+            &Gradient::AcaBudget { checkpoints } => {
+                let mut budget = Budget::new(checkpoints)?;
+                let sol = record(&self.solver, y0, &mut budget)?;
+                let (method, memory) = (Method::new(&self.solver)?, Memory::Some(budget));
+                Ok((sol, Arc::new(Aca { field, params, method, y0: start, memory })))
+            }
+            Gradient::Naive => {
+                let solver = Solver { trace: true, ..self.solver.clone() };
+                let y0 = Var::from_tensor(&start)?;
+                let mut steps = TracedSteps::new(self.nodes_per_step(&start, span.0)?);
+                let sol = record(&solver, &y0, &mut steps)?.detach();
+                Ok((sol, Arc::new(Naive { params, method: Method::new(&solver)?, y0, steps })))
+            }
+            Gradient::Backsolve(Backsolve { solver, seminorm }) => {
+                if !field.running_statistics().is_empty() {
+                    let (strategy, what) = ("Backsolve", "fields with running statistics");
+                    return Err(Error::Unsupported { strategy, what });
+                }
+                let (mut grid, seminorm) = (Grid::default(), *seminorm);
+                let sol = record(&self.solver, y0, &mut grid)?;
+                let solver = solver.clone().unwrap_or_else(|| self.solver.clone());
+                let y1 = sol.y1.clone();
+                Ok((sol, Arc::new(Reverse { field, params, solver, seminorm, y0: start, y1, grid: grid.0 })))
+            }
+            Gradient::Mali => {
+                let solver = Solver { leapfrog: true, ..self.solver.clone() };
+                let mut trail = Trail::default();
+                let sol = record(&solver, y0, &mut trail)?;
+                Ok((sol, Arc::new(Mali { field, params, method: Method::new(&solver)?, y0: start, trail })))
+            }
+        }
+    }
+
+    /// Nodes that one step adds to candle's graph, at most.
+    fn nodes_per_step(&self, y0: &Tensor, t0: f64) -> Result<usize> {
+        let y = Var::from_tensor(y0)?;
+        let nodes = self.field.trace(&Time::new(t0), &y)?.sorted_nodes().len();
+        let stages = self.solver.tableau.interpolant().stages();
+        // Every stage adds its field and a weighted sum of all stages before it.
+        Ok(stages * (nodes + 2 * stages))
     }
 
     fn attached(

@@ -24,3 +24,17 @@ impl StepSink for Checkpoints {
         Ok(())
     }
 }
+
+/// The sink that keeps the times between accepted steps alone.
+#[derive(Clone, Debug, Default)]
+pub struct Grid(pub Vec<f64>);
+
+impl StepSink for Grid {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        if self.0.is_empty() {
+            self.0.push(step.t0);
+        }
+        self.0.push(step.t1);
+        Ok(())
+    }
+}

@@ -5,6 +5,7 @@ mod axes;
 mod axis;
 mod canvas;
 mod curves;
+mod film;
 mod legend;
 mod orbits;
 mod space;
@@ -15,11 +16,11 @@ pub use curves::{Chart, Mark, loss_curve};
 pub use orbits::{Orbits, orbits};
 pub use trajectory::{Portrait, Trajectory, trajectory};
 
-use canvas::{Color, Type};
+use canvas::{Canvas, Color, Type};
 
 const WHITE: Color = [255; 3];
 const INK: Color = [34, 34, 34];
-const MUTED: Color = [95, 95, 95];
+const MUTED: Color = [75, 75, 75];
 const FRAME: Color = [165, 165, 165];
 const GRID: Color = [228, 228, 228];
 
@@ -39,9 +40,11 @@ impl Type {
     fn new(size: f64, color: Color, align: f64) -> Self {
         Self { size, color, align, upright: false }
     }
+}
 
-    /// The caption of a picture.
-    fn caption() -> Self {
-        Self::new(20.0, INK, 0.0)
-    }
+/// Writes the line above a picture, smaller if it would else pass `right`.
+fn caption(canvas: &mut Canvas, text: &str, right: f64) {
+    let (left, size) = (24.0, 20.0);
+    let fit = (right - left) / canvas.text_width(text, size);
+    canvas.text(text, (left, 30.0), Type::new(size * fit.min(1.0), INK, 0.0));
 }

@@ -3,7 +3,7 @@
 mod problem;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use aca_core::{Solver, Stats, Tolerance};
@@ -36,90 +36,112 @@ struct Summary {
 
 /// Solves the system and writes what came out.
 pub fn run(args: &SolveArgs) -> Result<()> {
-    let problem = Problem::new(args.system)?;
-    let (t0, t1) = (args.t0, args.t1.unwrap_or(problem.t1));
-    let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
-    let solver = Solver::for_tableau(method(&args.method)?, tolerance, args.h)?;
-    let solver = Solver { max_steps: args.max_steps, ..solver };
-    let times = SaveAt::Times(spread(t0, t1, args.points));
-    let y0 = Tensor::new(problem.y0, &Device::Cpu)?;
-
+    let setup = Setup::new(args)?;
     let start = Instant::now();
-    let solution = aca_dense::solve(&solver, &*problem.field, &y0, (t0, t1), &times)?;
-    let seconds = start.elapsed().as_secs_f64();
-
-    let Stats { accepted, rejected, nfe, h_smallest, h_largest } = solution.stats;
-    let summary = Summary {
-        system: problem.name,
-        method: solver.tableau.name().to_owned(),
-        t0,
-        t1,
-        accepted,
-        rejected,
-        nfe,
-        h_smallest,
-        h_largest,
-        seconds,
-        y1: solution.y1.to_vec1()?,
-    };
-    let files = write(args, &problem, &solution, &summary)?;
-    report::line(&summary.text(problem.names))?;
+    let solution = setup.solve(args.points)?;
+    let summary = setup.summary(&solution, start.elapsed().as_secs_f64())?;
+    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
+    let mut files = vec![args.out.join("trajectory.csv")];
+    write_csv(&files[0], setup.problem.names, &solution)?;
+    if !args.no_plots {
+        let path = args.out.join("trajectory.png");
+        setup.draw(&path, solution, &summary)?;
+        files.push(path);
+    }
+    report::line(&summary.text(setup.problem.names))?;
     for file in files {
-        report::line(&format!("{:<11}  {}", "written", file.display()))?;
+        report::line(&row("written", &file.display().to_string()))?;
     }
     if args.json { report::json(&summary) } else { Ok(()) }
 }
 
-/// `count` times from `t0` to `t1`, both included.
-fn spread(t0: f64, t1: f64, count: u32) -> Vec<f64> {
-    let last = f64::from(count - 1);
-    let time = |i: u32| if i + 1 == count { t1 } else { t0 + (t1 - t0) * f64::from(i) / last };
-    (0..count).map(time).collect()
+/// All that a solve needs.
+struct Setup {
+    problem: Problem,
+    solver: Solver,
+    span: (f64, f64),
 }
 
-/// Writes the table and the picture; returns their files.
-fn write(args: &SolveArgs, problem: &Problem, solution: &Solution, summary: &Summary) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
-    let table = args.out.join("trajectory.csv");
-    let ys = solution.ys.to_vec2()?;
-    write_csv(&table, problem.names, &solution.ts, &ys)?;
-    if args.no_plots {
-        return Ok(vec![table]);
+impl Setup {
+    /// Fewer points than this make curves look angular.
+    const SMOOTH: u32 = 4000;
+
+    fn new(args: &SolveArgs) -> Result<Self> {
+        let problem = Problem::new(args.system)?;
+        let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
+        let solver = Solver::for_tableau(method(&args.method)?, tolerance, args.h)?;
+        let span = (args.t0, args.t1.unwrap_or(problem.t1));
+        Ok(Self { problem, solver: Solver { max_steps: args.max_steps, ..solver }, span })
     }
-    let picture = args.out.join("trajectory.png");
-    let trajectory = Trajectory { ts: &solution.ts, ys: &ys, names: problem.names };
-    plot::trajectory(&picture, &trajectory, problem.portrait, &summary.caption())?;
-    Ok(vec![table, picture])
+
+    /// Solves with outputs at `count` times, both ends included.
+    fn solve(&self, count: u32) -> Result<Solution> {
+        let ((t0, t1), last) = (self.span, f64::from(count - 1));
+        let inner = (1..count - 1).map(|i| t0 + (t1 - t0) * f64::from(i) / last);
+        let times = std::iter::once(t0).chain(inner).chain([t1]);
+        let y0 = Tensor::new(self.problem.y0, &Device::Cpu)?;
+        let save_at = SaveAt::Times(times.collect());
+        Ok(aca_dense::solve(&self.solver, &*self.problem.field, &y0, self.span, &save_at)?)
+    }
+
+    /// Draws the solution, solved once more where its points are too few for a picture.
+    fn draw(&self, path: &Path, solution: Solution, summary: &Summary) -> Result<()> {
+        let smooth = solution.ts.len() >= Self::SMOOTH as usize;
+        let solution = if smooth { solution } else { self.solve(Self::SMOOTH)? };
+        let ys = solution.ys.to_vec2()?;
+        let trajectory = Trajectory { ts: &solution.ts, ys: &ys, names: self.problem.names };
+        let Summary { method, accepted, .. } = summary;
+        let caption = format!("{}: {accepted} steps of {method}", self.problem.title);
+        plot::trajectory(path, &trajectory, self.problem.portrait, &caption)
+    }
+
+    fn summary(&self, solution: &Solution, seconds: f64) -> Result<Summary> {
+        let Stats { accepted, rejected, nfe, h_smallest, h_largest } = solution.stats;
+        Ok(Summary {
+            system: self.problem.name,
+            method: self.solver.tableau.name().to_owned(),
+            t0: self.span.0,
+            t1: self.span.1,
+            accepted,
+            rejected,
+            nfe,
+            h_smallest,
+            h_largest,
+            seconds,
+            y1: solution.y1.to_vec1()?,
+        })
+    }
 }
 
-fn write_csv(path: &Path, names: &[&str], ts: &[f64], ys: &[Vec<f64>]) -> Result<()> {
+fn write_csv(path: &Path, names: &[&str], solution: &Solution) -> Result<()> {
     let file = fs::File::create(path).map_err(Error::file("create", path))?;
     let mut csv = csv::Writer::from_writer(file);
     csv.write_record(std::iter::once(&"t").chain(names))?;
-    for (t, y) in ts.iter().zip(ys) {
+    for (t, y) in solution.ts.iter().zip(solution.ys.to_vec2::<f64>()?) {
         csv.serialize((t, y))?;
     }
     csv.flush().map_err(Error::file("write", path))
 }
 
 impl Summary {
-    fn caption(&self) -> String {
-        let Self { system, method, accepted, .. } = self;
-        format!("{system}, solved by {method} in {accepted} steps")
-    }
-
     fn text(&self, names: &[&str]) -> String {
-        let y1 = names.iter().zip(&self.y1).map(|(name, y)| format!("{name} = {y:.10}"));
-        let rows = [
-            ("system", self.system.to_owned()),
-            ("method", self.method.clone()),
-            ("span", format!("{} to {}", self.t0, self.t1)),
-            ("steps", format!("{} accepted, {} rejected", self.accepted, self.rejected)),
-            ("step sizes", format!("{:.3e} to {:.3e}", self.h_smallest, self.h_largest)),
-            ("evaluations", self.nfe.to_string()),
-            ("seconds", format!("{:.6}", self.seconds)),
-            ("end state", y1.collect::<Vec<_>>().join(", ")),
+        let mut rows = vec![
+            row("system", self.system),
+            row("method", &self.method),
+            row("span", &format!("{} to {}", self.t0, self.t1)),
+            row("steps", &format!("{} accepted, {} rejected", self.accepted, self.rejected)),
+            row("step sizes", &format!("{:.3e} to {:.3e}", self.h_smallest, self.h_largest)),
+            row("evaluations", &self.nfe.to_string()),
+            row("seconds", &format!("{:.6}", self.seconds)),
         ];
-        rows.map(|(head, text)| format!("{head:<11}  {text}")).join("\n")
+        let entry = |(name, y): (&&str, &f64)| format!("{name} = {y:.10}");
+        let entries: Vec<_> = names.iter().zip(&self.y1).map(entry).collect();
+        let heads = ["end state"].into_iter().chain(std::iter::repeat(""));
+        rows.extend(heads.zip(entries.chunks(3)).map(|(head, part)| row(head, &part.join(", "))));
+        rows.join("\n")
     }
+}
+
+fn row(head: &str, text: &str) -> String {
+    format!("{head:<11}  {text}")
 }

@@ -44,7 +44,8 @@ impl Pid {
         let finite = "finite, with p + i + d positive";
         setting("controller.p", self.p, self.p.is_finite(), finite)?;
         setting("controller.d", self.d, self.d.is_finite(), finite)?;
-        setting("controller.i", self.i, self.p + self.i + self.d > 0.0, finite)?;
+        let gain = self.p + self.i + self.d;
+        setting("controller.i", self.i, gain > 0.0 && gain.is_finite(), finite)?;
         let (safety, low, high) = (self.safety, self.factor_min, self.factor_max);
         setting("controller.safety", safety, safety > 0.0 && safety <= 1.0, "in (0, 1]")?;
         setting("controller.factor_min", low, low > 0.0 && low < 1.0, "in (0, 1)")?;
@@ -104,6 +105,6 @@ impl StepControl {
         if !ratio.is_finite() {
             return factor_min;
         }
-        (safety * ratio.powf(-1.0 / self.order)).clamp(factor_min, safety)
+        (safety * ratio.powf(-1.0 / self.order)).min(safety).max(factor_min)
     }
 }

@@ -96,6 +96,14 @@ pub enum Error {
         /// Name of the tableau.
         method: String,
     },
+    /// The reversible leapfrog was asked of another method.
+    #[error(
+        "mali steps by the asynchronous leapfrog, not by {method}; give the solver the tableau ALF"
+    )]
+    NotLeapfrog {
+        /// Name of the tableau.
+        method: String,
+    },
     /// A node of the tableau lies outside the step.
     #[error(
         "node c = {c} of {method} lies outside [0, 1], so the field would be evaluated outside the span"
@@ -228,6 +236,23 @@ pub enum Error {
         /// Type of the first parameter.
         expected: DType,
     },
+    /// A gradient strategy cannot do what was asked.
+    #[error("{strategy} cannot do {what}; use Aca")]
+    Unsupported {
+        /// The strategy.
+        strategy: &'static str,
+        /// What was asked.
+        what: &'static str,
+    },
+    /// Candle's graph over all steps is too deep to be walked.
+    #[error("a naive gradient holds at most {limit} steps of this field, candle walks its graph recursively; use Aca, which has no such limit")]
+    NaiveTooDeep {
+        /// Largest number of steps.
+        limit: usize,
+    },
+    /// Candle detaches gradients in this thread, so second derivatives would be wrong.
+    #[error("candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward")]
+    SecondOrderDisabled,
     /// The cotangent of an output has another shape than the output.
     #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]
     CotangentShape {
@@ -236,6 +261,9 @@ pub enum Error {
         /// Shape of the output.
         expected: Vec<usize>,
     },
+    /// A span without length has no steps to take a derivative from.
+    #[error("the span has no length, so its solution has no derivative; evaluate the field")]
+    NoSteps,
     /// The solve kept no dense output.
     #[error("the solve kept no dense output; solve with SaveAt::Dense")]
     NoDenseOutput,

@@ -12,6 +12,7 @@ pub struct Evaluator<'a> {
     statistics: Vec<Var>,
     shape: Shape,
     dtype: DType,
+    trace: bool,
     nfe: Cell<usize>,
 }
 
@@ -34,21 +35,26 @@ impl<'a> Evaluator<'a> {
             });
         }
         let statistics = field.running_statistics();
-        Ok(Self {
-            field,
-            statistics,
-            shape: y0.shape().clone(),
-            dtype: y0.dtype(),
-            nfe: Cell::new(0),
-        })
+        let (shape, dtype) = (y0.shape().clone(), y0.dtype());
+        Ok(Self { field, statistics, shape, dtype, trace: false, nfe: Cell::new(0) })
     }
 
-    /// Returns `f(t, y)`, detached.
+    /// Returns an evaluator whose results stay in candle's graph, if `trace` says so.
+    pub fn tracing(self, trace: bool) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// Returns `f(t, y)`, detached unless the evaluator traces.
     ///
     /// # Errors
     /// [`Error::FieldShape`] or [`Error::FieldDType`] when the result does not fit the state.
     pub fn eval(&self, t: f64, y: &Tensor) -> Result<Tensor> {
         self.nfe.set(self.nfe.get() + 1);
+        if self.trace {
+            let f = self.field.trace(&Time::new(t), y)?;
+            self.check(&f)?;
+            return Ok(f);
+        }
         let f = self.field.eval(&Time::new(t), y)?;
         self.check(&f)?;
         Ok(f.detach())
@@ -68,6 +74,11 @@ impl<'a> Evaluator<'a> {
     /// Number of calls of the field so far.
     pub fn nfe(&self) -> usize {
         self.nfe.get()
+    }
+
+    /// Whether the field has running statistics.
+    pub(crate) fn has_statistics(&self) -> bool {
+        !self.statistics.is_empty()
     }
 
     /// Copies the field's running statistics.

@@ -96,8 +96,11 @@ pub struct Cotangents {
     pub t: Option<Tensor>,
 }
 
+/// What a [`Pullback`] wraps.
+type PullbackFn<'a> = dyn FnOnce(&Tensor) -> Result<Cotangents> + 'a;
+
 /// The transposed derivative of `f` at one point: maps a cotangent of `f` to [`Cotangents`].
-pub struct Pullback<'a>(Box<dyn FnOnce(&Tensor) -> Result<Cotangents> + 'a>);
+pub struct Pullback<'a>(Box<PullbackFn<'a>>);
 
 impl<'a> Pullback<'a> {
     /// Wraps the map; it is applied at most once.

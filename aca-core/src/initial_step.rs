@@ -9,25 +9,26 @@ use crate::{Evaluator, Result, TimeSpan};
 /// evaluation of the field.
 ///
 /// # Source
-/// Hairer, Norsett, Wanner I, II.4, "starting step size"; unlike there the trial step ends inside
-/// the span, so that the field is never evaluated outside it.
+/// Hairer, Norsett, Wanner I, II.4, "starting step size"; unlike there the trial step ends at the
+/// first stop at the latest, so that the field is evaluated neither outside the span nor beyond a
+/// jump.
 pub(crate) fn initial_step(
     f: &Evaluator<'_>,
-    span: TimeSpan,
+    ahead: TimeSpan,
     y0: &Tensor,
     k1: &Tensor,
     scale: &Scale,
     error_order: usize,
 ) -> Result<f64> {
-    let length = (span.t1 - span.t0).abs();
+    let length = (ahead.t1 - ahead.t0).abs();
     let norm = |x: &[&Tensor], weights: Vec<f64>| -> Result<f64> {
         Ok(kernels::scaled_norms(y0, y0, scale, x, &[weights])?[0])
     };
     let (d0, d1) = (norm(&[y0], vec![1.0])?, norm(&[k1], vec![1.0])?);
     let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
     let h0 = h0.min(length);
-    let y1 = kernels::combine(Some(y0), &[(span.sign() * h0, k1)])?;
-    let t1 = if h0 == length { span.t1 } else { span.t0 + span.sign() * h0 };
+    let y1 = kernels::combine(Some(y0), &[(ahead.sign() * h0, k1)])?;
+    let t1 = if h0 == length { ahead.t1 } else { ahead.t0 + ahead.sign() * h0 };
     let k2 = f.eval(t1, &y1)?;
     let d2 = norm(&[&k2, k1], vec![1.0, -1.0])? / h0;
     let steepest = d1.max(d2);

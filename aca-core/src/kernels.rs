@@ -71,10 +71,23 @@ pub type Terms<'a> = SmallVec<[Term<'a>; 8]>;
 
 /// Returns `base + sum(w_i x_i)`, or the sum alone without a base, in one pass.
 ///
+/// Where candle tracks one of the tensors, the sum is made of candle's operations instead and stays
+/// in its graph.
+///
 /// # Shapes
 /// `base` and every `x_i`: the same shape and dtype; so is the result. There is at least one.
 pub fn combine(base: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
-    combine_with_rows(base, terms, None)
+    let mut all = base.into_iter().chain(terms.iter().map(|&(_, x)| x));
+    if !all.any(Tensor::track_op) {
+        return combine_with_rows(base, terms, None);
+    }
+    let mut terms = terms.iter();
+    let first = match base {
+        Some(base) => Some(base.clone()),
+        None => terms.next().map(|&(w, x)| x.affine(w, 0.0)).transpose()?,
+    };
+    let sum = first.map(|first| terms.try_fold(first, |sum, &(w, x)| sum + x.affine(w, 0.0)?));
+    Ok(sum.transpose()?.ok_or_else(|| candle_core::Error::msg("combine needs a tensor"))?)
 }
 
 /// Returns `base + sum(w_i x_i) + sum_m(v_m g_m)` with the rows `g_m` of one more tensor.
@@ -129,10 +142,20 @@ fn combine_copies(
 
 /// Returns `base + sum(w_mi x_i)` for every row `m` of `weights`: many outputs of one step at once.
 ///
+/// As with [`combine`], tracked tensors stay in candle's graph.
+///
 /// # Shapes
 /// `weights`: row-major `[rows, terms]`; `base` and every `x_i`: `[..state]`; result:
 /// `[rows, ..state]`.
 pub fn combine_rows(base: &Tensor, weights: &[f64], xs: &[&Tensor]) -> Result<Tensor> {
+    if base.track_op() || xs.iter().any(|x| x.track_op()) {
+        let row = |weights: &[f64]| {
+            let terms: Terms<'_> = weights.iter().copied().zip(xs.iter().copied()).collect();
+            combine(Some(base), &terms)
+        };
+        let rows = weights.chunks_exact(xs.len()).map(row).collect::<Result<Vec<_>>>()?;
+        return Ok(Tensor::stack(&rows, 0)?);
+    }
     let base = base.contiguous()?;
     let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
     let rows = weights.len() / xs.len().max(1);

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use crate::kernels::{self, Scale, Terms};
-use crate::{Error, Evaluator, Result};
+use crate::{Error, Evaluator, Result, Solver};
 
 /// A tableau with what a solve derives from it once: error weights and interpolant.
 ///
@@ -17,22 +17,29 @@ pub struct Method {
     interpolant: Interpolant,
     b_error: Vec<Vec<f64>>,
     jump_ts: Vec<f64>,
+    leapfrog: bool,
 }
 
 impl Method {
-    /// Prepares `tableau`; steps that meet one of `jump_ts` evaluate the field on their own side.
+    /// Prepares the solver's tableau; steps that meet one of its `jump_ts` evaluate the field on
+    /// their own side.
     ///
     /// # Errors
     /// [`Error::NodeOutsideStep`], since the field may not be evaluated outside the span.
-    pub fn new(tableau: &Tableau, jump_ts: &[f64]) -> Result<Self> {
-        if let Some(&c) = tableau.c().iter().find(|c| !(0.0..=1.0).contains(*c)) {
+    pub fn new(solver: &Solver) -> Result<Self> {
+        let tableau = &solver.tableau;
+        let interpolant = tableau.interpolant();
+        let extra = (0..interpolant.extra_stages()).map(|i| interpolant.c(i));
+        let mut nodes = tableau.c().iter().copied().chain(extra);
+        if let Some(c) = nodes.find(|c| !(0.0..=1.0).contains(c)) {
             return Err(Error::NodeOutsideStep { method: tableau.name().to_owned(), c });
         }
         Ok(Self {
-            interpolant: tableau.interpolant(),
+            interpolant,
             b_error: tableau.b_error(),
             tableau: tableau.clone(),
-            jump_ts: jump_ts.to_vec(),
+            jump_ts: solver.jump_ts.clone(),
+            leapfrog: solver.leapfrog,
         })
     }
 
@@ -76,7 +83,8 @@ impl Method {
         self.jump_ts.contains(&t)
     }
 
-    fn beside(&self, t: f64, towards: f64) -> f64 {
+    /// The last number before `t` on the side of `towards` if the field may jump at `t`, else `t`.
+    pub(crate) fn beside(&self, t: f64, towards: f64) -> f64 {
         match self.is_jump(t) {
             false => t,
             true if towards > t => t.next_up(),
@@ -125,11 +133,31 @@ impl Method {
         y0: &Tensor,
         k: &mut Vec<Tensor>,
     ) -> Result<()> {
+        if self.leapfrog {
+            // The leapfrog's own slope at the end stands where the interpolant wants f(t1, y1).
+            if k.len() < self.interpolant.stages() {
+                k.extend(self.end_slope(k)?);
+            }
+            return Ok(());
+        }
         for i in k.len()..self.interpolant.stages() {
             let state = self.stage_state(i, y0, t1 - t0, k)?;
             k.push(f.eval(self.stage_time(t0, t1, i), &state)?);
         }
         Ok(())
+    }
+
+    /// Returns the slope that the next step starts with, where the stages of this one hold it: the
+    /// last of a FSAL tableau, the interpolant's at `t1` if it was evaluated, the leapfrog's `v1`.
+    pub fn end_slope(&self, k: &[Tensor]) -> Result<Option<Tensor>> {
+        let stages = self.tableau.stages();
+        if self.leapfrog {
+            return kernels::combine(None, &[(2.0, &k[1]), (-1.0, &k[0])]).map(Some);
+        }
+        if self.tableau.is_fsal() {
+            return Ok(k.get(stages - 1).cloned());
+        }
+        Ok(k.get(stages).filter(|_| self.interpolant.first_extra_is_end_slope()).cloned())
     }
 
     /// Returns the error ratio of a step: 1 is the tolerance, NaN when `y1` is not finite.

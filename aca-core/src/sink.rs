@@ -39,9 +39,11 @@ impl Step<'_> {
     }
 
     /// Evaluates the stages that only the interpolant needs, once; the solve reuses the slope at
-    /// `t1` for the next step.
+    /// `t1` for the next step. Running statistics of the field stay as they are.
     pub fn complete(&mut self) -> Result<()> {
-        self.method.extend_stages(self.field, (self.t0, self.t1), self.y0, &mut self.k)
+        let statistics = self.field.snapshot()?;
+        self.method.extend_stages(self.field, (self.t0, self.t1), self.y0, &mut self.k)?;
+        self.field.restore(&statistics)
     }
 }
 

@@ -20,7 +20,7 @@ pub struct SolveEnd {
 
 impl Solver {
     /// Solves `dy/dt = f(t, y)` from `y0` at `span.0` to `span.1`, pushing every accepted step into
-    /// `sink`; nothing of it is tracked by candle.
+    /// `sink`; candle tracks nothing of it unless [`Solver::trace`] says so.
     ///
     /// Every step of an adaptive solve, the last one included, is under error control; the end and
     /// every stop are hit exactly, and `field` is never evaluated outside the span.
@@ -102,13 +102,13 @@ impl Solver {
         let mut control = StepControl::new(self.controller, error_order);
         let mut stops = self.stops(span);
         stops.push(span.t1);
+        let mut h = run.first_step(stops[0], &scale, error_order)?;
         let mut stops = stops.into_iter().peekable();
-        let mut h = run.first_step(&scale, error_order)?;
         while let Some(&stop) = stops.peek().filter(|_| !span.is_empty()) {
             run.check_budget()?;
             let (t1, clipped) = run.target(h, stop);
-            if !clipped {
-                run.check_step_size(h)?;
+            if !clipped && h < run.h_min() {
+                return Err(run.underflow(h));
             }
             let (k, y1) = run.attempt(t1)?;
             let tried = (t1 - run.t).abs();
@@ -117,14 +117,18 @@ impl Solver {
                 run.accept(t1, k, y1)?;
                 // A step cut short by a stop says little about the size that the problem allows.
                 let proposed = control.accept(ratio) * tried;
-                h = if clipped { proposed.max(h) } else { proposed }.min(self.h_max);
+                h = if clipped { proposed.max(h) } else { proposed }.clamp(self.h_min, self.h_max);
                 if t1 == stop {
                     stops.next();
                 }
             } else {
-                h = control.reject(ratio) * tried;
                 run.reject(ratio, tried, &k, &y1)?;
-                run.check_step_size(h)?;
+                h = control.reject(ratio) * tried;
+                // A tenth of slack, since the step that was tried is rounded to the times around it.
+                if tried <= 1.1 * run.h_min() {
+                    return Err(run.underflow(h));
+                }
+                h = h.max(run.h_min());
             }
         }
         Ok(run.end())
@@ -184,8 +188,9 @@ impl<'a> Run<'a> {
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         solver.validate()?;
-        let field = Evaluator::new(field, y0)?;
-        let method = Method::new(&solver.tableau, &solver.jump_ts)?;
+        let field = Evaluator::new(field, y0)?.tracing(solver.trace);
+        let method = Method::new(solver)?;
+        let y0 = if solver.trace { y0.clone() } else { y0.detach() };
         let run = Self {
             solver,
             method,
@@ -193,7 +198,7 @@ impl<'a> Run<'a> {
             sink,
             span,
             t: span.t0,
-            y: y0.detach().contiguous()?,
+            y: y0.contiguous()?,
             k1: None,
             statistics: Vec::new(),
             non_finite: None,
@@ -217,19 +222,24 @@ impl<'a> Run<'a> {
         Ok(k1)
     }
 
-    fn first_step(&mut self, scale: &Scale, error_order: usize) -> Result<f64> {
-        let (low, high) = (self.solver.h_min, self.solver.h_max);
-        if let Some(h) = self.solver.first_step {
-            return Ok(h.clamp(low, high));
-        }
+    fn first_step(&mut self, stop: f64, scale: &Scale, error_order: usize) -> Result<f64> {
         if self.span.is_empty() {
             return Ok(0.0);
         }
+        let h = match self.solver.first_step {
+            Some(h) => h,
+            None => self.probe_first_step(stop, scale, error_order)?,
+        };
+        Ok(h.min(self.solver.h_max).max(self.h_min()))
+    }
+
+    fn probe_first_step(&mut self, stop: f64, scale: &Scale, error_order: usize) -> Result<f64> {
         let k1 = self.k1()?;
         let before = self.field.snapshot()?;
-        let h = initial_step(&self.field, self.span, &self.y, &k1, scale, error_order)?;
+        let ahead = TimeSpan { t0: self.t, t1: self.method.beside(stop, self.t) };
+        let h = initial_step(&self.field, ahead, &self.y, &k1, scale, error_order)?;
         self.field.restore(&before)?;
-        Ok(h.clamp(low, high))
+        Ok(h)
     }
 
     fn check_budget(&self) -> Result<()> {
@@ -243,9 +253,11 @@ impl<'a> Run<'a> {
     /// Where a step of size `h` ends, and whether a stop cut it short or stretched it.
     ///
     /// A step that would end within a hundredth before the stop is stretched onto it, as in
-    /// Hairer's DOPRI5: the error is controlled all the same, and no sliver is left.
+    /// Hairer's DOPRI5: the error is controlled all the same, and no sliver is left. It exceeds
+    /// `h_max` by rounding at the most.
     fn target(&self, h: f64, stop: f64) -> (f64, bool) {
-        if (stop - self.t).abs() <= 1.01 * h {
+        let reach = (1.01 * h).min(self.solver.h_max * (1.0 + 1e-6));
+        if (stop - self.t).abs() <= reach {
             (stop, true)
         } else {
             (self.t + self.span.sign() * h, false)
@@ -263,20 +275,25 @@ impl<'a> Run<'a> {
         let (method, field) = (&self.method, &self.field);
         let mut step = Step { index, t0, t1, y0: &self.y, y1: &y1, k, method, field };
         self.sink.accept(&mut step)?;
-        let mut k = step.k;
+        let k = step.k;
         self.stats.accept(t1 - t0);
-        let end_slope = if method.tableau().is_fsal() {
-            Some(method.tableau().stages() - 1)
-        } else {
-            method.interpolant().first_extra_is_end_slope().then_some(method.tableau().stages())
-        };
-        let reusable = end_slope.filter(|&i| i < k.len() && !method.is_jump(t1));
-        self.k1 = reusable.map(|i| k.swap_remove(i));
+        self.k1 = self.carried_slope(t1, &k)?;
         self.t = t1;
         self.y = y1;
         self.non_finite = None;
         self.report(t1 - t0);
         Ok(())
+    }
+
+    /// The slope at `t1` where the step's stages hold it and the next step may start with it.
+    fn carried_slope(&self, t1: f64, k: &[Tensor]) -> Result<Option<Tensor>> {
+        // The leapfrog's slope belongs to its state; any other must not cross a jump of the field,
+        // and one that only the interpolant needed has left no trace in running statistics.
+        let own = self.method.tableau().is_fsal() || !self.field.has_statistics();
+        match self.solver.leapfrog || (own && !self.method.is_jump(t1)) {
+            true => self.method.end_slope(k),
+            false => Ok(None),
+        }
     }
 
     fn report(&self, h: f64) {
@@ -303,21 +320,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Refuses a step size below the limit, by what the last rejection found if it found anything.
-    fn check_step_size(&mut self, h: f64) -> Result<()> {
-        // Sixteen units in the last place: below, the nodes of a step run into each other.
-        let h_min =
-            self.solver.h_min.max(16.0 * f64::EPSILON * self.t.abs()).max(f64::MIN_POSITIVE);
-        if h >= h_min {
-            return Ok(());
-        }
-        let method = self.method.tableau().name().to_owned();
-        Err(self.non_finite.take().unwrap_or(Error::StepSizeUnderflow {
-            h,
-            h_min,
-            t: self.t,
-            method,
-        }))
+    /// Smallest step from here: below sixteen units in the last place the nodes of a step run into
+    /// each other.
+    fn h_min(&self) -> f64 {
+        self.solver.h_min.max(16.0 * f64::EPSILON * self.t.abs()).max(f64::MIN_POSITIVE)
+    }
+
+    /// Why a step of size `h` will not do: what the last rejection found, if it found anything.
+    fn underflow(&mut self, h: f64) -> Error {
+        let (h_min, method) = (self.h_min(), self.method.tableau().name().to_owned());
+        let other = Error::StepSizeUnderflow { h, h_min, t: self.t, method };
+        self.non_finite.take().unwrap_or(other)
     }
 
     fn check_finite(&self, what: &'static str, h: f64, x: &Tensor) -> Result<()> {

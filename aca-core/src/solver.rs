@@ -47,6 +47,13 @@ pub struct Solver {
     pub jump_ts: Vec<f64>,
     /// Largest number of steps, rejected ones included.
     pub max_steps: usize,
+    /// Whether states and slopes stay in candle's graph, through every accepted step; memory then
+    /// grows with the steps and with what the field does.
+    pub trace: bool,
+    /// Whether the slope at the start of a step is carried over as `v1 = 2 k_2 - v0` instead of
+    /// evaluated: the asynchronous leapfrog, whose steps can be undone exactly. Needs the tableau
+    /// [`ALF`](aca_tableau::ALF).
+    pub leapfrog: bool,
     /// Called after every accepted step.
     pub progress: Option<ProgressFn>,
 }
@@ -111,6 +118,8 @@ impl Solver {
             step_ts: Vec::new(),
             jump_ts: Vec::new(),
             max_steps: Self::MAX_STEPS,
+            trace: false,
+            leapfrog: false,
             progress: None,
         }
     }
@@ -136,6 +145,9 @@ impl Solver {
             }
             _ => {}
         }
+        if self.leapfrog && self.tableau != aca_tableau::ALF {
+            return Err(Error::NotLeapfrog { method: self.tableau.name().to_owned() });
+        }
         if let Some(h) = self.first_step {
             positive("first_step", h)?;
         }
@@ -146,8 +158,8 @@ impl Solver {
             "at least 0 and finite",
         )?;
         setting("h_max", self.h_max, self.h_max > self.h_min, "above h_min")?;
-        for (index, &t) in self.step_ts.iter().chain(&self.jump_ts).enumerate() {
-            if !t.is_finite() {
+        for ts in [&self.step_ts, &self.jump_ts] {
+            if let Some((index, &t)) = ts.iter().enumerate().find(|(_, t)| !t.is_finite()) {
                 return Err(Error::TimeNotFinite { index, t });
             }
         }

@@ -1,6 +1,6 @@
 //! Error tolerances.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::kernels::{self, Scale};
 use crate::{Error, Result};
@@ -45,8 +45,8 @@ impl Tolerances {
     pub fn scale(&self, y0: &Tensor) -> Result<Scale> {
         match self {
             Self::Uniform(Tolerance { rtol, atol }) => {
-                check("rtol", *rtol)?;
-                check("atol", *atol)?;
+                check("rtol", *rtol, y0.dtype())?;
+                check("atol", *atol, y0.dtype())?;
                 Ok(Scale::Uniform { rtol: *rtol, atol: *atol })
             }
             Self::Each { rtol, atol } => {
@@ -56,8 +56,10 @@ impl Tolerances {
     }
 }
 
-fn check(name: &'static str, value: f64) -> Result<()> {
-    if value > 0.0 && value.is_finite() {
+/// Refuses values that are no tolerance, or no longer one when rounded to the state's dtype.
+fn check(name: &'static str, value: f64, dtype: DType) -> Result<()> {
+    let rounded = if dtype == DType::F32 { f64::from(value as f32) } else { value };
+    if rounded > 0.0 && rounded.is_finite() {
         Ok(())
     } else {
         Err(Error::InvalidTolerance { name, value })
@@ -73,7 +75,7 @@ fn spread(name: &'static str, tolerance: &Tensor, y0: &Tensor) -> Result<Tensor>
     })?;
     let spread = spread.contiguous()?;
     for value in kernels::extremes(&spread)? {
-        check(name, value)?;
+        check(name, value, y0.dtype())?;
     }
     Ok(spread)
 }

@@ -37,6 +37,6 @@ mod trajectory;
 pub use interpolate::{interpolate, interpolate_derivative};
 pub use placement::Placement;
 pub use save_at::SaveAt;
-pub use saver::Saver;
+pub use saver::{Saved, Saver};
 pub use solution::{Solution, solve};
 pub use trajectory::{DenseOutput, DenseStep};

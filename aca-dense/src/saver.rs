@@ -41,7 +41,7 @@ impl Saver {
         let request = save_at.resolve(span)?;
         let (ts, placements, rows, dense) = Default::default();
         let mut saver =
-            Self { span, y0: y0.detach(), request, served: 0, ts, placements, rows, dense };
+            Self { span, y0: y0.clone(), request, served: 0, ts, placements, rows, dense };
         if saver.request.times.first() == Some(&span.t0) {
             saver.served = 1;
             saver.push(span.t0, Placement { step: 0, s: 0.0 }, &saver.y0.clone())?;
@@ -97,7 +97,8 @@ impl StepSink for Saver {
         if self.request.dense {
             step.complete()?;
             let k = step.stages().to_vec();
-            self.dense.push(DenseStep { t0: step.t0, t1: step.t1, y0: step.y0.clone(), k });
+            let (y0, y1) = (step.y0.clone(), step.y1.clone());
+            self.dense.push(DenseStep { t0: step.t0, t1: step.t1, y0, y1, k });
         }
         Ok(())
     }

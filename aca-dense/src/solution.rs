@@ -21,6 +21,12 @@ pub struct Solution {
 }
 
 impl Solution {
+    /// Returns the same solution outside candle's graph.
+    pub fn detach(self) -> Self {
+        let (ys, y1) = (self.ys.detach(), self.y1.detach());
+        Self { ys, y1, dense: self.dense.map(DenseOutput::detach), ..self }
+    }
+
     /// Where the outputs lie among the accepted steps.
     pub fn placements(&self) -> &[Placement] {
         &self.placements
@@ -48,11 +54,11 @@ impl Solution {
         sink: impl StepSink,
     ) -> Result<Self> {
         let ends = TimeSpan::new(span.0, span.1)?;
-        let y0 = y0.detach();
+        let y0 = if solver.trace { y0.clone() } else { y0.detach() };
         let mut sinks = (Saver::new(save_at, ends, &y0)?, sink);
         let end = solver.solve(field, &y0, span, &mut sinks)?;
         let saved = sinks.0.finish()?;
-        let method = Method::new(&solver.tableau, &solver.jump_ts)?;
+        let method = Method::new(solver)?;
         let dense = saved.dense.map(|steps| DenseOutput::new(method, ends, y0, steps));
         let (ts, ys, placements) = (saved.ts, saved.ys, saved.placements);
         Ok(Self { ts, ys, y1: end.y1, stats: end.stats, placements, dense })

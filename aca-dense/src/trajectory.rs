@@ -14,6 +14,8 @@ pub struct DenseStep {
     pub t1: f64,
     /// State at `t0`.
     pub y0: Tensor,
+    /// State at `t1`.
+    pub y1: Tensor,
     /// Slopes of the interpolant's stages.
     pub k: Vec<Tensor>,
 }
@@ -33,6 +35,16 @@ pub struct DenseOutput {
 }
 
 impl DenseOutput {
+    /// Returns the same solution outside candle's graph.
+    pub fn detach(mut self) -> Self {
+        self.y0 = self.y0.detach();
+        for step in &mut self.steps {
+            (step.y0, step.y1) = (step.y0.detach(), step.y1.detach());
+            step.k.iter_mut().for_each(|k| *k = k.detach());
+        }
+        self
+    }
+
     pub(crate) fn new(method: Method, span: TimeSpan, y0: Tensor, steps: Vec<DenseStep>) -> Self {
         Self { method, span, y0, steps, extrapolate: false }
     }
@@ -67,8 +79,8 @@ impl DenseOutput {
         if ts.is_empty() {
             return Err(Error::NoTimes);
         }
-        let placements = ts.iter().map(|&t| self.place(t)).collect::<Result<Vec<_>>>()?;
-        let groups = placements.chunk_by(|a, b| a.step == b.step);
+        let placements = self.place_all(ts)?;
+        let groups = placements.chunk_by(|a, b| a.step == b.step && (a.s == 1.0) == (b.s == 1.0));
         let rows = groups.map(|group| self.rows(group)).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&rows, 0)?)
     }
@@ -76,10 +88,10 @@ impl DenseOutput {
     /// Returns `y'(t)`, the derivative of the interpolant.
     ///
     /// # Errors
-    /// As [`DenseOutput::at`]; [`Error::NoDenseOutput`] when the span has no length.
+    /// As [`DenseOutput::at`]; [`Error::NoSteps`] when the span has no length.
     pub fn derivative(&self, t: f64) -> Result<Tensor> {
         let Placement { step, s } = self.place(t)?;
-        let step = self.steps.get(step).ok_or(Error::NoDenseOutput)?;
+        let step = self.steps.get(step).ok_or(Error::NoSteps)?;
         interpolate_derivative(&self.method, &step.k, s)
     }
 
@@ -102,12 +114,27 @@ impl DenseOutput {
         Ok(Placement::new(step, ends, t))
     }
 
+    /// Finds the steps that `ts` belong to.
+    ///
+    /// # Errors
+    /// As [`DenseOutput::at_times`].
+    pub fn place_all(&self, ts: &[f64]) -> Result<Vec<Placement>> {
+        let place = |(index, &t): (usize, &f64)| match self.place(t) {
+            Err(Error::TimeNotFinite { t, .. }) => Err(Error::TimeNotFinite { index, t }),
+            placed => placed,
+        };
+        ts.iter().enumerate().map(place).collect()
+    }
+
     /// Evaluates outputs of one step.
     fn rows(&self, group: &[Placement]) -> Result<Tensor> {
-        let s: Vec<f64> = group.iter().map(|placement| placement.s).collect();
-        match self.steps.get(group[0].step) {
-            Some(step) => interpolate(&self.method, &step.y0, step.t1 - step.t0, &step.k, &s),
-            None => Ok(Tensor::stack(&vec![&self.y0; s.len()], 0)?),
+        let Some(step) = self.steps.get(group[0].step) else {
+            return Ok(Tensor::stack(&vec![&self.y0; group.len()], 0)?);
+        };
+        if group.iter().all(|placement| placement.s == 1.0) {
+            return Ok(Tensor::stack(&vec![&step.y1; group.len()], 0)?);
         }
+        let s: Vec<f64> = group.iter().map(|placement| placement.s).collect();
+        interpolate(&self.method, &step.y0, step.t1 - step.t0, &step.k, &s)
     }
 }

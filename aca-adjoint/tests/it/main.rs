@@ -7,4 +7,5 @@ mod common;
 mod discrete;
 mod explicit;
 mod refusals;
+mod strategies;
 mod times;

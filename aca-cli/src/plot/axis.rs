@@ -47,7 +47,7 @@ impl Axis {
         (self.low, self.high)
     }
 
-    /// Round numbers on the axis, at most about `count`.
+    /// Round numbers on the axis, about `count` of them.
     pub fn ticks(&self, count: usize) -> Vec<Tick> {
         let step = round_step((self.high - self.low) / count as f64);
         match self.log {
@@ -86,11 +86,16 @@ impl Axis {
     }
 }
 
-/// The least of 1, 2 and 5 times powers of ten that is not below `step`.
+/// The one of 1, 2 and 5 times powers of ten that is nearest to `step`.
 fn round_step(step: f64) -> f64 {
     let unit = 10f64.powf(step.log10().floor());
-    let parts = [1.0, 2.0, 5.0].into_iter();
-    parts.map(|part| part * unit).find(|&round| round >= step * (1.0 - 1e-9)).unwrap_or(10.0 * unit)
+    let part = match step / unit {
+        part if part < 1.5 => 1.0,
+        part if part < 3.5 => 2.0,
+        part if part < 7.5 => 5.0,
+        _ => 10.0,
+    };
+    part * unit
 }
 
 /// A multiple of `step` without superfluous digits, with a true minus sign.

@@ -37,7 +37,7 @@ pub fn loss_curve(path: &Path, chart: &Chart<'_>) -> Result<()> {
     let rect =
         Rect { left: 20.0, top: 64.0, width: width as f64 - 30.0, height: height as f64 - 74.0 };
     let image = render(width, height, |canvas| {
-        canvas.text(chart.caption, (24.0, 30.0), Type::caption());
+        super::caption(canvas, chart.caption, width as f64 - 24.0);
         draw(canvas, rect, chart, Axis::logarithmic);
     })?;
     image.write_png(path)

@@ -21,8 +21,8 @@ const SIZE: f64 = 15.0;
 const SAMPLE: f64 = 26.0;
 const GAP: f64 = 22.0;
 
-/// Draws entries in a row that ends at `right`.
-pub fn draw(canvas: &mut Canvas, right: Point, entries: &[Entry<'_>]) {
+/// Draws entries in a row that ends at `right`; returns where it starts.
+pub fn draw(canvas: &mut Canvas, right: Point, entries: &[Entry<'_>]) -> f64 {
     let (mut x, y) = right;
     for entry in entries.iter().rev() {
         let place = Type::new(SIZE, INK, 1.0);
@@ -43,4 +43,5 @@ pub fn draw(canvas: &mut Canvas, right: Point, entries: &[Entry<'_>]) {
             }
         } - GAP;
     }
+    x
 }

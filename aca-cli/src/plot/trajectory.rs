@@ -5,9 +5,10 @@ use std::path::Path;
 use super::HUES;
 use super::axes::{Axes, Rect};
 use super::axis::Axis;
-use super::canvas::{Canvas, Point, Type, render};
+use super::canvas::{Canvas, Point, render};
 use super::curves::{self, Chart};
 use super::orbits::{Orbits, paths};
+use super::legend::{self, Entry, Sample};
 use super::space::{Eye, Space};
 use crate::report::Result;
 
@@ -49,7 +50,7 @@ pub fn trajectory(
     let rect = Rect { left: 20.0, top: 64.0, width: 840.0, height: HEIGHT as f64 - 74.0 };
     let beside = Rect { left: 880.0, width: 420.0, ..rect };
     let image = render(width, HEIGHT, |canvas| {
-        canvas.text(caption, (24.0, 30.0), Type::caption());
+        super::caption(canvas, caption, width as f64 - 24.0);
         over_time(canvas, rect, trajectory);
         match portrait {
             Portrait::Plane => plane(canvas, beside, trajectory),
@@ -65,13 +66,13 @@ fn over_time(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
     let points = |i: usize| ts.iter().zip(*ys).map(|(&t, y)| (t, y[i])).collect::<Vec<Point>>();
     let series: Vec<_> = names.iter().enumerate().map(|(i, &name)| (name, points(i))).collect();
     let y_label = match names {
-        [only] => only,
-        _ => "state (dimensionless)",
+        [only] => format!("{only} (dimensionless)"),
+        _ => "state (dimensionless)".to_owned(),
     };
     let chart = Chart {
         series: &series,
         x_label: "time (dimensionless)",
-        y_label,
+        y_label: &y_label,
         caption: "",
         mark: None,
     };
@@ -84,7 +85,7 @@ fn plane(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
     let (x, y) = (axis(|point| point.0), axis(|point| point.1));
     let axes = Axes::draw(canvas, rect, (x, trajectory.names[0]), (y, trajectory.names[1]));
     axes.curve(canvas, &points, 1.75, HUES[0]);
-    ends(canvas, points.iter().map(|&point| axes.place(point)));
+    ends(canvas, rect, points.iter().map(|&point| axes.place(point)));
 }
 
 fn space(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
@@ -94,14 +95,19 @@ fn space(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
     space.draw_box(canvas, names);
     let places = points.map(|point| space.place(point));
     canvas.line(places.clone(), 1.25, HUES[0]);
-    ends(canvas, places);
+    ends(canvas, rect, places);
 }
 
 /// Marks the start of a path by a hollow dot and its end by a filled one.
-fn ends(canvas: &mut Canvas, mut places: impl Iterator<Item = Point>) {
+fn ends(canvas: &mut Canvas, rect: Rect, mut places: impl Iterator<Item = Point>) {
     let Some(start) = places.next() else { return };
     canvas.ring(start, 5.0, 1.75, HUES[0]);
     canvas.dot(places.last().unwrap_or(start), 5.0, HUES[0]);
+    let entries = [
+        Entry { text: "start", sample: Sample::Ring(HUES[0]) },
+        Entry { text: "end", sample: Sample::Dot(HUES[0]) },
+    ];
+    legend::draw(canvas, (rect.left + rect.width - 14.0, rect.top - 16.0), &entries);
 }
 
 fn bodies(ys: &[Vec<f64>]) -> Orbits {

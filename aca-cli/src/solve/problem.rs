@@ -10,6 +10,8 @@ use crate::report::Result;
 /// A built-in system at its classic parameters.
 pub struct Problem {
     pub name: &'static str,
+    /// Its name in captions.
+    pub title: &'static str,
     pub field: Box<dyn VectorField>,
     pub y0: &'static [f64],
     pub t1: f64,
@@ -25,11 +27,12 @@ const BODIES: [&str; 18] = [
 ];
 
 impl Problem {
-    /// The system, at rest at t = 0.
+    /// Returns the system of that name.
     pub fn new(system: SystemName) -> Result<Self> {
         Ok(match system {
             SystemName::ThreeBody => Self {
                 name: "three-body",
+                title: "Three bodies",
                 field: Box::new(ThreeBody::field(ThreeBody::MASSES)?),
                 y0: &ThreeBody::Y0,
                 t1: 1.0,
@@ -38,6 +41,7 @@ impl Problem {
             },
             SystemName::LotkaVolterra => Self {
                 name: "lotka-volterra",
+                title: "Lotka and Volterra's prey and predators",
                 field: Box::new(LotkaVolterra::field([0.5; 4])?),
                 y0: &[1.5, 1.5],
                 t1: 10.0,
@@ -46,6 +50,7 @@ impl Problem {
             },
             SystemName::VanDerPol => Self {
                 name: "van-der-pol",
+                title: "Van der Pol's oscillator",
                 field: Box::new(VanDerPol::field(&[5.0])?),
                 y0: &[2.0, 0.0],
                 t1: 20.0,
@@ -54,6 +59,7 @@ impl Problem {
             },
             SystemName::Lorenz => Self {
                 name: "lorenz",
+                title: "Lorenz's convection",
                 field: Box::new(Lorenz::field(Lorenz::CLASSIC)?),
                 y0: &[1.0, 1.0, 1.0],
                 t1: 25.0,
@@ -62,6 +68,7 @@ impl Problem {
             },
             SystemName::CubicSpiral => Self {
                 name: "cubic-spiral",
+                title: "Cubic spiral",
                 field: Box::new(CubicSpiral::field(CubicSpiral::CLASSIC)?),
                 y0: &[2.0, 0.0],
                 t1: 25.0,
@@ -70,6 +77,7 @@ impl Problem {
             },
             SystemName::LinearDecay => Self {
                 name: "linear-decay",
+                title: "Linear decay",
                 field: Box::new(LinearDecay::field(1.0)?),
                 y0: &[1.0],
                 t1: 5.0,

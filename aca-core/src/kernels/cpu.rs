@@ -134,6 +134,7 @@ pub(super) fn sum_of_squares<T: Element>(
 }
 
 #[inline(always)]
+#[allow(clippy::eq_op, reason = "x - x is NaN where x is not finite")]
 fn divide_by_scale<T: Element>(
     e: &mut [T],
     y0: &[T],

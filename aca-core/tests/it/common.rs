@@ -40,6 +40,11 @@ pub fn adaptive_tableaus() -> impl Iterator<Item = &'static Tableau> {
     ALL.into_iter().filter(|tableau| tableau.is_adaptive())
 }
 
+/// Those that evaluate the field at the end of a step, so that its error estimate sees that.
+pub fn far_sighted_tableaus() -> impl Iterator<Item = &'static Tableau> {
+    adaptive_tableaus().filter(|tableau| tableau.c().contains(&1.0))
+}
+
 /// Asserts that `result` is the error that `is_expected` knows, with this text.
 pub fn assert_refused<T: Debug>(result: Result<T>, is_expected: fn(&Error) -> bool, text: &str) {
     let error = result.unwrap_err();

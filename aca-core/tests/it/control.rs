@@ -93,7 +93,8 @@ proptest! {
             let accepted = ratio <= 1.0;
             let factor = if accepted { control.accept(ratio) } else { control.reject(ratio) };
             let limits = pid.factor_min..=if accepted { pid.factor_max } else { pid.safety };
-            prop_assert!(limits.contains(&factor), "{name}: {factor} outside {limits:?}, {ratios:?}");
+            let kept = limits.contains(&factor);
+            prop_assert!(kept, "{name}: {factor} outside {limits:?} after {ratios:?}");
         }
     }
 }

@@ -26,8 +26,8 @@ fn assert_slopes_are_orders(problem: Problem, span: (f64, f64)) {
         let (slope, order) = (slope(tableau, problem, span), tableau.order() as f64);
         assert!(
             (order - 0.3..=order + 0.7).contains(&slope),
-            "{} on {} over {span:?}: slope {slope:.2}, must be the order {order} less 0.3 at least, \
-             and 0.7 more at most or the problem shows nothing",
+            "{} on {} over {span:?}: slope {slope:.2}, must be the order {order} less 0.3 at \
+             least, and 0.7 more at most or the problem shows nothing",
             tableau.name(),
             problem.name,
         );

@@ -168,9 +168,12 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let size = shape.iter().product();
-        let tensor = |i: u64| noise(size, seed.wrapping_add(i), DType::F64).reshape(shape.as_slice());
-        let base = tensor(0).unwrap();
-        let xs: Vec<Tensor> = (0..weights.len()).map(|i| tensor(1 + i as u64).unwrap()).collect();
+        let tensor = |i: u64| {
+            let entries = noise(size, seed.wrapping_add(i), DType::F64);
+            entries.reshape(shape.as_slice()).unwrap()
+        };
+        let base = tensor(0);
+        let xs: Vec<Tensor> = (0..weights.len()).map(|i| tensor(1 + i as u64)).collect();
         let terms: Vec<_> = weights.iter().copied().zip(&xs).collect();
         let found = kernels::combine(Some(&base), &terms).unwrap();
         prop_assert_eq!(found.dims(), shape.as_slice());

@@ -149,6 +149,14 @@ fn unknown_method_names_its_neighbours() {
 }
 
 #[test]
+fn leapfrog_by_another_method_is_refused() {
+    let text = "mali steps by the asynchronous leapfrog, not by dopri5; give the solver the \
+                tableau ALF";
+    let solver = Solver { leapfrog: true, ..dopri5(1e-6) };
+    assert_refused(solve(&solver), |e| matches!(e, Error::NotLeapfrog { .. }), text);
+}
+
+#[test]
 fn node_after_the_end_of_the_step_is_refused() {
     let beyond = Tableau::new(TableauDraft {
         name: "beyond".into(),

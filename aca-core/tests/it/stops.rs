@@ -3,7 +3,8 @@ use aca_tableau::{ALL, RK4, Tableau};
 use candle_core::Tensor;
 
 use crate::common::{
-    Recorder, SWING, Watched, adaptive, adaptive_tableaus, decay, distance, dopri5, state,
+    Recorder, SWING, Watched, adaptive, adaptive_tableaus, decay, distance, dopri5,
+    far_sighted_tableaus, state,
 };
 
 /// Where [`turns`] jumps.
@@ -128,7 +129,7 @@ fn every_step_sees_one_side_of_a_jump() {
 
 #[test]
 fn known_jump_costs_no_rejections() {
-    for tableau in adaptive_tableaus() {
+    for tableau in far_sighted_tableaus() {
         let rejected = |solver: Solver| {
             let end = solver.solve(&turns, &state(&[0.0]), (0.0, 1.0), &mut ()).unwrap();
             end.stats.rejected

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aca_core::{Solver, Time};
 use aca_dense::{SaveAt, solve};
-use aca_tableau::{ALL, BOSH3, CASH_KARP, DOP853, DOPRI5, EULER, RK4, Tableau};
+use aca_tableau::{ALF, ALL, BOSH3, CASH_KARP, DOP853, DOPRI5, EULER, RK4, Tableau};
 use candle_core::Tensor;
 
 use crate::common::{adaptive, state};
@@ -72,6 +72,15 @@ fn times_and_trajectory_share_their_stages() {
         let both = SaveAt::All(vec![SaveAt::Times(vec![0.1, 0.3, 0.9]), SaveAt::Dense]);
         let dense = fixed(tableau, &SaveAt::Dense);
         assert_eq!(fixed(tableau, &both), dense, "{}", tableau.name());
+    }
+}
+
+#[test]
+fn leapfrog_costs_one_evaluation_a_step_whatever_is_kept() {
+    let solver = Solver { leapfrog: true, ..Solver::fixed_count(ALF, 8) };
+    let times = SaveAt::Times(vec![0.1, 0.3, 0.9]);
+    for save_at in [SaveAt::End, SaveAt::Dense, SaveAt::All(vec![times, SaveAt::Dense])] {
+        assert_eq!(calls(&solver, &save_at).0, 8 + 1, "{save_at:?}");
     }
 }
 

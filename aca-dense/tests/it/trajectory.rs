@@ -1,6 +1,6 @@
 use aca_core::{Method, Solver, Time};
 use aca_dense::{DenseOutput, SaveAt, Solution, interpolate_derivative, solve};
-use aca_tableau::{DOPRI5, RK4};
+use aca_tableau::{ALF, RK4};
 use candle_core::{DType, Tensor};
 
 use crate::common::{CAROUSEL, CIRCLE, Recorder, decay, distance, dopri5, solvers, state, values};
@@ -91,6 +91,19 @@ fn times_may_come_in_any_order_and_twice() {
 }
 
 #[test]
+fn trajectory_beside_times_is_that_without_them() {
+    let leapfrog = Solver { leapfrog: true, ..Solver::fixed(ALF, 0.3) };
+    for solver in solvers().into_iter().chain([leapfrog]) {
+        let ts = vec![0.1, 0.2, 1.4];
+        let both = SaveAt::All(vec![SaveAt::Times(ts.clone()), SaveAt::Dense]);
+        let both = CAROUSEL.solve(&solver, (0.0, 1.6), &both);
+        let alone = CAROUSEL.solve(&solver, (0.0, 1.6), &SaveAt::Dense);
+        let rows = |solution: &Solution| values(&solution.dense().unwrap().at_times(&ts).unwrap());
+        assert_eq!(rows(&both), rows(&alone), "{}", solver.tableau.name());
+    }
+}
+
+#[test]
 fn trajectory_has_the_states_shape_and_dtype() {
     for dtype in [DType::F32, DType::F64] {
         let y0 = Tensor::ones((2, 3), dtype, &candle_core::Device::Cpu).unwrap();
@@ -165,7 +178,7 @@ fn trajectory_has_a_kink_at_a_jump_of_the_field_and_no_error() {
 
 #[test]
 fn slope_of_one_step_is_that_of_its_stages() {
-    let method = Method::new(&DOPRI5, &[]).unwrap();
+    let method = Method::new(&dopri5(1e-6)).unwrap();
     let k: Vec<Tensor> = (0..7).map(|i| state(&[f64::from(i)])).collect();
     let weights = method.interpolant().derivative_weights(0.3);
     let expected: f64 = weights.iter().enumerate().map(|(i, w)| w * i as f64).sum();

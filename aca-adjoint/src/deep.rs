@@ -1,0 +1,35 @@
+//! Backward passes through deep graphs.
+
+use aca_core::{Error, Result};
+
+/// Stack for one node of a graph: candle's walk recurses once a node, with frames of some hundred
+/// bytes in release builds and about a kilobyte in others.
+const BYTES_PER_NODE: usize = 2048;
+
+/// Largest stack to ask for; only what is touched becomes memory.
+const LARGEST_STACK: usize = 8 << 30;
+
+/// Refuses a graph too deep to be walked even on a stack of its own.
+///
+/// # Errors
+/// [`Error::NaiveTooDeep`].
+pub(crate) fn check(steps: usize, nodes_per_step: usize, largest: usize) -> Result<()> {
+    let limit = largest / (BYTES_PER_NODE * nodes_per_step);
+    if steps <= limit { Ok(()) } else { Err(Error::NaiveTooDeep { limit }) }
+}
+
+/// Largest stack that [`run`] provides.
+pub(crate) const OWN_STACK: usize = LARGEST_STACK;
+
+/// What of the caller's stack a graph may need: half of a spawned thread's two megabytes.
+pub(crate) const CALLERS_STACK: usize = 1 << 20;
+
+/// Runs `work` on a thread whose stack holds a walk over `nodes` nodes.
+pub(crate) fn run<T: Send>(nodes: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let stack = (nodes.saturating_mul(BYTES_PER_NODE) + (4 << 20)).min(LARGEST_STACK);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| Error::from(candle_core::Error::wrap(error)))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

@@ -1,0 +1,129 @@
+//! MALI: the asynchronous leapfrog, undone step by step.
+
+use std::sync::Arc;
+
+use aca_core::kernels::{self, Term};
+use aca_core::{Evaluator, Method, Result, Step, StepSink, VectorField};
+use aca_dense::Placement;
+use candle_core::Tensor;
+
+use crate::backward::{Backward, refuse_times};
+use crate::params::Accumulator;
+use crate::replay::Outputs;
+use crate::rows::Rows;
+use crate::tape::Grid;
+use crate::{Gradients, Params};
+
+/// The sink that keeps the grid, and of the last step what it takes to walk back.
+#[derive(Default)]
+pub(crate) struct Trail {
+    grid: Grid,
+    /// State and slope at the end of the last step.
+    end: Option<(Tensor, Tensor)>,
+}
+
+impl StepSink for Trail {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        self.grid.accept(step)?;
+        let slope = step.method().end_slope(step.stages())?;
+        self.end = slope.map(|v| (step.y1.clone(), v));
+        Ok(())
+    }
+}
+
+/// Walks back along the grid: each step is inverted exactly, up to rounding, from its end.
+///
+/// # Cost
+/// Memory: one state, one slope, and the graph of one evaluation. Two evaluations a step.
+///
+/// # Source
+/// Zhuang et al., "MALI: a memory efficient and reverse accurate integrator for Neural ODEs",
+/// ICLR 2021.
+pub(crate) struct Mali {
+    pub(crate) field: Arc<dyn VectorField>,
+    pub(crate) params: Params,
+    pub(crate) method: Method,
+    pub(crate) y0: Tensor,
+    pub(crate) trail: Trail,
+}
+
+/// A state of the leapfrog, or its cotangent: position and slope.
+struct Pair {
+    z: Tensor,
+    v: Tensor,
+}
+
+impl Backward for Mali {
+    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+        refuse_times("Mali", want_times)?;
+        let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
+        let statistics = field.snapshot()?;
+        let gradients = self.walk(&field, &mut Rows::new(placements, cotangents));
+        field.restore(&statistics)?;
+        gradients
+    }
+}
+
+impl Mali {
+    fn walk(&self, field: &Evaluator<'_>, rows: &mut Rows<'_>) -> Result<Gradients> {
+        let zeros = self.y0.zeros_like()?;
+        let mut theta = Accumulator::new(&self.params);
+        let Some((z, v)) = self.trail.end.clone() else {
+            let y0 = rows.sum()?.unwrap_or(zeros);
+            return Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: 0 });
+        };
+        let (mut end, mut bar) = (Pair { z, v }, Pair { z: zeros.clone(), v: zeros });
+        for (index, ends) in self.trail.grid.0.windows(2).enumerate().rev() {
+            let step = rows.take(index);
+            bar.z = rows.add(Some(bar.z), step.end)?.unwrap_or(end.z.clone());
+            let outputs = rows.outputs(step.inside)?;
+            (end, bar) = self.undo(field, (ends[0], ends[1]), &end, &bar, outputs.as_ref(), &mut theta)?;
+            bar.z = rows.add(Some(bar.z), step.start)?.unwrap_or(end.z.clone());
+        }
+        // The first slope was f(t0, y0).
+        let t0 = self.method.stage_time(self.trail.grid.0[0], self.trail.grid.0[1], 0);
+        let start = field.linearize(t0, &self.y0)?.1.apply(&bar.v)?;
+        theta.add(&start.theta)?;
+        let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y)])?;
+        Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: field.nfe() })
+    }
+
+    /// Inverts the step that ends in `end`, whose cotangent is `bar`, and returns both for its start.
+    ///
+    /// With `u = f(t0 + h/2, z0 + v0 h/2)` the step is `z1 = z0 + h u`, `v1 = 2 u - v0`; outputs
+    /// inside are `z0 + h (b_0 v0 + b_1 u + b_2 v1)`.
+    fn undo(
+        &self,
+        field: &Evaluator<'_>,
+        (t0, t1): (f64, f64),
+        end: &Pair,
+        bar: &Pair,
+        outputs: Option<&Outputs>,
+        theta: &mut Accumulator<'_>,
+    ) -> Result<(Pair, Pair)> {
+        let h = t1 - t0;
+        let middle = kernels::combine(Some(&end.z), &[(-0.5 * h, &end.v)])?;
+        let (u, pullback) = field.linearize(self.method.stage_time(t0, t1, 1), &middle)?;
+        let v = kernels::combine(None, &[(2.0, &u), (-1.0, &end.v)])?;
+        let z = kernels::combine(Some(&middle), &[(-0.5 * h, &v)])?;
+
+        let (mut to_u, mut to_v, mut to_z) = (Vec::new(), Vec::new(), Vec::new());
+        for &s in outputs.iter().flat_map(|outputs| &outputs.s) {
+            let b = self.method.interpolant().weights(s);
+            to_u.push(h * (b[1] + 2.0 * b[2]));
+            to_v.push(h * (b[0] - b[2]));
+            to_z.push(1.0);
+        }
+        let with = |terms: &[Term<'_>], weights: &[f64]| {
+            kernels::combine_with_rows(None, terms, outputs.map(|outputs| (weights, &outputs.cotangents)))
+        };
+        let cotangents = pullback.apply(&with(&[(h, &bar.z), (2.0, &bar.v)], &to_u)?)?;
+        theta.add(&cotangents.theta)?;
+        let mu = &cotangents.y;
+        let start = Pair {
+            z: with(&[(1.0, &bar.z), (1.0, mu)], &to_z)?,
+            v: with(&[(-1.0, &bar.v), (0.5 * h, mu)], &to_v)?,
+        };
+        Ok((Pair { z, v }, start))
+    }
+}

@@ -1,0 +1,89 @@
+//! Candle's own graph through every accepted step.
+
+use aca_core::{Method, Result, Step, StepSink};
+use aca_dense::{Placement, interpolate};
+use candle_core::{Tensor, Var};
+
+use crate::backward::{Backward, refuse_times};
+use crate::params::Accumulator;
+use crate::{Gradients, Params, deep};
+
+/// An accepted step as part of candle's graph.
+struct TracedStep {
+    t0: f64,
+    t1: f64,
+    y0: Tensor,
+    y1: Tensor,
+    k: Vec<Tensor>,
+}
+
+/// The sink that keeps every accepted step with its graph.
+pub(crate) struct TracedSteps {
+    steps: Vec<TracedStep>,
+    nodes_per_step: usize,
+}
+
+impl TracedSteps {
+    /// Prepares for steps of so many nodes each.
+    pub(crate) fn new(nodes_per_step: usize) -> Self {
+        Self { steps: Vec::new(), nodes_per_step }
+    }
+}
+
+impl StepSink for TracedSteps {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        deep::check(self.steps.len() + 1, self.nodes_per_step, deep::OWN_STACK)?;
+        let (y0, y1, k) = (step.y0.clone(), step.y1.clone(), step.stages().to_vec());
+        self.steps.push(TracedStep { t0: step.t0, t1: step.t1, y0, y1, k });
+        Ok(())
+    }
+}
+
+impl Drop for TracedSteps {
+    /// Drops the newest step first: its graph hangs on older states that the list still holds, so no
+    /// drop recurses through more than one step.
+    fn drop(&mut self) {
+        while self.steps.pop().is_some() {}
+    }
+}
+
+/// A traced solve; its backward is candle's.
+///
+/// # Cost
+/// Memory: all graphs of all steps. No evaluation of the field in backward.
+pub(crate) struct Naive {
+    pub(crate) params: Params,
+    pub(crate) method: Method,
+    pub(crate) y0: Var,
+    pub(crate) steps: TracedSteps,
+}
+
+impl Naive {
+    fn output(&self, placement: &Placement) -> Result<Tensor> {
+        let Some(step) = self.steps.steps.get(placement.step) else {
+            return Ok(self.y0.as_tensor().clone());
+        };
+        match placement.s {
+            0.0 => Ok(step.y0.clone()),
+            1.0 => Ok(step.y1.clone()),
+            s => {
+                let h = step.t1 - step.t0;
+                Ok(interpolate(&self.method, &step.y0, h, &step.k, &[s])?.squeeze(0)?)
+            }
+        }
+    }
+}
+
+impl Backward for Naive {
+    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+        refuse_times("Naive", want_times)?;
+        let rows = placements.iter().map(|placement| self.output(placement));
+        let outputs = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
+        let nodes = (self.steps.steps.len() + 1) * self.steps.nodes_per_step;
+        let grads = deep::run(nodes, || Ok(outputs.mul(cotangents)?.sum_all()?.backward()?))?;
+        let mut theta = Accumulator::new(&self.params);
+        theta.add(&grads)?;
+        let y0 = grads.get(&self.y0).map_or_else(|| self.y0.zeros_like(), |g| Ok(g.detach()))?;
+        Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: 0 })
+    }
+}

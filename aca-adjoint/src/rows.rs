@@ -1,0 +1,79 @@
+//! Cotangents of outputs, handed out step by step from the newest to the oldest.
+
+use std::ops::Range;
+
+use aca_core::{Result, kernels};
+use aca_dense::Placement;
+use candle_core::Tensor;
+
+use crate::replay::Outputs;
+
+/// The outputs of a solve that a backward pass has not met yet.
+pub(crate) struct Rows<'a> {
+    placements: &'a [Placement],
+    cotangents: &'a Tensor,
+    rest: usize,
+}
+
+/// The outputs of one step, as rows of the cotangents.
+pub(crate) struct StepRows {
+    /// The output at the step's end.
+    pub(crate) end: Option<usize>,
+    /// Those strictly inside.
+    pub(crate) inside: Range<usize>,
+    /// The output at the start of the span.
+    pub(crate) start: Option<usize>,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn new(placements: &'a [Placement], cotangents: &'a Tensor) -> Self {
+        Self { placements, cotangents, rest: placements.len() }
+    }
+
+    /// Number of all outputs.
+    pub(crate) fn len(&self) -> usize {
+        self.placements.len()
+    }
+
+    /// Takes the outputs of step `index`; steps are asked for from the newest to the oldest.
+    pub(crate) fn take(&mut self, index: usize) -> StepRows {
+        let first = self.placements[..self.rest].partition_point(|placement| placement.step < index);
+        let mut inside = first..self.rest;
+        self.rest = first;
+        let fraction = |m: usize| self.placements[m].s;
+        let end = (!inside.is_empty() && fraction(inside.end - 1) == 1.0).then(|| inside.end - 1);
+        inside.end = end.unwrap_or(inside.end);
+        let start = (!inside.is_empty() && fraction(inside.start) == 0.0).then_some(inside.start);
+        inside.start += usize::from(start.is_some());
+        StepRows { end, inside, start }
+    }
+
+    /// The cotangent of output `m`.
+    pub(crate) fn row(&self, m: usize) -> Result<Tensor> {
+        Ok(self.cotangents.get(m)?)
+    }
+
+    /// The cotangents of outputs inside a step; `None` without any.
+    pub(crate) fn outputs(&self, inside: Range<usize>) -> Result<Option<Outputs>> {
+        if inside.is_empty() {
+            return Ok(None);
+        }
+        let s = self.placements[inside.clone()].iter().map(|placement| placement.s).collect();
+        Ok(Some(Outputs { s, cotangents: self.cotangents.narrow(0, inside.start, inside.len())? }))
+    }
+
+    /// Adds the cotangent of output `m`, if there is one, to `a`; `None` stands for zero.
+    pub(crate) fn add(&self, a: Option<Tensor>, m: Option<usize>) -> Result<Option<Tensor>> {
+        let Some(m) = m else { return Ok(a) };
+        let g = self.row(m)?;
+        match a {
+            Some(a) => kernels::combine(Some(&a), &[(1.0, &g)]).map(Some),
+            None => Ok(Some(g)),
+        }
+    }
+
+    /// The sum of all cotangents that are left: those of a span without steps.
+    pub(crate) fn sum(&self) -> Result<Option<Tensor>> {
+        (0..self.rest).try_fold(None, |a, m| self.add(a, Some(m)))
+    }
+}

@@ -1,0 +1,241 @@
+//! All strategies beside each other.
+
+use aca_adjoint::{Backsolve, Gradient, Gradients, Ode};
+use aca_core::{Error, Solver, Tableau, Tolerance};
+use aca_dense::SaveAt;
+use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, RK4};
+use candle_core::{DType, Tensor, Var};
+
+use crate::common::{Grid, Mlp, adaptive, distance, loss, state};
+
+const TIMES: [f64; 4] = [0.0, 0.33, 1.21, 2.0];
+
+/// Gradient of the loss of outputs at `times` by the explicit form.
+fn gradients(solver: Solver, gradient: Gradient, span: (f64, f64), times: &[f64], dtype: DType) -> Gradients {
+    let field = Mlp::new(dtype);
+    let vars = field.vars();
+    let ode = Ode::new(solver, field, vars).unwrap().gradient(gradient);
+    let (sol, tape) = ode.forward(&state(dtype), span, &SaveAt::Times(times.to_vec())).unwrap();
+    let ys = Var::from_tensor(&sol.ys).unwrap();
+    let cotangents = loss(&ys).backward().unwrap().remove(&ys).unwrap();
+    tape.pullback(&cotangents).unwrap()
+}
+
+fn apart(a: &Gradients, b: &Gradients) -> f64 {
+    let theta = a.theta.iter().zip(&b.theta).map(|(a, b)| distance(a, b));
+    theta.fold(distance(&a.y0, &b.y0), f64::max)
+}
+
+fn exact() -> Vec<Gradient> {
+    let budgets = [1, 2, 7].map(|checkpoints| Gradient::AcaBudget { checkpoints });
+    [vec![Gradient::Naive], budgets.to_vec()].concat()
+}
+
+fn assert_agree(tableau: &Tableau, span: (f64, f64), times: &[f64], dtype: DType, bound: f64) {
+    let solver = || adaptive(tableau, 1e-5);
+    let aca = gradients(solver(), Gradient::Aca, span, times, dtype);
+    for gradient in exact() {
+        let d = apart(&gradients(solver(), gradient.clone(), span, times, dtype), &aca);
+        let name = tableau.name();
+        assert!(d <= bound, "{name} {span:?} {gradient:?}: off by {d:e}, bound {bound:e}");
+    }
+}
+
+#[test]
+fn exact_strategies_agree_on_fixed_and_adaptive_steps() {
+    for tableau in [&DOPRI5, &CASH_KARP, &RK4, &DOP853] {
+        assert_agree(tableau, (0.0, 2.0), &TIMES, DType::F64, 1e-11);
+    }
+}
+
+#[test]
+fn exact_strategies_agree_backward_in_time() {
+    assert_agree(&DOPRI5, (2.0, 0.0), &[1.9, 0.4, 0.0], DType::F64, 1e-11);
+}
+
+#[test]
+fn exact_strategies_agree_in_single_precision() {
+    assert_agree(&DOPRI5, (0.0, 2.0), &TIMES, DType::F32, 1e-4);
+}
+
+#[test]
+fn a_budget_spends_evaluations_for_memory() {
+    let nfe = |gradient| gradients(adaptive(&DOPRI5, 1e-9), gradient, (0.0, 2.0), &[2.0], DType::F64).nfe;
+    let spent = [7, 2, 1].map(|checkpoints| nfe(Gradient::AcaBudget { checkpoints }));
+    let aca = nfe(Gradient::Aca);
+    assert!(aca < spent[0] && spent[0] < spent[1] && spent[1] < spent[2], "{aca}, then {spent:?}");
+}
+
+/// The leapfrog's outputs over `grid` as candle's graph through every step.
+fn leapfrog(field: &Mlp, y0: &Tensor, grid: &[f64], times: &[f64]) -> Tensor {
+    use aca_core::{Time, VectorField};
+    let interpolant = ALF.interpolant();
+    let plus = |y: &Tensor, w: f64, k: &Tensor| (y + (k * w).unwrap()).unwrap();
+    let mut z = y0.clone();
+    let mut v = field.eval(&Time::new(grid[0]), y0).unwrap();
+    let mut rows: Vec<Tensor> = (times[0] == grid[0]).then(|| z.clone()).into_iter().collect();
+    for ends in grid.windows(2) {
+        let h = ends[1] - ends[0];
+        let u = field.eval(&Time::new(ends[0] + 0.5 * h), &plus(&z, 0.5 * h, &v)).unwrap();
+        let next = ((&u * 2.0).unwrap() - &v).unwrap();
+        for &t in times.iter().filter(|&&t| (t - ends[0]) * h > 0.0 && (ends[1] - t) * h > 0.0) {
+            let b = interpolant.weights((t - ends[0]) / h);
+            rows.push(plus(&plus(&plus(&z, h * b[0], &v), h * b[1], &u), h * b[2], &next));
+        }
+        (z, v) = (plus(&z, h, &u), next);
+        rows.extend(times.contains(&ends[1]).then(|| z.clone()));
+    }
+    Tensor::stack(&rows, 0).unwrap()
+}
+
+fn assert_mali(solver: Solver, span: (f64, f64), times: &[f64]) {
+    let mut grid = Grid::default();
+    let field = Mlp::new(DType::F64);
+    let forward = Solver { leapfrog: true, ..solver.clone() };
+    forward.solve(&field, &state(DType::F64), span, &mut grid).unwrap();
+    let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
+    let oracle = loss(&leapfrog(&field, &y0, &grid.0, times)).backward().unwrap();
+    let ours = gradients(solver, Gradient::Mali, span, times, DType::F64);
+    // The gradient of a field of the same numbers has other variables: compare by position.
+    let off = [
+        distance(&ours.y0, oracle.get(&y0).unwrap()),
+        distance(&ours.theta[0], oracle.get(&field.w1).unwrap()),
+        distance(&ours.theta[1], oracle.get(&field.w2).unwrap()),
+    ];
+    assert!(off.iter().all(|&d| d <= 1e-9), "off by {off:?} over {} steps", grid.0.len());
+}
+
+#[test]
+fn mali_is_exact_for_its_own_scheme() {
+    assert_mali(adaptive(&ALF, 1e-4), (0.0, 2.0), &TIMES);
+    assert_mali(adaptive(&ALF, 1e-3), (2.0, 0.0), &[1.2, 0.0]);
+    assert_mali(Solver::fixed_count(ALF, 50), (0.0, 2.0), &TIMES);
+}
+
+#[test]
+fn mali_needs_two_evaluations_a_step_backward() {
+    let solver = Solver::fixed_count(ALF, 40);
+    let nfe = gradients(solver, Gradient::Mali, (0.0, 1.0), &[1.0], DType::F64).nfe;
+    assert_eq!(nfe, 40 + 1, "one linearization a step, one for the first slope");
+}
+
+#[test]
+fn backsolve_converges_to_the_discrete_gradient() {
+    let solver = || adaptive(&DOPRI5, 1e-10);
+    let aca = gradients(solver(), Gradient::Aca, (0.0, 2.0), &TIMES, DType::F64);
+    for seminorm in [true, false] {
+        let error = |tolerance: f64| {
+            let backward = Some(adaptive(&DOPRI5, tolerance));
+            let gradient = Gradient::Backsolve(Backsolve { solver: backward, seminorm });
+            apart(&gradients(solver(), gradient, (0.0, 2.0), &TIMES, DType::F64), &aca)
+        };
+        let (loose, tight) = (error(1e-3), error(1e-10));
+        assert!(tight < 1e-8 && tight < 1e-3 * loose, "seminorm {seminorm}: {loose:e}, then {tight:e}");
+    }
+}
+
+#[test]
+fn the_seminorm_saves_evaluations() {
+    let nfe = |seminorm| {
+        let gradient = Gradient::Backsolve(Backsolve { solver: None, seminorm });
+        gradients(adaptive(&DOPRI5, 1e-6), gradient, (0.0, 2.0), &[2.0], DType::F64).nfe
+    };
+    assert!(nfe(true) <= nfe(false), "{} against {}", nfe(true), nfe(false));
+}
+
+#[test]
+fn backsolve_gives_the_continuous_time_gradients() {
+    // y' = -y, L = y1: dL/dt1 = -y1, dL/dt0 = y1.
+    let decay = |_t: &aca_core::Time, y: &Tensor| y.neg();
+    let ode = Ode::new(adaptive(&DOPRI5, 1e-10), decay, vec![]).unwrap();
+    let ode = ode.gradient(Gradient::Backsolve(Backsolve::default()));
+    let y0 = Tensor::new(&[2.0f64], &candle_core::Device::Cpu).unwrap();
+    let (sol, tape) = ode.forward(&y0, (0.2, 1.2), &SaveAt::End).unwrap();
+    let moved = tape.pullback_with_times(&sol.ys.ones_like().unwrap()).unwrap().times.unwrap();
+    let y1 = 2.0 * (-1.0f64).exp();
+    assert!((moved.t1 + y1).abs() < 1e-8 && (moved.t0 - y1).abs() < 1e-8, "{moved:?}");
+}
+
+#[test]
+fn every_strategy_is_the_identity_on_a_span_without_length() {
+    let all = [exact(), vec![Gradient::Mali, Gradient::Backsolve(Backsolve::default())]].concat();
+    for gradient in all {
+        let g = gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.5, 0.5), &[0.5], DType::F64);
+        let y0 = Var::from_tensor(&state(DType::F64).unsqueeze(0).unwrap()).unwrap();
+        let direct = loss(&y0).backward().unwrap().get(&y0).unwrap().squeeze(0).unwrap();
+        assert!(distance(&g.y0, &direct) < 1e-15, "{gradient:?}");
+    }
+}
+
+#[test]
+fn every_strategy_works_attached() {
+    let all = [exact(), vec![Gradient::Mali, Gradient::Backsolve(Backsolve::default())]].concat();
+    for gradient in all {
+        let field = Mlp::new(DType::F64);
+        let vars = field.vars();
+        let ode = Ode::new(adaptive(&ALF, 1e-4), field, vars.clone()).unwrap().gradient(gradient.clone());
+        let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
+        let sol = ode.solve(&y0, (0.0, 2.0), &SaveAt::Times(TIMES.to_vec())).unwrap();
+        let grads = loss(&sol.ys).backward().unwrap();
+        let explicit = gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.0, 2.0), &TIMES, DType::F64);
+        assert!(distance(grads.get(&vars[0]).unwrap(), &explicit.theta[0]) < 1e-14, "{gradient:?}");
+        assert!(distance(grads.get(&y0).unwrap(), &explicit.y0) < 1e-14, "{gradient:?}");
+    }
+}
+
+#[test]
+fn what_a_strategy_cannot_do_is_refused() {
+    let refusal = |solver: Solver, gradient: Gradient| {
+        let field = Mlp::new(DType::F64);
+        let vars = field.vars();
+        let ode = Ode::new(solver, field, vars).unwrap().gradient(gradient);
+        let (sol, tape) = match ode.forward(&state(DType::F64), (0.0, 1.0), &SaveAt::End) {
+            Ok(forward) => forward,
+            Err(error) => return error,
+        };
+        tape.pullback_with_times(&sol.ys.ones_like().unwrap()).unwrap_err()
+    };
+    assert_eq!(
+        refusal(adaptive(&DOPRI5, 1e-4), Gradient::Mali).to_string(),
+        "mali steps by the asynchronous leapfrog, not by dopri5; give the solver the tableau ALF"
+    );
+    assert_eq!(
+        refusal(adaptive(&ALF, 1e-4), Gradient::Mali).to_string(),
+        "Mali cannot do gradients with respect to times; use Aca"
+    );
+    assert_eq!(
+        refusal(adaptive(&DOPRI5, 1e-4), Gradient::Naive).to_string(),
+        "Naive cannot do gradients with respect to times; use Aca"
+    );
+    assert_eq!(
+        refusal(adaptive(&DOPRI5, 1e-4), Gradient::AcaBudget { checkpoints: 0 }).to_string(),
+        "checkpoints = 0 is not allowed; it must be at least 1"
+    );
+}
+
+#[test]
+fn a_naive_solve_of_twenty_thousand_steps_neither_overflows_nor_hangs() {
+    let decay = |_t: &aca_core::Time, y: &Tensor| y.neg();
+    let solver = Solver { max_steps: 20_000, ..Solver::fixed_count(aca_tableau::MIDPOINT, 20_000) };
+    let ode = Ode::new(solver, decay, vec![]).unwrap().gradient(Gradient::Naive);
+    let y0 = Var::new(&[1.0f64], &candle_core::Device::Cpu).unwrap();
+    let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+    let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+    let slope = grads.get(&y0).unwrap().to_vec1::<f64>().unwrap()[0];
+    assert!((slope - (-1.0f64).exp()).abs() < 1e-9, "dy1/dy0 = {slope}");
+}
+
+#[test]
+fn a_graph_too_deep_to_walk_is_refused_in_favour_of_aca() {
+    let long = |_t: &aca_core::Time, y: &Tensor| (0..20_000).try_fold(y.clone(), |y, _| y.affine(-1.0, 0.0));
+    let solver = Solver::fixed_count(DOPRI5, 50);
+    let ode = Ode::new(solver, long, vec![]).unwrap().gradient(Gradient::Naive);
+    let y0 = Tensor::new(&[1.0f64], &candle_core::Device::Cpu).unwrap();
+    let refusal = std::thread::Builder::new().stack_size(256 << 20).spawn(move || {
+        ode.forward(&y0, (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err()
+    });
+    let error = refusal.unwrap().join().unwrap();
+    assert!(matches!(error, Error::NaiveTooDeep { .. }), "{error}");
+    assert!(error.to_string().ends_with("use Aca, which has no such limit"), "{error}");
+    let _ = Tolerance { rtol: 1.0, atol: 1.0 };
+}

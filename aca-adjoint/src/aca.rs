@@ -72,7 +72,12 @@ impl States<'_> {
 }
 
 impl Backward for Aca {
-    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
         let gradients = Sweep {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aca_core::kernels::Scale;
 use aca_core::{
-    Cotangents, Evaluator, Result, Solver, Stepping, Time, Tolerance, Tolerances,
-    VectorField, kernels,
+    Cotangents, Evaluator, Result, Solver, Stepping, Time, Tolerance, Tolerances, VectorField,
+    kernels,
 };
 use aca_dense::Placement;
 use candle_core::{Tensor, bail};
@@ -42,7 +42,12 @@ pub(crate) struct Reverse {
 }
 
 impl Backward for Reverse {
-    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
         let mut rows = Rows::new(placements, cotangents);
         if self.grid.is_empty() {
             let y0 = rows.sum()?.map_or_else(|| self.y0.zeros_like(), Ok)?;
@@ -88,7 +93,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(problem: &'a Reverse, times: Option<TimeGradients>) -> Result<Self> {
-        let augmented = Augmented { field: problem.field.as_ref(), params: &problem.params, like: &problem.y1 };
+        let augmented =
+            Augmented { field: problem.field.as_ref(), params: &problem.params, like: &problem.y1 };
         let flat = problem.y1.flatten_all()?.contiguous()?;
         let sizes = (flat.elem_count(), augmented.theta_count());
         let zeros = Tensor::zeros(sizes.0 + sizes.1, flat.dtype(), flat.device())?;
@@ -96,7 +102,8 @@ impl<'a> Walk<'a> {
         let mut solver = problem.solver.clone();
         if let Stepping::Adaptive(tolerances) = &problem.solver.stepping {
             let scale = tolerances.scale(&problem.y1)?;
-            solver.stepping = Stepping::Adaptive(spread(&scale, &problem.y1, sizes.1, problem.seminorm)?);
+            solver.stepping =
+                Stepping::Adaptive(spread(&scale, &problem.y1, sizes.1, problem.seminorm)?);
         }
         let t = problem.grid[problem.grid.len() - 1];
         Ok(Self { problem, augmented, solver, t, w, live: false, times, left: false, nfe: 0 })
@@ -140,7 +147,8 @@ impl<'a> Walk<'a> {
         }
         let n = g.elem_count();
         let a = self.w.narrow(0, n, n)?.add(&g.flatten_all()?)?;
-        let (y, theta) = (self.w.narrow(0, 0, n)?, self.w.narrow(0, 2 * n, self.w.elem_count() - 2 * n)?);
+        let (y, theta) =
+            (self.w.narrow(0, 0, n)?, self.w.narrow(0, 2 * n, self.w.elem_count() - 2 * n)?);
         self.w = Tensor::cat(&[y, a, theta], 0)?;
         Ok(())
     }
@@ -208,7 +216,8 @@ impl VectorField for Augmented<'_> {
         let Cotangents { y: y_bar, theta, .. } = pullback.apply(&a)?;
         let mut parts = vec![f.detach().flatten_all()?, y_bar.neg()?.flatten_all()?];
         for var in self.params.vars() {
-            let part = theta.get(var).map_or_else(|| var.zeros_like(), |part| part.detach().neg())?;
+            let part =
+                theta.get(var).map_or_else(|| var.zeros_like(), |part| part.detach().neg())?;
             parts.push(part.flatten_all()?.to_dtype(w.dtype())?);
         }
         Tensor::cat(&parts, 0)

@@ -35,7 +35,11 @@ impl Budget {
     /// Prepares to keep at most `capacity` states.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
         if capacity == 0 {
-            return Err(Error::InvalidSetting { name: "checkpoints", value: 0.0, range: "at least 1" });
+            return Err(Error::InvalidSetting {
+                name: "checkpoints",
+                value: 0.0,
+                range: "at least 1",
+            });
         }
         Ok(Self { capacity, grid: Grid::default(), kept: Vec::new() })
     }
@@ -47,7 +51,12 @@ impl Budget {
 
     /// Returns the state before step `index`; those of later steps are forgotten, and states on the
     /// way there are kept by the same rule.
-    pub(crate) fn restore(&mut self, index: usize, method: &Method, field: &Evaluator<'_>) -> Result<Checkpoint> {
+    pub(crate) fn restore(
+        &mut self,
+        index: usize,
+        method: &Method,
+        field: &Evaluator<'_>,
+    ) -> Result<Checkpoint> {
         self.kept.truncate(self.kept.partition_point(|kept| kept.step <= index));
         let (mut step, mut y) = match self.kept.last() {
             Some(kept) => (kept.step, kept.y0.clone()),
@@ -81,7 +90,8 @@ impl Budget {
 
     fn dispensable(&self) -> Option<usize> {
         let later = |place: usize| self.kept[place + 1..].iter().map(|kept| kept.level).max();
-        (0..self.kept.len()).find(|&place| later(place).is_some_and(|level| level > self.kept[place].level))
+        (0..self.kept.len())
+            .find(|&place| later(place).is_some_and(|level| level > self.kept[place].level))
     }
 }
 

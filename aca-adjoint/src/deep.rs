@@ -13,16 +13,10 @@ const LARGEST_STACK: usize = 8 << 30;
 ///
 /// # Errors
 /// [`Error::NaiveTooDeep`].
-pub(crate) fn check(steps: usize, nodes_per_step: usize, largest: usize) -> Result<()> {
-    let limit = largest / (BYTES_PER_NODE * nodes_per_step);
+pub(crate) fn check(steps: usize, nodes_per_step: usize) -> Result<()> {
+    let limit = LARGEST_STACK / (BYTES_PER_NODE * nodes_per_step);
     if steps <= limit { Ok(()) } else { Err(Error::NaiveTooDeep { limit }) }
 }
-
-/// Largest stack that [`run`] provides.
-pub(crate) const OWN_STACK: usize = LARGEST_STACK;
-
-/// What of the caller's stack a graph may need: half of a spawned thread's two megabytes.
-pub(crate) const CALLERS_STACK: usize = 1 << 20;
 
 /// Runs `work` on a thread whose stack holds a walk over `nodes` nodes.
 pub(crate) fn run<T: Send>(nodes: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

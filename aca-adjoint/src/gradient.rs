@@ -9,6 +9,7 @@ use aca_core::Solver;
 /// | [`Gradient::Aca`] | yes | a state a step, one step's graphs | s forward, s with their pullbacks backward |
 /// | [`Gradient::AcaBudget`] | yes | `checkpoints` states, one step's graphs | the same, and recomputed steps |
 /// | [`Gradient::Naive`] | yes | every graph of every step | s forward |
+/// | [`Gradient::NaiveThroughStepSize`] | no: the step sizes move too | those of rejected steps too | s forward |
 /// | [`Gradient::Backsolve`] | no | one state | a new solve |
 /// | [`Gradient::Mali`] | yes | one state and its slope | 1 forward, 2 backward |
 ///
@@ -29,6 +30,9 @@ pub enum Gradient {
     },
     /// Candle's own graph through every accepted step.
     Naive,
+    /// Candle's own graph through accepted and rejected steps and the search for their sizes: the
+    /// naive baseline of the ACA paper.
+    NaiveThroughStepSize,
     /// The continuous adjoint, solved backward in time.
     Backsolve(Backsolve),
     /// Steps of the asynchronous leapfrog, undone one by one; needs a solver with the tableau
@@ -40,7 +44,7 @@ pub enum Gradient {
 #[derive(Clone, Debug)]
 pub struct Backsolve {
     /// Solver of the backward pass; that of the forward pass when `None`.
-    pub solver: Option<Solver>,
+    pub solver: Option<Box<Solver>>,
     /// Whether the parameters' part stays out of the error norm, which saves steps (Kidger et al.,
     /// "Hey, that's not an ODE", ICML 2021).
     pub seminorm: bool,

@@ -44,6 +44,7 @@ mod replay;
 mod rows;
 mod solution;
 mod tape;
+mod through_step_size;
 
 pub use backward::Tape;
 pub use gradient::{Backsolve, Gradient};

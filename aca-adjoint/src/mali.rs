@@ -54,7 +54,12 @@ struct Pair {
 }
 
 impl Backward for Mali {
-    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
         refuse_times("Mali", want_times)?;
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
@@ -77,7 +82,8 @@ impl Mali {
             let step = rows.take(index);
             bar.z = rows.add(Some(bar.z), step.end)?.unwrap_or(end.z.clone());
             let outputs = rows.outputs(step.inside)?;
-            (end, bar) = self.undo(field, (ends[0], ends[1]), &end, &bar, outputs.as_ref(), &mut theta)?;
+            (end, bar) =
+                self.undo(field, (ends[0], ends[1]), &end, &bar, outputs.as_ref(), &mut theta)?;
             bar.z = rows.add(Some(bar.z), step.start)?.unwrap_or(end.z.clone());
         }
         // The first slope was f(t0, y0).
@@ -115,7 +121,11 @@ impl Mali {
             to_z.push(1.0);
         }
         let with = |terms: &[Term<'_>], weights: &[f64]| {
-            kernels::combine_with_rows(None, terms, outputs.map(|outputs| (weights, &outputs.cotangents)))
+            kernels::combine_with_rows(
+                None,
+                terms,
+                outputs.map(|outputs| (weights, &outputs.cotangents)),
+            )
         };
         let cotangents = pullback.apply(&with(&[(h, &bar.z), (2.0, &bar.v)], &to_u)?)?;
         theta.add(&cotangents.theta)?;

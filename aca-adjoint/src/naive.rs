@@ -32,7 +32,7 @@ impl TracedSteps {
 
 impl StepSink for TracedSteps {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
-        deep::check(self.steps.len() + 1, self.nodes_per_step, deep::OWN_STACK)?;
+        deep::check(self.steps.len() + 1, self.nodes_per_step)?;
         let (y0, y1, k) = (step.y0.clone(), step.y1.clone(), step.stages().to_vec());
         self.steps.push(TracedStep { t0: step.t0, t1: step.t1, y0, y1, k });
         Ok(())
@@ -75,15 +75,31 @@ impl Naive {
 }
 
 impl Backward for Naive {
-    fn pullback(&self, placements: &[Placement], cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
         refuse_times("Naive", want_times)?;
         let rows = placements.iter().map(|placement| self.output(placement));
         let outputs = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
         let nodes = (self.steps.steps.len() + 1) * self.steps.nodes_per_step;
-        let grads = deep::run(nodes, || Ok(outputs.mul(cotangents)?.sum_all()?.backward()?))?;
-        let mut theta = Accumulator::new(&self.params);
-        theta.add(&grads)?;
-        let y0 = grads.get(&self.y0).map_or_else(|| self.y0.zeros_like(), |g| Ok(g.detach()))?;
-        Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: 0 })
+        differentiate(&outputs, cotangents, &self.y0, &self.params, nodes)
     }
+}
+
+/// Pulls cotangents of traced outputs back through a graph of about `nodes` nodes.
+pub(crate) fn differentiate(
+    outputs: &Tensor,
+    cotangents: &Tensor,
+    y0: &Var,
+    params: &Params,
+    nodes: usize,
+) -> Result<Gradients> {
+    let grads = deep::run(nodes, || Ok(outputs.mul(cotangents)?.sum_all()?.backward()?))?;
+    let mut theta = Accumulator::new(params);
+    theta.add(&grads)?;
+    let y0 = grads.get(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
+    Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: 0 })
 }

@@ -15,6 +15,7 @@ use crate::budget::Budget;
 use crate::mali::{Mali, Trail};
 use crate::naive::{Naive, TracedSteps};
 use crate::tape::{Checkpoints, Grid};
+use crate::through_step_size;
 use crate::{Backsolve, Gradient, OdeSolution, Params};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
@@ -133,7 +134,12 @@ impl Ode {
     }
 
     /// Solves with what the gradient strategy needs to keep.
-    fn run(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<(Solution, Arc<dyn Backward>)> {
+    fn run(
+        &self,
+        y0: &Tensor,
+        span: (f64, f64),
+        save_at: &SaveAt,
+    ) -> Result<(Solution, Arc<dyn Backward>)> {
         let (field, params) = (self.field.clone(), self.params.clone());
         let record = |solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink| {
             Solution::record(solver, self.field.as_ref(), y0, span, save_at, sink)
@@ -159,6 +165,20 @@ impl Ode {
                 let sol = record(&solver, &y0, &mut steps)?.detach();
                 Ok((sol, Arc::new(Naive { params, method: Method::new(&solver)?, y0, steps })))
             }
+            Gradient::NaiveThroughStepSize => {
+                let y0 = Var::from_tensor(&start)?;
+                let nodes = self.nodes_per_step(&start, span.0)?;
+                let (sol, traced) = through_step_size::solve(
+                    &self.solver,
+                    field.as_ref(),
+                    params,
+                    y0,
+                    span,
+                    save_at,
+                    nodes,
+                )?;
+                Ok((sol, Arc::new(traced)))
+            }
             Gradient::Backsolve(Backsolve { solver, seminorm }) => {
                 if !field.running_statistics().is_empty() {
                     let (strategy, what) = ("Backsolve", "fields with running statistics");
@@ -166,15 +186,35 @@ impl Ode {
                 }
                 let (mut grid, seminorm) = (Grid::default(), *seminorm);
                 let sol = record(&self.solver, y0, &mut grid)?;
-                let solver = solver.clone().unwrap_or_else(|| self.solver.clone());
+                let solver = solver.as_deref().unwrap_or(&self.solver).clone();
                 let y1 = sol.y1.clone();
-                Ok((sol, Arc::new(Reverse { field, params, solver, seminorm, y0: start, y1, grid: grid.0 })))
+                Ok((
+                    sol,
+                    Arc::new(Reverse {
+                        field,
+                        params,
+                        solver,
+                        seminorm,
+                        y0: start,
+                        y1,
+                        grid: grid.0,
+                    }),
+                ))
             }
             Gradient::Mali => {
                 let solver = Solver { leapfrog: true, ..self.solver.clone() };
                 let mut trail = Trail::default();
                 let sol = record(&solver, y0, &mut trail)?;
-                Ok((sol, Arc::new(Mali { field, params, method: Method::new(&solver)?, y0: start, trail })))
+                Ok((
+                    sol,
+                    Arc::new(Mali {
+                        field,
+                        params,
+                        method: Method::new(&solver)?,
+                        y0: start,
+                        trail,
+                    }),
+                ))
             }
         }
     }

@@ -30,14 +30,10 @@ impl<'a> Rows<'a> {
         Self { placements, cotangents, rest: placements.len() }
     }
 
-    /// Number of all outputs.
-    pub(crate) fn len(&self) -> usize {
-        self.placements.len()
-    }
-
     /// Takes the outputs of step `index`; steps are asked for from the newest to the oldest.
     pub(crate) fn take(&mut self, index: usize) -> StepRows {
-        let first = self.placements[..self.rest].partition_point(|placement| placement.step < index);
+        let first =
+            self.placements[..self.rest].partition_point(|placement| placement.step < index);
         let mut inside = first..self.rest;
         self.rest = first;
         let fraction = |m: usize| self.placements[m].s;

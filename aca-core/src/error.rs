@@ -245,13 +245,17 @@ pub enum Error {
         what: &'static str,
     },
     /// Candle's graph over all steps is too deep to be walked.
-    #[error("a naive gradient holds at most {limit} steps of this field, candle walks its graph recursively; use Aca, which has no such limit")]
+    #[error(
+        "a naive gradient holds at most {limit} steps of this field, candle walks its graph recursively; use Aca, which has no such limit"
+    )]
     NaiveTooDeep {
         /// Largest number of steps.
         limit: usize,
     },
     /// Candle detaches gradients in this thread, so second derivatives would be wrong.
-    #[error("candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward")]
+    #[error(
+        "candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward"
+    )]
     SecondOrderDisabled,
     /// The cotangent of an output has another shape than the output.
     #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]

@@ -88,6 +88,22 @@ impl Solver {
         Ok(run.end())
     }
 
+    /// Returns the magnitude of the step that an adaptive solve tries first.
+    ///
+    /// # Errors
+    /// As [`Solver::solve`], and [`Error::NoErrorEstimate`] for fixed steps.
+    pub fn try_first(&self, field: &dyn VectorField, y0: &Tensor, span: (f64, f64)) -> Result<f64> {
+        let Stepping::Adaptive(tolerances) = &self.stepping else {
+            return Err(Error::NoErrorEstimate { method: self.tableau.name().to_owned() });
+        };
+        let span = TimeSpan::new(span.0, span.1)?;
+        let mut sink = ();
+        let mut run = Run::new(self, field, y0, span, &mut sink)?;
+        let scale = tolerances.scale(&run.y)?;
+        let stop = self.stops(span).first().copied().unwrap_or(span.t1);
+        run.first_step(stop, &scale, self.tableau.error_order().unwrap_or(1))
+    }
+
     fn solve_adaptive(
         &self,
         field: &dyn VectorField,

@@ -43,6 +43,11 @@ impl Time {
         Self { value, tracked: true, leaf: OnceLock::new() }
     }
 
+    /// Returns the time `value` that is `tensor`, a scalar, in candle's graph.
+    pub fn traced(value: f64, tensor: Tensor) -> Self {
+        Self { value, tracked: true, leaf: OnceLock::from(tensor) }
+    }
+
     /// Returns the time as a number; a field that uses it hides its dependence on time from
     /// candle, which matters for gradients with respect to times only.
     pub fn value(&self) -> f64 {
@@ -56,7 +61,7 @@ impl Time {
     /// Only if the tensor cannot be allocated.
     pub fn tensor(&self, like: &Tensor) -> Result<Tensor> {
         if let Some(leaf) = self.leaf.get() {
-            return Ok(leaf.clone());
+            return leaf.to_dtype(like.dtype());
         }
         let t = Tensor::new(self.value, like.device())?.to_dtype(like.dtype())?;
         let t = if self.tracked { Var::from_tensor(&t)?.into_inner() } else { t };

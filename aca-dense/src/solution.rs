@@ -21,6 +21,18 @@ pub struct Solution {
 }
 
 impl Solution {
+    /// Joins outputs at `ts`, which lie at `placements` among the steps, to a solution without dense
+    /// output.
+    pub fn new(
+        ts: Vec<f64>,
+        ys: Tensor,
+        y1: Tensor,
+        stats: Stats,
+        placements: Vec<Placement>,
+    ) -> Self {
+        Self { ts, ys, y1, stats, placements, dense: None }
+    }
+
     /// Returns the same solution outside candle's graph.
     pub fn detach(self) -> Self {
         let (ys, y1) = (self.ys.detach(), self.y1.detach());

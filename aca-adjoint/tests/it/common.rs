@@ -1,6 +1,7 @@
 //! Fields and an oracle: candle's own autograd through the accepted steps.
 
-use aca_core::{Solver, Step, StepSink, Tableau, Time, Tolerance, VectorField};
+pub use aca_adjoint::Grid;
+use aca_core::{Solver, Tableau, Time, Tolerance, VectorField};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// A field that is no candle layer but uses time, state and two variables.
@@ -41,20 +42,6 @@ pub fn adaptive(tableau: &Tableau, tolerance: f64) -> Solver {
     match tableau.is_adaptive() {
         true => Solver::adaptive(tableau.clone(), tolerance),
         false => Solver::fixed_count(tableau.clone(), 9),
-    }
-}
-
-/// Keeps the grid of a solve.
-#[derive(Default)]
-pub struct Grid(pub Vec<f64>);
-
-impl StepSink for Grid {
-    fn accept(&mut self, step: &mut Step<'_>) -> aca_core::Result<()> {
-        if step.index == 0 {
-            self.0.push(step.t0);
-        }
-        self.0.push(step.t1);
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! All strategies beside each other.
 
 use aca_adjoint::{Backsolve, Gradient, Gradients, Ode};
-use aca_core::{Error, Solver, Tableau, Tolerance};
+use aca_core::{Error, Solver, Tableau};
 use aca_dense::SaveAt;
 use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, RK4};
 use candle_core::{DType, Tensor, Var};
@@ -11,7 +11,13 @@ use crate::common::{Grid, Mlp, adaptive, distance, loss, state};
 const TIMES: [f64; 4] = [0.0, 0.33, 1.21, 2.0];
 
 /// Gradient of the loss of outputs at `times` by the explicit form.
-fn gradients(solver: Solver, gradient: Gradient, span: (f64, f64), times: &[f64], dtype: DType) -> Gradients {
+fn gradients(
+    solver: Solver,
+    gradient: Gradient,
+    span: (f64, f64),
+    times: &[f64],
+    dtype: DType,
+) -> Gradients {
     let field = Mlp::new(dtype);
     let vars = field.vars();
     let ode = Ode::new(solver, field, vars).unwrap().gradient(gradient);
@@ -29,6 +35,12 @@ fn apart(a: &Gradients, b: &Gradients) -> f64 {
 fn exact() -> Vec<Gradient> {
     let budgets = [1, 2, 7].map(|checkpoints| Gradient::AcaBudget { checkpoints });
     [vec![Gradient::Naive], budgets.to_vec()].concat()
+}
+
+fn all() -> Vec<Gradient> {
+    let rest =
+        [Gradient::NaiveThroughStepSize, Gradient::Mali, Gradient::Backsolve(Backsolve::default())];
+    [exact(), rest.to_vec()].concat()
 }
 
 fn assert_agree(tableau: &Tableau, span: (f64, f64), times: &[f64], dtype: DType, bound: f64) {
@@ -60,7 +72,8 @@ fn exact_strategies_agree_in_single_precision() {
 
 #[test]
 fn a_budget_spends_evaluations_for_memory() {
-    let nfe = |gradient| gradients(adaptive(&DOPRI5, 1e-9), gradient, (0.0, 2.0), &[2.0], DType::F64).nfe;
+    let nfe =
+        |gradient| gradients(adaptive(&DOPRI5, 1e-9), gradient, (0.0, 2.0), &[2.0], DType::F64).nfe;
     let spent = [7, 2, 1].map(|checkpoints| nfe(Gradient::AcaBudget { checkpoints }));
     let aca = nfe(Gradient::Aca);
     assert!(aca < spent[0] && spent[0] < spent[1] && spent[1] < spent[2], "{aca}, then {spent:?}");
@@ -125,12 +138,15 @@ fn backsolve_converges_to_the_discrete_gradient() {
     let aca = gradients(solver(), Gradient::Aca, (0.0, 2.0), &TIMES, DType::F64);
     for seminorm in [true, false] {
         let error = |tolerance: f64| {
-            let backward = Some(adaptive(&DOPRI5, tolerance));
+            let backward = Some(Box::new(adaptive(&DOPRI5, tolerance)));
             let gradient = Gradient::Backsolve(Backsolve { solver: backward, seminorm });
             apart(&gradients(solver(), gradient, (0.0, 2.0), &TIMES, DType::F64), &aca)
         };
         let (loose, tight) = (error(1e-3), error(1e-10));
-        assert!(tight < 1e-8 && tight < 1e-3 * loose, "seminorm {seminorm}: {loose:e}, then {tight:e}");
+        assert!(
+            tight < 1e-8 && tight < 1e-3 * loose,
+            "seminorm {seminorm}: {loose:e}, then {tight:e}"
+        );
     }
 }
 
@@ -157,9 +173,32 @@ fn backsolve_gives_the_continuous_time_gradients() {
 }
 
 #[test]
+fn the_naive_baseline_feels_its_step_sizes() {
+    // Its gradient is that of the whole program, step sizes included: differences of solves that
+    // choose their own steps find it, where the exact strategies hold the steps fixed.
+    let (solver, span) = (|| adaptive(&aca_tableau::HEUN_EULER, 1e-2), (0.0, 2.0));
+    let times = [0.7, 2.0];
+    let ours = gradients(solver(), Gradient::NaiveThroughStepSize, span, &times, DType::F64);
+    let aca = gradients(solver(), Gradient::Aca, span, &times, DType::F64);
+    let h = solver().try_first(&Mlp::new(DType::F64), &state(DType::F64), span).unwrap();
+    let solver = Solver { first_step: Some(h), ..solver() };
+    let run = |by: f64| {
+        let mut y0 = state(DType::F64).to_vec2::<f64>().unwrap();
+        y0[0][1] += by;
+        let y0 = Tensor::new(y0, &candle_core::Device::Cpu).unwrap();
+        let save_at = SaveAt::Times(times.to_vec());
+        let sol = aca_dense::solve(&solver, &Mlp::new(DType::F64), &y0, span, &save_at).unwrap();
+        loss(&sol.ys).to_scalar::<f64>().unwrap()
+    };
+    let difference = (run(1e-6) - run(-1e-6)) / 2e-6;
+    let slope = |g: &Gradients| g.y0.to_vec2::<f64>().unwrap()[0][1];
+    assert!((slope(&ours) - difference).abs() < 1e-6, "{} against {difference}", slope(&ours));
+    assert!((slope(&aca) - difference).abs() > 1e-5, "a test at which both agree shows nothing");
+}
+
+#[test]
 fn every_strategy_is_the_identity_on_a_span_without_length() {
-    let all = [exact(), vec![Gradient::Mali, Gradient::Backsolve(Backsolve::default())]].concat();
-    for gradient in all {
+    for gradient in all() {
         let g = gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.5, 0.5), &[0.5], DType::F64);
         let y0 = Var::from_tensor(&state(DType::F64).unsqueeze(0).unwrap()).unwrap();
         let direct = loss(&y0).backward().unwrap().get(&y0).unwrap().squeeze(0).unwrap();
@@ -169,15 +208,16 @@ fn every_strategy_is_the_identity_on_a_span_without_length() {
 
 #[test]
 fn every_strategy_works_attached() {
-    let all = [exact(), vec![Gradient::Mali, Gradient::Backsolve(Backsolve::default())]].concat();
-    for gradient in all {
+    for gradient in all() {
         let field = Mlp::new(DType::F64);
         let vars = field.vars();
-        let ode = Ode::new(adaptive(&ALF, 1e-4), field, vars.clone()).unwrap().gradient(gradient.clone());
+        let ode =
+            Ode::new(adaptive(&ALF, 1e-4), field, vars.clone()).unwrap().gradient(gradient.clone());
         let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
         let sol = ode.solve(&y0, (0.0, 2.0), &SaveAt::Times(TIMES.to_vec())).unwrap();
         let grads = loss(&sol.ys).backward().unwrap();
-        let explicit = gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.0, 2.0), &TIMES, DType::F64);
+        let explicit =
+            gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.0, 2.0), &TIMES, DType::F64);
         assert!(distance(grads.get(&vars[0]).unwrap(), &explicit.theta[0]) < 1e-14, "{gradient:?}");
         assert!(distance(grads.get(&y0).unwrap(), &explicit.y0) < 1e-14, "{gradient:?}");
     }
@@ -227,15 +267,16 @@ fn a_naive_solve_of_twenty_thousand_steps_neither_overflows_nor_hangs() {
 
 #[test]
 fn a_graph_too_deep_to_walk_is_refused_in_favour_of_aca() {
-    let long = |_t: &aca_core::Time, y: &Tensor| (0..20_000).try_fold(y.clone(), |y, _| y.affine(-1.0, 0.0));
+    let long = |_t: &aca_core::Time, y: &Tensor| {
+        (0..20_000).try_fold(y.clone(), |y, _| y.affine(-1.0, 0.0))
+    };
     let solver = Solver::fixed_count(DOPRI5, 50);
     let ode = Ode::new(solver, long, vec![]).unwrap().gradient(Gradient::Naive);
     let y0 = Tensor::new(&[1.0f64], &candle_core::Device::Cpu).unwrap();
-    let refusal = std::thread::Builder::new().stack_size(256 << 20).spawn(move || {
-        ode.forward(&y0, (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err()
-    });
+    let refusal = std::thread::Builder::new()
+        .stack_size(256 << 20)
+        .spawn(move || ode.forward(&y0, (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err());
     let error = refusal.unwrap().join().unwrap();
     assert!(matches!(error, Error::NaiveTooDeep { .. }), "{error}");
     assert!(error.to_string().ends_with("use Aca, which has no such limit"), "{error}");
-    let _ = Tolerance { rtol: 1.0, atol: 1.0 };
 }

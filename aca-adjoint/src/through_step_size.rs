@@ -1,0 +1,287 @@
+//! The naive baseline of the ACA paper: the search for the step size stays in the graph.
+
+use aca_core::{
+    Error, Pid, Result, Solver, Stats, Stepping, Time, TimeSpan, Tolerance, Tolerances, VectorField,
+};
+use aca_dense::{Placement, SaveAt, Solution};
+use candle_core::{DType, Tensor, Var};
+
+use crate::backward::{Backward, refuse_times};
+use crate::naive::differentiate;
+use crate::{Gradients, Params, deep};
+
+const STRATEGY: &str = "NaiveThroughStepSize";
+
+/// A solve whose times and step sizes are tensors of candle's graph, rejected trials included.
+pub(crate) struct ThroughStepSize {
+    params: Params,
+    y0: Var,
+    /// Outputs at the requested times, and the end last.
+    rows: Vec<Tensor>,
+    nodes: usize,
+    /// States and step sizes by trial, so that a drop recurses through one trial at a time.
+    trials: Vec<(Tensor, Tensor)>,
+}
+
+impl Drop for ThroughStepSize {
+    fn drop(&mut self) {
+        while self.rows.pop().is_some() {}
+        while self.trials.pop().is_some() {}
+    }
+}
+
+impl Backward for ThroughStepSize {
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
+        refuse_times(STRATEGY, want_times)?;
+        let outputs = Tensor::stack(&self.rows[..placements.len()], 0)?;
+        differentiate(&outputs, cotangents, &self.y0, &self.params, self.nodes)
+    }
+}
+
+/// Solves from `y0` with the integral controller; the first step is the solver's own.
+///
+/// # Errors
+/// [`Error::Unsupported`] for what this baseline leaves out: fixed steps, tolerances by entry, other
+/// controllers, stops, dense output.
+pub(crate) fn solve(
+    solver: &Solver,
+    field: &dyn VectorField,
+    params: Params,
+    y0: Var,
+    span: (f64, f64),
+    save_at: &SaveAt,
+    nodes_per_step: usize,
+) -> Result<(Solution, ThroughStepSize)> {
+    let tolerance = supported(solver)?;
+    let span = TimeSpan::new(span.0, span.1)?;
+    let times = match save_at {
+        SaveAt::End => vec![span.t1],
+        SaveAt::Times(times) => times.clone(),
+        _ => {
+            return Err(Error::Unsupported {
+                strategy: STRATEGY,
+                what: "outputs but the end and given times",
+            });
+        }
+    };
+    span.check_times(&times)?;
+    let h = solver.try_first(field, &y0, (span.t0, span.t1))?;
+    let mut run = Run::new(solver, field, tolerance, span, &y0, h)?;
+    run.solve(times.clone(), nodes_per_step)?;
+    let ys = Tensor::stack(&run.rows, 0)?.detach();
+    let stats = Stats { nfe: run.nfe, ..run.stats };
+    let sol = Solution::new(times, ys, run.y.detach(), stats, run.placements);
+    run.rows.push(run.y);
+    let nodes = (run.trials.len() + 1) * nodes_per_step;
+    Ok((sol, ThroughStepSize { params, y0, rows: run.rows, nodes, trials: run.trials }))
+}
+
+fn supported(solver: &Solver) -> Result<Tolerance> {
+    let refuse = |what| Err(Error::Unsupported { strategy: STRATEGY, what });
+    let Stepping::Adaptive(Tolerances::Uniform(tolerance)) = solver.stepping else {
+        return refuse("fixed steps or tolerances by entry");
+    };
+    if !solver.tableau.is_adaptive() || solver.tableau.embedded().len() > 1 {
+        return refuse("tableaus without exactly one embedded solution");
+    }
+    if solver.controller != (Pid { p: 0.0, i: 1.0, d: 0.0, ..solver.controller }) {
+        return refuse("controllers but the integral one");
+    }
+    if !(solver.step_ts.is_empty() && solver.jump_ts.is_empty()) {
+        return refuse("step_ts and jump_ts");
+    }
+    Ok(tolerance)
+}
+
+/// A traced solve under way.
+struct Run<'a> {
+    solver: &'a Solver,
+    field: &'a dyn VectorField,
+    tolerance: Tolerance,
+    span: TimeSpan,
+    /// Time and step size as parts of the graph.
+    t: Tensor,
+    h: Tensor,
+    y: Tensor,
+    /// The number behind `t`; the end of the span exactly when it is reached.
+    now: f64,
+    rows: Vec<Tensor>,
+    placements: Vec<Placement>,
+    trials: Vec<(Tensor, Tensor)>,
+    stats: Stats,
+    nfe: usize,
+}
+
+/// One trial.
+struct Trial {
+    k: Vec<Tensor>,
+    y1: Tensor,
+    ratio: Tensor,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        solver: &'a Solver,
+        field: &'a dyn VectorField,
+        tolerance: Tolerance,
+        span: TimeSpan,
+        y0: &Tensor,
+        h: f64,
+    ) -> Result<Self> {
+        let (t, h) = (Tensor::new(span.t0, y0.device())?, Tensor::new(h, y0.device())?);
+        let (rows, placements, trials, stats) = Default::default();
+        let (y, now) = (y0.clone(), span.t0);
+        Ok(Self {
+            solver,
+            field,
+            tolerance,
+            span,
+            t,
+            h,
+            y,
+            now,
+            rows,
+            placements,
+            trials,
+            stats,
+            nfe: 0,
+        })
+    }
+
+    fn solve(&mut self, ts: Vec<f64>, nodes_per_step: usize) -> Result<()> {
+        let mut pending = ts.into_iter().peekable();
+        if pending.next_if(|&t| t == self.span.t0).is_some() {
+            self.save(self.y.clone(), 0.0);
+        }
+        let mut retried = false;
+        while self.now != self.span.t1 {
+            self.check_budget(nodes_per_step)?;
+            let last = (self.span.t1 - self.now).abs() <= 1.01 * number(&self.h)?;
+            let h = if last { self.t.affine(-1.0, self.span.t1)?.abs()? } else { self.h.clone() };
+            let trial = self.attempt(&h)?;
+            let ratio = number(&trial.ratio)?;
+            let accepted = ratio <= 1.0;
+            self.h = self.next_size(
+                &h,
+                &trial.ratio,
+                if accepted && !retried { f64::INFINITY } else { 1.0 },
+            )?;
+            self.trials.push((trial.y1.clone(), self.h.clone()));
+            retried = !accepted;
+            if !accepted {
+                self.stats.rejected += 1;
+                continue;
+            }
+            let next = (&self.t + (&h * self.span.sign())?)?;
+            let end = if last { self.span.t1 } else { number(&next)? };
+            while let Some(at) = pending.next_if(|&at| self.span.before(at, end)) {
+                let s = (((self.t.affine(-1.0, at)?) * self.span.sign())? / &h)?;
+                let row = self.interpolate(&h, &trial.k, &s)?;
+                self.save(row, number(&s)?);
+            }
+            if pending.next_if(|&at| at == end).is_some() {
+                self.save(trial.y1.clone(), 1.0);
+            }
+            self.stats.accepted += 1;
+            (self.t, self.y, self.now) = (next, trial.y1, end);
+        }
+        Ok(())
+    }
+
+    fn check_budget(&self, nodes_per_step: usize) -> Result<()> {
+        let (trials, max_steps) = (self.trials.len(), self.solver.max_steps);
+        if trials >= max_steps {
+            let TimeSpan { t0, t1 } = self.span;
+            return Err(Error::MaxSteps { max_steps, t: self.now, t0, t1 });
+        }
+        deep::check(trials + 1, nodes_per_step)?;
+        let h = number(&self.h)?;
+        let h_min = self.solver.h_min.max(16.0 * f64::EPSILON * self.now.abs());
+        if h > h_min {
+            return Ok(());
+        }
+        let method = self.solver.tableau.name().to_owned();
+        Err(Error::StepSizeUnderflow { h, h_min, t: self.now, method })
+    }
+
+    fn save(&mut self, row: Tensor, s: f64) {
+        self.rows.push(row);
+        self.placements.push(Placement { step: self.stats.accepted, s });
+    }
+
+    /// `y + h sum(w_i k_i)` with weights that are numbers.
+    fn sum(&self, h: &Tensor, weights: &[f64], k: &[Tensor]) -> Result<Tensor> {
+        let terms: aca_core::kernels::Terms<'_> =
+            weights.iter().copied().zip(k).filter(|(w, _)| *w != 0.0).collect();
+        if terms.is_empty() {
+            return Ok(self.y.clone());
+        }
+        let slope = aca_core::kernels::combine(None, &terms)?;
+        let h = (h.to_dtype(slope.dtype())? * self.span.sign())?;
+        Ok((&self.y + slope.broadcast_mul(&h)?)?)
+    }
+
+    /// The slope of a stage at `t + c h`.
+    fn slope(&mut self, h: &Tensor, c: f64, y: &Tensor) -> Result<Tensor> {
+        self.nfe += 1;
+        let t = (&self.t + (h * (c * self.span.sign()))?)?;
+        Ok(self.field.trace(&Time::traced(number(&t)?, t), y)?)
+    }
+
+    fn attempt(&mut self, h: &Tensor) -> Result<Trial> {
+        let tableau = &self.solver.tableau;
+        let mut k = Vec::new();
+        for i in 0..tableau.stages() {
+            let y = self.sum(h, tableau.a_row(i), &k)?;
+            let slope = self.slope(h, tableau.c()[i], &y)?;
+            k.push(slope);
+        }
+        let y1 = self.sum(h, tableau.b(), &k)?;
+        let Tolerance { rtol, atol } = self.tolerance;
+        let scale = self.y.abs()?.maximum(&y1.abs()?)?.affine(rtol, atol)?;
+        let errors = tableau.b_error();
+        let terms: Vec<_> = errors[0].iter().copied().zip(&k).collect();
+        let error = aca_core::kernels::combine(None, &terms)?.div(&scale)?;
+        let norm = error.sqr()?.mean_all()?.sqrt()?.to_dtype(DType::F64)?;
+        Ok(Trial { k, y1, ratio: (norm * h)? })
+    }
+
+    fn next_size(&self, h: &Tensor, ratio: &Tensor, highest: f64) -> Result<Tensor> {
+        let Pid { safety, factor_min, factor_max, .. } = self.solver.controller;
+        let order = self.solver.tableau.error_order().unwrap_or(1) as f64;
+        let factor = (ratio.maximum(1e-10)?.powf(-1.0 / order)? * safety)?;
+        let factor = factor.maximum(factor_min)?.minimum(highest.min(factor_max))?;
+        Ok((h * factor)?)
+    }
+
+    /// `y + h sum(b_i(s) k_i)` with weights that are tensors, since `s` moves with the step size.
+    fn interpolate(&mut self, h: &Tensor, k: &[Tensor], s: &Tensor) -> Result<Tensor> {
+        let tableau = &self.solver.tableau;
+        let interpolant = tableau.interpolant();
+        let mut k = k.to_vec();
+        for extra in 0..interpolant.extra_stages() {
+            let y = self.sum(h, interpolant.a_row(extra), &k)?;
+            let slope = self.slope(h, interpolant.c(extra), &y)?;
+            k.push(slope);
+        }
+        let mut y = self.y.clone();
+        for (stage, k) in k.iter().enumerate() {
+            let mut weight = s.zeros_like()?;
+            for coefficient in interpolant.coefficients(stage).into_iter().rev() {
+                weight = (weight.affine(1.0, coefficient)? * s)?;
+            }
+            let weight = ((weight * h)? * self.span.sign())?.to_dtype(k.dtype())?;
+            y = (y + k.broadcast_mul(&weight)?)?;
+        }
+        Ok(y)
+    }
+}
+
+fn number(x: &Tensor) -> Result<f64> {
+    Ok(x.to_dtype(DType::F64)?.to_scalar()?)
+}

@@ -5,6 +5,7 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp3, Layout, MetalStorage, Result, Shape, Storage, Tensor,
 };
 
+use crate::second_order::refuse_derivative;
 use crate::{Params, Tape};
 
 /// A finished solve as an operation of candle's graph on (y0, parameters, times).
@@ -104,6 +105,9 @@ impl CustomOp3 for Solve {
         let flat = gradients.theta.iter().map(|g| g.flatten_all()).collect::<Result<Vec<_>>>()?;
         let flat = if flat.is_empty() { theta.zeros_like()? } else { Tensor::cat(&flat, 0)? };
         let times = gradients.times.map(|moved| moved.into_tensor(times)).transpose()?;
-        Ok((y0.track_op().then_some(gradients.y0), theta.track_op().then_some(flat), times))
+        let last = |gradient: Tensor| refuse_derivative(gradient, y0, theta);
+        let y0_bar = y0.track_op().then(|| last(gradients.y0)).transpose()?;
+        let theta_bar = theta.track_op().then(|| last(flat)).transpose()?;
+        Ok((y0_bar, theta_bar, times.map(last).transpose()?))
     }
 }

@@ -9,12 +9,26 @@ const BYTES_PER_NODE: usize = 2048;
 /// Largest stack to ask for; only what is touched becomes memory.
 const LARGEST_STACK: usize = 8 << 30;
 
+/// Nodes that a walk on the caller's stack may meet; about 8000 overflowed two megabytes in a release
+/// build.
+const CALLERS_NODES: usize = 4096;
+
 /// Refuses a graph too deep to be walked even on a stack of its own.
 ///
 /// # Errors
 /// [`Error::NaiveTooDeep`].
 pub(crate) fn check(steps: usize, nodes_per_step: usize) -> Result<()> {
     let limit = LARGEST_STACK / (BYTES_PER_NODE * nodes_per_step);
+    if steps <= limit { Ok(()) } else { Err(Error::NaiveTooDeep { limit }) }
+}
+
+/// Refuses a graph that candle may not survive walking on the caller's stack, of which a spawned
+/// thread has two megabytes.
+///
+/// # Errors
+/// [`Error::NaiveTooDeep`].
+pub(crate) fn check_callers_stack(steps: usize, nodes_per_step: usize) -> Result<()> {
+    let limit = CALLERS_NODES / nodes_per_step;
     if steps <= limit { Ok(()) } else { Err(Error::NaiveTooDeep { limit }) }
 }
 

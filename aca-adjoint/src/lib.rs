@@ -27,6 +27,8 @@
 //! | train with candle's `backward` | [`Ode::solve`] |
 //! | differentiate with respect to times too | [`Ode::solve_times`] |
 //! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
+//! | choose how the gradient is found | [`Ode::gradient`], [`Gradient`] |
+//! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
 
 mod aca;
 mod attach;
@@ -42,6 +44,7 @@ mod ode;
 mod params;
 mod replay;
 mod rows;
+mod second_order;
 mod solution;
 mod tape;
 mod through_step_size;
@@ -51,5 +54,6 @@ pub use gradient::{Backsolve, Gradient};
 pub use gradients::{Gradients, TimeGradients};
 pub use ode::Ode;
 pub use params::Params;
+pub use second_order::{gradients_in_graph, hessian_vector, is_second_order_enabled};
 pub use solution::OdeSolution;
 pub use tape::{Checkpoint, Checkpoints, Grid};

@@ -39,6 +39,15 @@ impl StepSink for TracedSteps {
     }
 }
 
+/// The sink that asks before every step whether the graph may grow.
+pub(crate) struct Guard<F>(pub(crate) F);
+
+impl<F: FnMut() -> Result<()>> StepSink for Guard<F> {
+    fn accept(&mut self, _step: &mut Step<'_>) -> Result<()> {
+        (self.0)()
+    }
+}
+
 impl Drop for TracedSteps {
     /// Drops the newest step first: its graph hangs on older states that the list still holds, so no
     /// drop recurses through more than one step.

@@ -13,10 +13,10 @@ use crate::backsolve::Reverse;
 use crate::backward::{Backward, Tape};
 use crate::budget::Budget;
 use crate::mali::{Mali, Trail};
-use crate::naive::{Naive, TracedSteps};
+use crate::naive::{Guard, Naive, TracedSteps};
 use crate::tape::{Checkpoints, Grid};
-use crate::through_step_size;
-use crate::{Backsolve, Gradient, OdeSolution, Params};
+use crate::second_order::is_second_order_enabled;
+use crate::{Backsolve, Gradient, OdeSolution, Params, deep, through_step_size};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
 ///
@@ -235,6 +235,9 @@ impl Ode {
         save_at: &SaveAt,
         times: &Tensor,
     ) -> Result<OdeSolution> {
+        if matches!(self.gradient, Gradient::Naive) && is_second_order_enabled() {
+            return self.in_graph(y0, span, save_at);
+        }
         let (sol, mut tape) = self.forward(y0, span, save_at)?;
         let ends_at_t1 = sol.ts.last() == Some(&span.1);
         let outputs = if ends_at_t1 {
@@ -250,6 +253,20 @@ impl Ode {
         let outputs = attach(&outputs, y0, &self.params, times, tape.clone())?;
         let span = TimeSpan::new(span.0, span.1)?;
         OdeSolution::new(sol, outputs, span, (y0.clone(), self.params.clone()), tape)
+    }
+
+    /// Solves as part of candle's own graph, so that its gradients can be differentiated again.
+    fn in_graph(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<OdeSolution> {
+        self.check_covered(y0, span.0)?;
+        let nodes = self.nodes_per_step(&y0.detach(), span.0)?;
+        let mut steps = 0;
+        let mut check = Guard(|| {
+            steps += 1;
+            deep::check_callers_stack(steps, nodes)
+        });
+        let solver = Solver { trace: true, ..self.solver.clone() };
+        let sol = Solution::record(&solver, self.field.as_ref(), y0, span, save_at, &mut check)?;
+        Ok(OdeSolution::in_graph(sol, TimeSpan::new(span.0, span.1)?))
     }
 
     fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {

@@ -16,33 +16,48 @@ pub struct OdeSolution {
     pub ys: Tensor,
     /// What the forward solve cost.
     pub stats: Stats,
-    /// All attached outputs: `ys`, and the end of the span as the last row.
-    outputs: Tensor,
+    y1: Tensor,
     span: TimeSpan,
     dense: Option<DenseOutput>,
-    inputs: (Tensor, Params),
+    /// How outputs join candle's graph; `None` where they are part of it anyway.
+    join: Option<Join>,
+}
+
+/// What an output of a solve depends on, and how.
+struct Join {
+    y0: Tensor,
+    params: Params,
     tape: Tape,
 }
 
 impl OdeSolution {
+    /// Joins all attached outputs, the end of the span last, to a solution.
     pub(crate) fn new(
         sol: Solution,
         outputs: Tensor,
         span: TimeSpan,
-        inputs: (Tensor, Params),
+        (y0, params): (Tensor, Params),
         tape: Tape,
     ) -> Result<Self> {
+        let rows = outputs.dims()[0];
         let ys = match sol.ts.len() {
-            rows if rows == outputs.dims()[0] => outputs.clone(),
-            rows => outputs.narrow(0, 0, rows)?,
+            all if all == rows => outputs.clone(),
+            some => outputs.narrow(0, 0, some)?,
         };
         let dense = sol.dense().ok().cloned();
-        Ok(Self { ts: sol.ts, ys, stats: sol.stats, outputs, span, dense, inputs, tape })
+        let (y1, join) = (outputs.get(rows - 1)?, Some(Join { y0, params, tape }));
+        Ok(Self { ts: sol.ts, ys, stats: sol.stats, y1, span, dense, join })
+    }
+
+    /// Takes over a solution whose tensors are part of candle's graph.
+    pub(crate) fn in_graph(sol: Solution, span: TimeSpan) -> Self {
+        let dense = sol.dense().ok().cloned();
+        Self { ts: sol.ts, ys: sol.ys, stats: sol.stats, y1: sol.y1, span, dense, join: None }
     }
 
     /// Returns the state at the end of the span.
     pub fn y1(&self) -> Result<Tensor> {
-        Ok(self.outputs.get(self.outputs.dims()[0] - 1)?)
+        Ok(self.y1.clone())
     }
 
     /// Returns `y(t)` for each of `ts`, which need not be known when solving; differentiable.
@@ -59,14 +74,13 @@ impl OdeSolution {
     pub fn at_times(&self, ts: &[f64]) -> Result<Tensor> {
         let dense = self.dense()?;
         self.span.check_times(ts)?;
-        let placements = ts.iter().map(|&t| dense.place(t)).collect::<Result<Vec<_>>>()?;
-        let (y0, params) = &self.inputs;
-        let tape = Tape { placements, ..self.tape.clone() };
+        let Some(Join { y0, params, tape }) = &self.join else { return dense.at_times(ts) };
+        let tape = Tape { placements: dense.place_all(ts)?, ..tape.clone() };
         let constant = Tensor::zeros(1, DType::F64, y0.device())?;
         attach(&dense.at_times(ts)?, y0, params, &constant, tape)
     }
 
-    /// The solution over the whole span, detached.
+    /// The solution over the whole span, outside candle's graph unless the solve is in it.
     ///
     /// # Errors
     /// [`Error::NoDenseOutput`](aca_core::Error::NoDenseOutput) unless the solve was asked for
@@ -77,6 +91,6 @@ impl OdeSolution {
 
     /// Evaluations of the field by all backward passes through this solution so far.
     pub fn nfe_backward(&self) -> usize {
-        self.tape.nfe()
+        self.join.as_ref().map_or(0, |join| join.tape.nfe())
     }
 }

@@ -26,7 +26,7 @@ pub fn text(value: f64) -> String {
 
 /// The simplest fraction that rounds to `value`, unless it is so long that chance would explain it.
 ///
-/// Between 1/2 and 1 lie 2^52 numbers, and about 0.3 N fractions whose numerator and denominator
+/// Between 1/2 and 1 lie 2^52 numbers, and about 0.2 N fractions whose numerator and denominator
 /// have a product below N: at N = 2^44 one number in a thousand is taken for a fraction by mistake.
 fn fraction(value: f64) -> Option<(f64, f64)> {
     const LONGEST: f64 = (1u64 << 44) as f64;

@@ -257,6 +257,9 @@ pub enum Error {
         "candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward"
     )]
     SecondOrderDisabled,
+    /// The gradient of a solve was differentiated again, which only a naive one can be.
+    #[error("the gradient of this solve cannot be differentiated again; use Naive for second derivatives")]
+    NoSecondDerivative,
     /// The cotangent of an output has another shape than the output.
     #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]
     CotangentShape {

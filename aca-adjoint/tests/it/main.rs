@@ -7,5 +7,6 @@ mod common;
 mod discrete;
 mod explicit;
 mod refusals;
+mod second_order;
 mod strategies;
 mod times;

@@ -25,8 +25,9 @@ pub fn animation(
     caption: &str,
 ) -> Result<()> {
     let scene = Scene { truth, fitted, times, caption };
-    let frames = FRAMES.min(times.len());
-    let last = times.len().saturating_sub(1);
+    let lengths = truth.iter().chain(fitted).map(Vec::len);
+    let count = lengths.fold(times.len(), usize::min);
+    let (frames, last) = (FRAMES.min(count), count.saturating_sub(1));
     let frame = |i: usize| scene.frame(i * last / (frames - 1).max(1));
     film::write(path, (0..frames).map(frame))
 }
@@ -54,12 +55,16 @@ impl Scene<'_> {
             self.side(canvas, place(left), Side::True, now);
             self.side(canvas, place(right), Side::Predicted, now);
             let clock = format!("t = {:.2}", self.times[now]);
-            let middle = WIDTH as f64 / 2.0 - 26.0;
-            canvas.text(&clock, (middle, 64.0), Type::new(17.0, INK, 0.0));
-            let star = |text, color| Entry { text, sample: Sample::Dot(color) };
-            let stars =
-                [star("star 1", HUES[0]), star("star 2", HUES[1]), star("star 3", HUES[2])];
-            let start = legend::draw(canvas, (WIDTH as f64 - 20.0, 24.0), &stars);
+            let place = (WIDTH as f64 / 2.0 - 26.0, HEIGHT as f64 - 20.0);
+            canvas.text(&clock, place, Type::new(17.0, INK, 0.0));
+            let entry = |text, sample| Entry { text, sample };
+            let entries = [
+                entry("star 1", Sample::Dot(HUES[0])),
+                entry("star 2", Sample::Dot(HUES[1])),
+                entry("star 3", Sample::Dot(HUES[2])),
+                entry("true place", Sample::Ring(MUTED)),
+            ];
+            let start = legend::draw(canvas, (WIDTH as f64 - 20.0, 30.0), &entries);
             caption(canvas, self.caption, start);
         })
     }
@@ -67,7 +72,7 @@ impl Scene<'_> {
     fn side(&self, canvas: &mut Canvas, rect: Rect, side: Side, now: usize) {
         let (title, orbits) = match side {
             Side::True => ("true", self.truth),
-            Side::Predicted => ("predicted (rings: true)", self.fitted),
+            Side::Predicted => ("predicted", self.fitted),
         };
         let all = self.truth.iter().chain(self.fitted).flatten().copied();
         let space = Space::around(all, EYE, rect);

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::Path;
 
 use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
@@ -71,6 +72,13 @@ impl Image {
 }
 
 impl Canvas {
+    /// The number of fine pixels in a rectangle that are neither white nor grid.
+    pub fn covered(&self, xs: (f64, f64), ys: (f64, f64)) -> usize {
+        let columns = cells(xs, self.width);
+        let rows = cells(ys, self.height).map(|y| &self.pixels[y * self.width..][columns.clone()]);
+        rows.flatten().filter(|&&color| color != super::WHITE && color != super::GRID).count()
+    }
+
     /// Draws a line through `points`, with round joints and ends.
     pub fn line(&mut self, points: impl IntoIterator<Item = Point>, width: f64, color: Color) {
         let mut points = points.into_iter();
@@ -155,10 +163,6 @@ impl Canvas {
 
     /// Paints the fine pixels of a rectangle whose middle is `inside`.
     fn paint(&mut self, xs: Point, ys: Point, color: Color, inside: impl Fn(f64, f64) -> bool) {
-        let cells = |(low, high): (f64, f64), count: usize| {
-            let cell = |x: f64| (x * FINE as f64).clamp(0.0, count as f64) as usize;
-            cell(low)..(cell(high) + 1).min(count)
-        };
         let middle = |cell: usize| (cell as f64 + 0.5) / FINE as f64;
         for y in cells(ys, self.height) {
             for x in cells(xs, self.width) {
@@ -183,6 +187,12 @@ impl Canvas {
         let count = (FINE * FINE) as u32;
         sums.into_iter().flatten().map(|sum| ((sum + count / 2) / count) as u8).collect()
     }
+}
+
+/// The fine pixels between two places of a side with `count` of them.
+fn cells((low, high): (f64, f64), count: usize) -> Range<usize> {
+    let cell = |x: f64| (x * FINE as f64).clamp(0.0, count as f64) as usize;
+    cell(low)..(cell(high) + 1).min(count)
 }
 
 /// The parts of a text with their sizes and heights above the line.

@@ -9,6 +9,8 @@ use super::legend::{self, Entry, Sample};
 use super::{HUES, INK};
 use crate::report::Result;
 
+const MARK_SIZE: f64 = 15.0;
+
 /// Curves over a common x axis.
 pub struct Chart<'a> {
     /// Names and points.
@@ -44,19 +46,14 @@ pub fn loss_curve(path: &Path, chart: &Chart<'_>) -> Result<()> {
 }
 
 /// Draws the chart into `rect`, its legend above.
-pub fn draw<'a>(
+pub fn draw(
     canvas: &mut Canvas,
     rect: Rect,
     chart: &Chart<'_>,
     y_axis: impl Fn(Vec<f64>, f64) -> Axis,
 ) {
-    let points = || {
-        chart
-            .series
-            .iter()
-            .flat_map(|series| &series.1)
-            .chain(chart.mark.iter().map(|mark| &mark.at))
-    };
+    let marked = || chart.mark.iter().map(|mark| &mark.at);
+    let points = || chart.series.iter().flat_map(|(_, points)| points).chain(marked());
     let (low, high) = span(points().map(|point| point.0));
     let y = y_axis(points().map(|point| point.1).collect(), 0.05);
     let axes = Axes::draw(canvas, rect, (Axis::new(low, high), chart.x_label), (y, chart.y_label));
@@ -71,8 +68,27 @@ pub fn draw<'a>(
     if let Some(mark) = &chart.mark {
         let at = axes.place(mark.at);
         canvas.ring(at, 6.0, 2.0, INK);
-        let middle = axes.plane().left + axes.plane().width / 2.0;
-        let (shift, align) = if at.0 > middle { (-14.0, 1.0) } else { (14.0, 0.0) };
-        canvas.text(&mark.label, (at.0 + shift, at.1), Type::new(15.0, INK, align));
+        let place = free_place(canvas, axes.plane(), at, &mark.label);
+        canvas.text(&mark.label, place, Type::new(MARK_SIZE, INK, 0.0));
     }
+}
+
+/// Where a text beside `at` covers the least: to the right, to the left, below or above.
+fn free_place(canvas: &Canvas, plane: Rect, at: Point, text: &str) -> Point {
+    let (width, half) = (canvas.text_width(text, MARK_SIZE), 0.5 * MARK_SIZE);
+    let (x, y) = at;
+    let places = [
+        (x + 14.0, y),
+        (x - 14.0 - width, y),
+        (x - width / 2.0, y + 20.0),
+        (x - width / 2.0, y - 20.0),
+    ];
+    let covered = |&(left, y): &Point| {
+        let inside = left > plane.left
+            && left + width < plane.left + plane.width
+            && y - half > plane.top
+            && y + half < plane.top + plane.height;
+        if inside { canvas.covered((left, left + width), (y - half, y + half)) } else { usize::MAX }
+    };
+    places.into_iter().min_by_key(covered).unwrap_or(at)
 }

@@ -50,7 +50,12 @@ fn panel(canvas: &mut Canvas, rect: Rect, star: usize, truth: &Orbits, fitted: O
         draw(canvas, &truth[other], 1.25, mixed(WHITE, HUES[other], 0.3));
     }
     let (hue, strength) = (HUES[star], if fitted.is_some() { 0.35 } else { 1.0 });
-    draw(canvas, &truth[star], if fitted.is_some() { 7.0 } else { 2.0 }, mixed(WHITE, hue, strength));
+    draw(
+        canvas,
+        &truth[star],
+        if fitted.is_some() { 7.0 } else { 2.0 },
+        mixed(WHITE, hue, strength),
+    );
     if let Some(fitted) = fitted {
         draw(canvas, &fitted[star], 1.75, hue);
     }
@@ -62,8 +67,7 @@ fn panel(canvas: &mut Canvas, rect: Rect, star: usize, truth: &Orbits, fitted: O
 }
 
 fn explain(canvas: &mut Canvas, right: Point, with_fit: bool) -> f64 {
-    let line =
-        |text, width, color| Entry { text, sample: Sample::Line { width, color } };
+    let line = |text, width, color| Entry { text, sample: Sample::Line { width, color } };
     let mut entries = Vec::new();
     if with_fit {
         entries.push(line("true", 7.0, mixed(WHITE, MUTED, 0.35)));

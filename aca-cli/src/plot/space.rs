@@ -1,7 +1,7 @@
 //! A box in space, seen from afar.
 
 use super::axes::Rect;
-use super::axis::Axis;
+use super::axis::{Axis, Tick};
 use super::canvas::{Canvas, Point, Type, span};
 use super::{FRAME, GRID, INK, MUTED};
 
@@ -70,67 +70,74 @@ impl Space {
 
     /// Draws the three far sides with a grid, ticks and the axes' names.
     pub fn draw_box(&self, canvas: &mut Canvas, labels: [&str; 3]) {
-        let (mut far, mut near) = ([0.0; 3], [0.0; 3]);
-        for i in 0..3 {
-            let (low, high) = self.axes[i].ends();
-            (far[i], near[i]) = if self.toward[i] > 0.0 { (low, high) } else { (high, low) };
-        }
-        let with = |mut point: [f64; 3], i: usize, value: f64| {
-            point[i] = value;
-            point
+        let (far, near) = (self.corner(false), self.corner(true));
+        let mut line = |start: [f64; 3], j: usize, color| {
+            let ends = [start, with(start, j, near[j])];
+            canvas.line(ends.map(|end| self.place(end)), 1.0, color);
         };
-        for (i, axis) in self.axes.iter().enumerate() {
-            for tick in axis.ticks(4) {
-                let foot = with(far, i, tick.value);
-                for j in (0..3).filter(|&j| j != i) {
-                    let ends = [foot, with(foot, j, near[j])];
-                    canvas.line(ends.map(|end| self.place(end)), 1.0, GRID);
-                }
+        let others = |i: usize| (0..3).filter(move |&j| j != i);
+        for i in 0..3 {
+            for tick in self.ticks(i) {
+                others(i).for_each(|j| line(with(far, i, tick.value), j, GRID));
             }
         }
         for i in 0..3 {
-            for j in (0..3).filter(|&j| j != i) {
-                let start = with(far, j, near[j]);
-                let ends = [start, with(start, i, near[i])];
-                canvas.line(ends.map(|end| self.place(end)), 1.0, FRAME);
-            }
-            canvas.line([far, with(far, i, near[i])].map(|end| self.place(end)), 1.0, FRAME);
+            line(far, i, FRAME);
+            others(i).for_each(|j| line(with(far, j, near[j]), i, FRAME));
         }
-        let left = |point: [f64; 3]| self.place(point).0;
-        let (one, other) = (with(far, 0, near[0]), with(far, 1, near[1]));
-        let upright = if left(one) < left(other) { one } else { other };
-        for (i, edge) in
-            [with(far, 1, near[1]), with(far, 0, near[0]), upright].into_iter().enumerate()
-        {
-            self.draw_scale(canvas, i, edge, labels[i]);
+        let (along_y, along_x) = (with(far, 0, near[0]), with(far, 1, near[1]));
+        let left = |corner| self.place(corner).0;
+        let upright = if left(along_y) < left(along_x) { along_y } else { along_x };
+        for (i, corner) in [along_x, along_y, upright].into_iter().enumerate() {
+            self.draw_scale(canvas, i, corner, labels[i]);
         }
+    }
+
+    /// The corner of the box that is nearest to the eye or farthest from it.
+    fn corner(&self, nearest: bool) -> [f64; 3] {
+        [0, 1, 2].map(|i| {
+            let (low, high) = self.axes[i].ends();
+            if (self.toward[i] > 0.0) == nearest { high } else { low }
+        })
+    }
+
+    /// Ticks of axis `i`, about 45 pixels apart, but not too few.
+    fn ticks(&self, i: usize) -> Vec<Tick> {
+        let far = self.corner(false);
+        let (low, high) = self.axes[i].ends();
+        let (start, end) = (self.place(with(far, i, low)), self.place(with(far, i, high)));
+        let length = (end.0 - start.0).hypot(end.1 - start.1);
+        self.axes[i].ticks((length / 45.0).clamp(3.0, 5.0) as usize)
     }
 
     /// Writes ticks and name of axis `i` along the edge of the box through `corner`.
     fn draw_scale(&self, canvas: &mut Canvas, i: usize, corner: [f64; 3], label: &str) {
-        let on_edge = |value: f64| {
-            let mut point = corner;
-            point[i] = value;
-            self.place(point)
-        };
         let (low, high) = self.axes[i].ends();
-        let (start, end) = (on_edge(low), on_edge(high));
+        let (start, end) = (self.place(with(corner, i, low)), self.place(with(corner, i, high)));
         let middle = ((start.0 + end.0) / 2.0, (start.1 + end.1) / 2.0);
         // Outward across the edge, away from the middle of the box.
         let (dx, dy) = (end.0 - start.0, end.1 - start.1);
-        let length = dx.hypot(dy);
-        let across = (dy / length, -dx / length);
+        let across = (dy / dx.hypot(dy), -dx / dx.hypot(dy));
         let away = (middle.0 - self.middle.0) * across.0 + (middle.1 - self.middle.1) * across.1;
         let out = (across.0 * away.signum(), across.1 * away.signum());
         let beside = |at: Point, distance: f64| (at.0 + distance * out.0, at.1 + distance * out.1);
         let align = 0.5 - 0.5 * (1.6 * out.0).clamp(-1.0, 1.0);
-        for tick in self.axes[i].ticks(4) {
-            let at = on_edge(tick.value);
+        let shared = self.place(with(self.corner(true), 2, self.axes[2].ends().0));
+        for tick in self.ticks(i) {
+            let at = self.place(with(corner, i, tick.value));
             canvas.line([at, beside(at, 4.0)], 1.0, FRAME);
-            canvas.text(&tick.text, beside(at, 12.0), Type::new(TICK_SIZE, MUTED, align));
+            // Where the edges of x and y meet there is room for one number at most.
+            if (at.0 - shared.0).hypot(at.1 - shared.1) > 12.0 {
+                canvas.text(&tick.text, beside(at, 12.0), Type::new(TICK_SIZE, MUTED, align));
+            }
         }
         canvas.text(label, beside(middle, 36.0), Type::new(LABEL_SIZE, INK, 0.5));
     }
+}
+
+fn with(mut point: [f64; 3], i: usize, value: f64) -> [f64; 3] {
+    point[i] = value;
+    point
 }
 
 fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {

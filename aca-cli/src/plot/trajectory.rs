@@ -7,8 +7,8 @@ use super::axes::{Axes, Rect};
 use super::axis::Axis;
 use super::canvas::{Canvas, Point, render};
 use super::curves::{self, Chart};
-use super::orbits::{Orbits, paths};
 use super::legend::{self, Entry, Sample};
+use super::orbits::{Orbits, paths};
 use super::space::{Eye, Space};
 use crate::report::Result;
 

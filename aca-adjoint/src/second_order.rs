@@ -1,0 +1,103 @@
+//! Second derivatives, by candle's backward through candle's backward.
+
+use aca_core::{Error, Result};
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Shape, Tensor, Var};
+
+/// Whether gradients that candle finds in this thread are themselves part of its graph.
+///
+/// Candle decides that once a thread, by `CANDLE_GRAD_DO_NOT_DETACH` in the environment, and says
+/// nothing when it does not: the second derivative of x^3 at 2 then comes out as 8. So it is tried.
+pub fn is_second_order_enabled() -> bool {
+    thread_local! {
+        static ENABLED: bool = probe().unwrap_or(false);
+    }
+    ENABLED.with(|&enabled| enabled)
+}
+
+fn probe() -> candle_core::Result<bool> {
+    let x = Var::new(2f64, &Device::Cpu)?;
+    let cube = ((x.as_tensor() * x.as_tensor())? * x.as_tensor())?;
+    let Some(first) = cube.backward()?.remove(&x) else { return Ok(false) };
+    match first.backward()?.get(&x) {
+        Some(second) => Ok(second.to_scalar::<f64>()? == 12.0),
+        None => Ok(false),
+    }
+}
+
+/// Returns the gradients of the scalar `loss` with respect to `vars` as parts of candle's graph,
+/// ready to enter another loss: a gradient penalty, say.
+///
+/// A solve inside must use [`Gradient::Naive`](crate::Gradient::Naive).
+///
+/// # Errors
+/// [`Error::SecondOrderDisabled`] where candle would detach them.
+pub fn gradients_in_graph(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
+    if !is_second_order_enabled() {
+        return Err(Error::SecondOrderDisabled);
+    }
+    let mut grads = loss.backward()?;
+    vars.iter().map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
+}
+
+/// Returns the product of the Hessian of the scalar `loss` with `vectors`, one a variable.
+///
+/// # Shapes
+/// `vectors[i]` and the result's parts: as `vars[i]`.
+///
+/// # Errors
+/// As [`gradients_in_graph`]; [`Error::CotangentShape`] when a vector has another shape.
+pub fn hessian_vector(loss: &Tensor, vars: &[&Var], vectors: &[Tensor]) -> Result<Vec<Tensor>> {
+    let gradients = gradients_in_graph(loss, vars)?;
+    let mut along = Tensor::zeros((), loss.dtype(), loss.device())?;
+    for (gradient, vector) in gradients.iter().zip(vectors) {
+        if gradient.shape() != vector.shape() {
+            let (got, expected) = (vector.dims().to_vec(), gradient.dims().to_vec());
+            return Err(Error::CotangentShape { got, expected });
+        }
+        along = (along + gradient.mul(vector)?.sum_all()?)?;
+    }
+    let mut grads = along.backward()?;
+    vars.iter().map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
+}
+
+/// Returns `gradient` as a function of `y0` and the parameters whose own derivative is an error: a
+/// replayed gradient is a number to candle, and its derivative would silently be missing.
+pub(crate) fn refuse_derivative(gradient: Tensor, y0: &Tensor, theta: &Tensor) -> candle_core::Result<Tensor> {
+    if !is_second_order_enabled() {
+        return Ok(gradient);
+    }
+    gradient.contiguous()?.apply_op3(y0, theta, Constant)
+}
+
+/// A gradient that must not be differentiated again.
+struct Constant;
+
+impl CustomOp3 for Constant {
+    fn name(&self) -> &'static str {
+        "ode-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gradient: &CpuStorage,
+        layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        Ok((gradient.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Err(Error::NoSecondDerivative.into())
+    }
+}

@@ -1,0 +1,8 @@
+//! What the program promises, one claim a test.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod common;
+mod method_files;
+mod solve;
+mod tableau;

@@ -1,0 +1,100 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::common::{aca_in, example};
+
+/// What `aca tableau check mine.toml` says of the example with one text replaced.
+fn refusal(from: &str, to: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    let text = fs::read_to_string(example()).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(folder.path().join("mine.toml"), text.replacen(from, to, 1)).unwrap();
+    aca_in(folder.path(), &["tableau", "check", "mine.toml"]).refused()
+}
+
+#[test]
+fn wrong_weights_are_refused_with_the_condition_that_fails() {
+    assert_eq!(
+        refusal("b = [\"2/9\", \"1/3\", \"4/9\"]", "b = [\"1/4\", \"1/4\", \"1/2\"]"),
+        "error: order 3 condition of tree [t t] fails: sum is 0.34375, must be 0.333333"
+    );
+}
+
+#[test]
+fn overclaimed_order_is_refused() {
+    assert_eq!(
+        refusal("order = 3", "order = 4"),
+        "error: order 4 condition of tree [t t t] fails: sum is 0.229167, must be 0.25"
+    );
+}
+
+#[test]
+fn division_by_zero_is_refused_with_its_place() {
+    assert_eq!(
+        refusal("\"3/4\"]]", "\"3/0\"]]"),
+        "error: mine.toml: a[2][1] is \"3/0\"; a denominator must not be 0"
+    );
+}
+
+#[test]
+fn text_that_is_no_number_is_refused_with_its_place() {
+    assert_eq!(
+        refusal("b_hat = [0, 1, 0]", "b_hat = [0, \"one\", 0]"),
+        "error: mine.toml: embedded[0].b_hat[1] is \"one\"; \
+         give a number or a fraction such as \"1/3\""
+    );
+}
+
+#[test]
+fn unknown_key_is_refused_with_its_line() {
+    assert_eq!(
+        refusal("order = 3", "oder = 3"),
+        "error: mine.toml, line 7: unknown field `oder`, expected one of \
+         `name`, `source`, `order`, `a`, `b`, `c`, `embedded`, `interpolant`"
+    );
+}
+
+#[test]
+fn missing_key_is_refused() {
+    assert_eq!(refusal("c = [0", "# c = [0"), "error: mine.toml, line 1: missing field `c`");
+}
+
+#[test]
+fn coefficient_of_another_type_is_refused() {
+    assert_eq!(
+        refusal("c = [0", "c = [true"),
+        "error: mine.toml, line 10: a coefficient must be a number or a fraction such as \"1/3\""
+    );
+}
+
+#[test]
+fn missing_file_is_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    for command in [&["tableau", "check"][..], &["tableau", "show"]] {
+        let args = [command, &["absent.toml"]].concat();
+        let error = aca_in(folder.path(), &args).refused();
+        assert!(error.starts_with("error: cannot read absent.toml: "), "{error}");
+    }
+}
+
+#[test]
+fn file_with_an_interpolant_keeps_its_order() {
+    let file = "\
+name = 'heun_hermite'
+order = 2
+a = [[], [1]]
+b = ['1/2', '1/2']
+c = [0, 1]
+[interpolant]
+order = 2
+a = [['1/2', '1/2']]
+c = [1]
+weights = [[1, '-1/2'], [0, '3/2', -1], [0, -1, 1]]
+";
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("mine.toml"), file).unwrap();
+    let text = aca_in(folder.path(), &["tableau", "check", "mine.toml"]).succeeded();
+    let line = "interpolant  order 2, reads the next step's first stage";
+    assert!(text.contains(line), "{text}");
+}

@@ -1,0 +1,159 @@
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::{Ran, aca, aca_in, example};
+
+/// Solves into the folder `out` of `folder`.
+fn solve(folder: &Path, system: &str, more: &[&str]) -> Ran {
+    aca_in(folder, &[&["solve", system, "--out", "out"], more].concat())
+}
+
+/// The table that a solve wrote: its columns' names and its rows.
+fn table(folder: &Path) -> (Vec<String>, Vec<Vec<f64>>) {
+    let mut csv = csv::Reader::from_path(folder.join("out/trajectory.csv")).unwrap();
+    let names = csv.headers().unwrap().iter().map(str::to_owned).collect();
+    (names, csv.deserialize().map(Result::unwrap).collect())
+}
+
+#[test]
+fn table_has_the_requested_times_and_named_columns() {
+    let folder = TempDir::new().unwrap();
+    solve(folder.path(), "lotka-volterra", &["--points", "5", "--no-plots"]).succeeded();
+    let (names, rows) = table(folder.path());
+    assert_eq!(names, ["t", "prey", "predators"]);
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), [0.0, 2.5, 5.0, 7.5, 10.0]);
+    assert_eq!(rows[0][1..], [1.5, 1.5]);
+}
+
+#[test]
+fn linear_decay_is_the_exponential_function() {
+    let folder = TempDir::new().unwrap();
+    let tolerances = ["--rtol", "1e-10", "--atol", "1e-12", "--no-plots"];
+    solve(folder.path(), "linear-decay", &tolerances).succeeded();
+    let (_, rows) = table(folder.path());
+    assert_eq!(rows.len(), 1000);
+    for row in rows {
+        let (error, bound) = ((row[1] - (-row[0]).exp()).abs(), 1e-9);
+        assert!(error < bound, "{error:e} at t = {}, ten times rtol is {bound:e}", row[0]);
+    }
+}
+
+#[test]
+fn picture_of_every_system_is_a_png_with_ink() {
+    let folder = TempDir::new().unwrap();
+    for system in
+        ["three-body", "lotka-volterra", "van-der-pol", "lorenz", "cubic-spiral", "linear-decay"]
+    {
+        solve(folder.path(), system, &["--points", "3"]).succeeded();
+        let file = BufReader::new(File::open(folder.path().join("out/trajectory.png")).unwrap());
+        let mut png = png::Decoder::new(file).read_info().unwrap();
+        let mut pixels = vec![0; png.output_buffer_size().unwrap()];
+        let info = png.next_frame(&mut pixels).unwrap();
+        assert!(info.width >= 800 && info.height >= 400, "{system}: {info:?}");
+        let dark = pixels.chunks_exact(3).filter(|rgb| rgb.iter().all(|&part| part < 128)).count();
+        assert!(dark > 300, "{system}: {dark} dark pixels");
+    }
+}
+
+#[test]
+fn no_plots_writes_the_table_alone() {
+    let folder = TempDir::new().unwrap();
+    solve(folder.path(), "lorenz", &["--no-plots"]).succeeded();
+    let files: Vec<_> =
+        fs::read_dir(folder.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(files, ["trajectory.csv"]);
+}
+
+#[test]
+fn json_has_all_figures_of_the_solve() {
+    let folder = TempDir::new().unwrap();
+    let json = solve(folder.path(), "van-der-pol", &["--json", "--no-plots"]).json();
+    let Value::Object(summary) = json else { panic!("{json}") };
+    let keys: Vec<_> = summary.keys().map(String::as_str).collect();
+    let expected = [
+        "system",
+        "method",
+        "t0",
+        "t1",
+        "accepted",
+        "rejected",
+        "nfe",
+        "h_smallest",
+        "h_largest",
+        "seconds",
+        "y1",
+    ];
+    assert_eq!(keys, expected);
+    let (_, rows) = table(folder.path());
+    let y1 = summary["y1"].as_array().unwrap().iter().map(|y| y.as_f64().unwrap());
+    // serde_json may read the last bit wrong.
+    let differ = |(x, y): (f64, &f64)| (x - y).abs() > f64::EPSILON * y.abs();
+    assert!(!y1.zip(&rows.last().unwrap()[1..]).any(differ), "{summary:?}");
+    assert_eq!((&summary["system"], &summary["t1"]), (&"van-der-pol".into(), &20.0.into()));
+    let count = |key: &str| summary[key].as_u64().unwrap();
+    assert!(count("nfe") >= 6 * (count("accepted") + count("rejected")), "{summary:?}");
+}
+
+#[test]
+fn picture_changes_no_figure() {
+    let folder = TempDir::new().unwrap();
+    let nfe = |more: &[&str]| {
+        let args = [&["--json", "--method", "dop853", "--points", "2"], more].concat();
+        solve(folder.path(), "lorenz", &args).json()["nfe"].clone()
+    };
+    assert_eq!(nfe(&[]), nfe(&["--no-plots"]));
+}
+
+#[test]
+fn time_runs_backward() {
+    let folder = TempDir::new().unwrap();
+    let json = solve(folder.path(), "linear-decay", &["--t0", "1", "--t1", "-1", "--json"]).json();
+    let y1 = json["y1"][0].as_f64().unwrap();
+    assert!((y1 - 2f64.exp()).abs() < 1e-4, "{y1}");
+}
+
+#[test]
+fn method_of_a_file_solves_adaptively() {
+    let folder = TempDir::new().unwrap();
+    let file = example();
+    let args = ["--method", file.to_str().unwrap(), "--json", "--no-plots"];
+    let json = solve(folder.path(), "linear-decay", &args).json();
+    assert_eq!(json["method"], "ralston3");
+    assert!((json["y1"][0].as_f64().unwrap() - (-5f64).exp()).abs() < 1e-5, "{json}");
+}
+
+#[test]
+fn fixed_method_needs_a_step() {
+    assert_eq!(
+        aca(&["solve", "lorenz", "--method", "rk4"]).refused(),
+        "error: rk4 has no embedded error estimate, so it needs a fixed step; give h"
+    );
+}
+
+#[test]
+fn fixed_method_takes_steps_of_the_given_size() {
+    let folder = TempDir::new().unwrap();
+    let args = ["--method", "rk4", "--h", "0.25", "--json", "--no-plots"];
+    let json = solve(folder.path(), "linear-decay", &args).json();
+    assert_eq!((&json["accepted"], &json["h_largest"]), (&20.into(), &0.25.into()));
+}
+
+#[test]
+fn unknown_method_is_refused_before_anything_is_written() {
+    let folder = TempDir::new().unwrap();
+    let error = solve(folder.path(), "lorenz", &["--method", "tsit"]).refused();
+    assert!(error.starts_with("error: unknown method \"tsit\"; nearest: tsit5, "), "{error}");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn folder_that_cannot_be_made_is_named() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("out"), "a file").unwrap();
+    let error = solve(folder.path(), "lorenz", &[]).refused();
+    assert!(error.starts_with("error: cannot create out: "), "{error}");
+}

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use aca_core::{Evaluator, Method, Result, VectorField, kernels};
+use aca_core::{Error, Evaluator, Method, Result, TimeSpan, VectorField, kernels};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
+use crate::adjoint_state::Watch;
 use crate::backward::Backward;
 use crate::budget::Budget;
 use crate::params::Accumulator;
 use crate::replay::{Replay, StepTimes};
 use crate::rows::Rows;
 use crate::tape::{Checkpoint, Checkpoints};
-use crate::{Gradients, Params, TimeGradients};
+use crate::{AdjointState, Gradients, Params, TimeGradients};
 
 /// Replays the accepted steps one at a time, newest first: exact for the discrete solution with its
 /// steps held fixed.
@@ -53,6 +54,17 @@ impl Memory {
         }
     }
 
+    /// The span of all steps; `None` without any.
+    fn span(&self) -> Option<TimeSpan> {
+        let ends = match self {
+            Self::All(Checkpoints(steps)) => {
+                steps.first().map(|s| s.t0).zip(steps.last().map(|s| s.t1))
+            }
+            Self::Some(budget) => budget.ends(),
+        };
+        ends.map(|(t0, t1)| TimeSpan { t0, t1 })
+    }
+
     /// Number of accepted steps.
     fn len(&self) -> usize {
         match self {
@@ -78,6 +90,35 @@ impl Backward for Aca {
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients> {
+        Ok(self.sweep(placements, cotangents, want_times, &[])?.0)
+    }
+
+    fn adjoint_state(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        ts: &[f64],
+    ) -> Result<AdjointState> {
+        let span = self.memory.span().ok_or(Error::NoSteps)?;
+        for (index, &t) in ts.iter().enumerate() {
+            if !t.is_finite() {
+                return Err(Error::TimeNotFinite { index, t });
+            }
+            span.check_inside(t)?;
+        }
+        self.sweep(placements, cotangents, false, ts)?.1.finish(&self.y0)
+    }
+}
+
+impl Aca {
+    /// Runs one backward pass that also collects the adjoint states at the times `watched`.
+    fn sweep<'a>(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+        watched: &'a [f64],
+    ) -> Result<(Gradients, Watch<'a>)> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
         let gradients = Sweep {
@@ -89,6 +130,7 @@ impl Backward for Aca {
             a: None,
             later: None,
             times: want_times.then(|| TimeGradients::zeros(placements.len())),
+            watch: Watch::new(watched),
         }
         .run();
         field.restore(&statistics)?;
@@ -97,7 +139,7 @@ impl Backward for Aca {
 }
 
 /// One backward pass.
-struct Sweep<'a> {
+struct Sweep<'a, 'w> {
     tape: &'a Aca,
     field: &'a Evaluator<'a>,
     states: States<'a>,
@@ -108,10 +150,11 @@ struct Sweep<'a> {
     /// The step that is done.
     later: Option<Checkpoint>,
     times: Option<TimeGradients>,
+    watch: Watch<'w>,
 }
 
-impl Sweep<'_> {
-    fn run(mut self) -> Result<Gradients> {
+impl<'w> Sweep<'_, 'w> {
+    fn run(mut self) -> Result<(Gradients, Watch<'w>)> {
         for index in (0..self.tape.memory.len()).rev() {
             self.step(index)?;
         }
@@ -120,7 +163,7 @@ impl Sweep<'_> {
         }
         let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
         let theta = self.theta.finish()?;
-        Ok(Gradients { y0, theta, times: self.times, nfe: self.field.nfe() })
+        Ok((Gradients { y0, theta, times: self.times, nfe: self.field.nfe() }, self.watch))
     }
 
     /// Pulls back through one step; those after the last output are left out.
@@ -139,13 +182,18 @@ impl Sweep<'_> {
         let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
         let (first, last) = (index == 0, index + 1 == self.tape.memory.len());
         let want_times = self.times.is_some() && (first || last || outputs.is_some());
+        self.watch.visit(&replay, &a, outputs.as_ref(), &self.tape.params)?;
         let (start, moved) = replay.pull(&a, outputs.as_ref(), &mut self.theta, want_times)?;
         if let (Some(times), Some(StepTimes { h, t0, outputs })) = (&mut self.times, moved) {
             times.t1 = if last { h } else { times.t1 };
             times.t0 = if first { t0 - h } else { times.t0 };
             times.ts[rows.inside].copy_from_slice(&outputs);
         }
-        self.a = self.rows.add(Some(start), rows.start)?;
+        let start = self.rows.add(Some(start), rows.start)?;
+        if let Some(start) = start.as_ref().filter(|_| first) {
+            self.watch.visit_start(&replay, start)?;
+        }
+        self.a = start;
         self.later = Some(step);
         Ok(())
     }

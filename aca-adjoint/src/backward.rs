@@ -7,7 +7,7 @@ use aca_core::{Error, Result};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
-use crate::Gradients;
+use crate::{AdjointState, Gradients};
 
 /// The backward half of a gradient strategy, bound to one finished solve.
 pub(crate) trait Backward: Send + Sync {
@@ -20,6 +20,17 @@ pub(crate) trait Backward: Send + Sync {
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients>;
+
+    /// Maps cotangents of outputs to the adjoint state at each of `ts`.
+    fn adjoint_state(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        ts: &[f64],
+    ) -> Result<AdjointState> {
+        let _ = (placements, cotangents, ts);
+        Err(Error::Unsupported { strategy: "this gradient strategy", what: "the adjoint state" })
+    }
 }
 
 /// Refuses gradients with respect to times on behalf of a strategy that has none.
@@ -69,22 +80,40 @@ impl Tape {
         self.pull(cotangents, true)
     }
 
+    /// Returns the adjoint state `a(t) = dL/dy(t)` and `dL/dt` at each of `ts`, which need not be
+    /// outputs and may come in any order; after the last output both are zero.
+    ///
+    /// At the ends of steps `a` is exact for the discrete solution. Inside a step it is that of the
+    /// solution restarted from its interpolant, which differs by the method's order.
+    ///
+    /// # Errors
+    /// As [`Tape::pullback`]; [`Error::Unsupported`] unless the strategy is `Aca` or `AcaBudget`.
+    pub fn adjoint_state(&self, cotangents: &Tensor, ts: &[f64]) -> Result<AdjointState> {
+        let cotangents = self.check(cotangents)?;
+        self.backward.adjoint_state(&self.placements, &cotangents, ts)
+    }
+
     /// Evaluations of the field by all pullbacks of this tape so far.
     pub fn nfe(&self) -> usize {
         self.nfe.load(Ordering::Relaxed)
     }
 
     pub(crate) fn pull(&self, cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
-        let expected: Vec<usize> =
-            std::iter::once(self.placements.len()).chain(self.state.iter().copied()).collect();
-        if cotangents.dims() != expected {
-            return Err(Error::CotangentShape { got: cotangents.dims().to_vec(), expected });
-        }
-        // With CANDLE_GRAD_DO_NOT_DETACH the cotangent carries the graph of the loss, which a
-        // backward inside the field's pullback must not walk.
-        let cotangents = cotangents.detach().contiguous()?;
+        let cotangents = self.check(cotangents)?;
         let gradients = self.backward.pullback(&self.placements, &cotangents, want_times)?;
         self.nfe.fetch_add(gradients.nfe, Ordering::Relaxed);
         Ok(gradients)
+    }
+
+    /// Checks the shape of cotangents and takes them out of candle's graph: with
+    /// `CANDLE_GRAD_DO_NOT_DETACH` they carry the graph of the loss, which a backward inside the
+    /// field's pullback must not walk.
+    fn check(&self, cotangents: &Tensor) -> Result<Tensor> {
+        let outputs = std::iter::once(self.placements.len());
+        let expected: Vec<usize> = outputs.chain(self.state.iter().copied()).collect();
+        if cotangents.dims() != expected {
+            return Err(Error::CotangentShape { got: cotangents.dims().to_vec(), expected });
+        }
+        Ok(cotangents.detach().contiguous()?)
     }
 }

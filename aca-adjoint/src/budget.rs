@@ -49,6 +49,11 @@ impl Budget {
         self.grid.0.len().saturating_sub(1)
     }
 
+    /// The ends of the span; `None` without steps.
+    pub(crate) fn ends(&self) -> Option<(f64, f64)> {
+        self.grid.0.first().copied().zip(self.grid.0.last().copied())
+    }
+
     /// Returns the state before step `index`; those of later steps are forgotten, and states on the
     /// way there are kept by the same rule.
     pub(crate) fn restore(

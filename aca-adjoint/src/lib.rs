@@ -31,6 +31,7 @@
 //! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
 
 mod aca;
+mod adjoint_state;
 mod attach;
 mod backsolve;
 mod backward;
@@ -49,6 +50,7 @@ mod solution;
 mod tape;
 mod through_step_size;
 
+pub use adjoint_state::AdjointState;
 pub use backward::Tape;
 pub use gradient::{Backsolve, Gradient};
 pub use gradients::{Gradients, TimeGradients};

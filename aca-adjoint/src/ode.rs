@@ -14,8 +14,8 @@ use crate::backward::{Backward, Tape};
 use crate::budget::Budget;
 use crate::mali::{Mali, Trail};
 use crate::naive::{Guard, Naive, TracedSteps};
-use crate::tape::{Checkpoints, Grid};
 use crate::second_order::is_second_order_enabled;
+use crate::tape::{Checkpoints, Grid};
 use crate::{Backsolve, Gradient, OdeSolution, Params, deep, through_step_size};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.

@@ -62,7 +62,11 @@ pub fn hessian_vector(loss: &Tensor, vars: &[&Var], vectors: &[Tensor]) -> Resul
 
 /// Returns `gradient` as a function of `y0` and the parameters whose own derivative is an error: a
 /// replayed gradient is a number to candle, and its derivative would silently be missing.
-pub(crate) fn refuse_derivative(gradient: Tensor, y0: &Tensor, theta: &Tensor) -> candle_core::Result<Tensor> {
+pub(crate) fn refuse_derivative(
+    gradient: Tensor,
+    y0: &Tensor,
+    theta: &Tensor,
+) -> candle_core::Result<Tensor> {
     if !is_second_order_enabled() {
         return Ok(gradient);
     }

@@ -258,7 +258,9 @@ pub enum Error {
     )]
     SecondOrderDisabled,
     /// The gradient of a solve was differentiated again, which only a naive one can be.
-    #[error("the gradient of this solve cannot be differentiated again; use Naive for second derivatives")]
+    #[error(
+        "the gradient of this solve cannot be differentiated again; use Naive for second derivatives"
+    )]
     NoSecondDerivative,
     /// The cotangent of an output has another shape than the output.
     #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]

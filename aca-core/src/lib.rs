@@ -29,6 +29,7 @@
 //! | integrate a given grid | [`Solver::replay`] |
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
+//! | solve for several tensors at once | [`Packing`] |
 //!
 //! Speed: candle's matrix product asks the operating system for the number of threads on every call
 //! unless the environment variable `RAYON_NUM_THREADS` is set, which costs more than a small
@@ -41,6 +42,7 @@ mod field;
 mod initial_step;
 pub mod kernels;
 mod method;
+mod packed;
 mod sink;
 mod solve;
 mod solver;
@@ -55,6 +57,7 @@ pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use field::{Cotangents, Pullback, VectorField};
 pub use method::Method;
+pub use packed::{PackedField, Packing};
 pub use sink::{Step, StepSink};
 pub use solve::SolveEnd;
 pub use solver::{Progress, ProgressFn, Solver, Stepping};

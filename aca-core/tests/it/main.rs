@@ -13,6 +13,7 @@ mod inputs;
 mod kernel_sums;
 mod kernel_threads;
 mod kernels;
+mod packed;
 mod properties;
 mod replay;
 mod settings;

@@ -23,3 +23,7 @@
 //! ```
 
 pub mod systems;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

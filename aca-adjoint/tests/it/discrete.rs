@@ -63,6 +63,43 @@ fn single_precision_is_exact_to_its_rounding() {
     assert_close(&DOPRI5, (0.0, 2.0), &[0.5, 2.0], DType::F32, 1e-5);
 }
 
+/// The loss of a replay over `grid`, as a function of the field and the initial state.
+fn replayed(tableau: &Tableau, field: &Mlp, y0: &Tensor, grid: &[f64], times: &[f64]) -> f64 {
+    loss(&traced(tableau, field, y0, grid, times)).to_scalar().unwrap()
+}
+
+#[test]
+fn gradient_agrees_with_differences_of_the_replayed_solve() {
+    let (tableau, span, times) = (&DOPRI5, (0.0, 2.0), [0.31, 1.2, 2.0]);
+    let (field, y0) = (Mlp::new(DType::F64), state(DType::F64));
+    let solver = adaptive(tableau, 1e-4);
+    let mut grid = Grid::default();
+    solver.solve(&field, &y0, span, &mut grid).unwrap();
+    let vars = field.vars();
+    let ode =
+        Ode::new(solver, Mlp { w1: vars[0].clone(), w2: vars[1].clone() }, vars.clone()).unwrap();
+    let leaf = Var::from_tensor(&y0).unwrap();
+    let grads = loss(&ode.solve(&leaf, span, &SaveAt::Times(times.to_vec())).unwrap().ys)
+        .backward()
+        .unwrap();
+    for (what, var) in [("y0", &leaf), ("w1", &vars[0]), ("w2", &vars[1])] {
+        let values = var.to_vec2::<f64>().unwrap();
+        let ours = grads.get(var).unwrap().to_vec2::<f64>().unwrap();
+        for (i, j) in [(0, 0), (1, 2)] {
+            let moved = |by: f64| {
+                let mut moved = values.clone();
+                moved[i][j] += by;
+                var.set(&Tensor::new(moved, &candle_core::Device::Cpu).unwrap()).unwrap();
+                replayed(tableau, &field, &leaf, &grid.0, &times)
+            };
+            let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            moved(0.0);
+            let off = (ours[i][j] - difference).abs() / difference.abs();
+            assert!(off <= 1e-7, "{what}[{i}][{j}]: {}, differences {difference}", ours[i][j]);
+        }
+    }
+}
+
 #[test]
 fn gradient_of_a_linear_solution_is_its_closed_form() {
     // dz/dt = k z, L = z(T)^2: dL/dz0 = 2 z0 e^(2kT), dL/dk = 2 T z0^2 e^(2kT).

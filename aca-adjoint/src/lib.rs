@@ -37,6 +37,7 @@ mod backsolve;
 mod backward;
 mod budget;
 mod deep;
+mod forward;
 mod gradient;
 mod gradients;
 mod mali;

@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aca_core::{Error, Method, Result, Solver, StepSink, Time, TimeSpan, VectorField};
+use aca_core::{Error, Result, Solver, TimeSpan, VectorField};
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
-use crate::aca::{Aca, Memory};
 use crate::attach::attach;
-use crate::backsolve::Reverse;
-use crate::backward::{Backward, Tape};
-use crate::budget::Budget;
-use crate::mali::{Mali, Trail};
-use crate::naive::{Guard, Naive, TracedSteps};
+use crate::backward::Tape;
+use crate::forward::Forward;
 use crate::second_order::is_second_order_enabled;
-use crate::tape::{Checkpoints, Grid};
-use crate::{Backsolve, Gradient, OdeSolution, Params, deep, through_step_size};
+use crate::{Gradient, OdeSolution, Params};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
 ///
@@ -128,104 +123,9 @@ impl Ode {
         save_at: &SaveAt,
     ) -> Result<(Solution, Tape)> {
         self.check_covered(y0, span.0)?;
-        let (sol, backward) = self.run(y0, span, save_at)?;
+        let (sol, backward) = self.at(y0, span, save_at)?.solve(&self.gradient)?;
         let tape = Tape::new(backward, sol.placements().to_vec(), y0.dims().to_vec());
         Ok((sol, tape))
-    }
-
-    /// Solves with what the gradient strategy needs to keep.
-    fn run(
-        &self,
-        y0: &Tensor,
-        span: (f64, f64),
-        save_at: &SaveAt,
-    ) -> Result<(Solution, Arc<dyn Backward>)> {
-        let (field, params) = (self.field.clone(), self.params.clone());
-        let record = |solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink| {
-            Solution::record(solver, self.field.as_ref(), y0, span, save_at, sink)
-        };
-        let start = y0.detach();
-        match &self.gradient {
-            Gradient::Aca => {
-                let mut checkpoints = Checkpoints::default();
-                let sol = record(&self.solver, y0, &mut checkpoints)?;
-                let (method, memory) = (Method::new(&self.solver)?, Memory::All(checkpoints));
-                Ok((sol, Arc::new(Aca { field, params, method, y0: start, memory })))
-            }
-            &Gradient::AcaBudget { checkpoints } => {
-                let mut budget = Budget::new(checkpoints)?;
-                let sol = record(&self.solver, y0, &mut budget)?;
-                let (method, memory) = (Method::new(&self.solver)?, Memory::Some(budget));
-                Ok((sol, Arc::new(Aca { field, params, method, y0: start, memory })))
-            }
-            Gradient::Naive => {
-                let solver = Solver { trace: true, ..self.solver.clone() };
-                let y0 = Var::from_tensor(&start)?;
-                let mut steps = TracedSteps::new(self.nodes_per_step(&start, span.0)?);
-                let sol = record(&solver, &y0, &mut steps)?.detach();
-                Ok((sol, Arc::new(Naive { params, method: Method::new(&solver)?, y0, steps })))
-            }
-            Gradient::NaiveThroughStepSize => {
-                let y0 = Var::from_tensor(&start)?;
-                let nodes = self.nodes_per_step(&start, span.0)?;
-                let (sol, traced) = through_step_size::solve(
-                    &self.solver,
-                    field.as_ref(),
-                    params,
-                    y0,
-                    span,
-                    save_at,
-                    nodes,
-                )?;
-                Ok((sol, Arc::new(traced)))
-            }
-            Gradient::Backsolve(Backsolve { solver, seminorm }) => {
-                if !field.running_statistics().is_empty() {
-                    let (strategy, what) = ("Backsolve", "fields with running statistics");
-                    return Err(Error::Unsupported { strategy, what });
-                }
-                let (mut grid, seminorm) = (Grid::default(), *seminorm);
-                let sol = record(&self.solver, y0, &mut grid)?;
-                let solver = solver.as_deref().unwrap_or(&self.solver).clone();
-                let y1 = sol.y1.clone();
-                Ok((
-                    sol,
-                    Arc::new(Reverse {
-                        field,
-                        params,
-                        solver,
-                        seminorm,
-                        y0: start,
-                        y1,
-                        grid: grid.0,
-                    }),
-                ))
-            }
-            Gradient::Mali => {
-                let solver = Solver { leapfrog: true, ..self.solver.clone() };
-                let mut trail = Trail::default();
-                let sol = record(&solver, y0, &mut trail)?;
-                Ok((
-                    sol,
-                    Arc::new(Mali {
-                        field,
-                        params,
-                        method: Method::new(&solver)?,
-                        y0: start,
-                        trail,
-                    }),
-                ))
-            }
-        }
-    }
-
-    /// Nodes that one step adds to candle's graph, at most.
-    fn nodes_per_step(&self, y0: &Tensor, t0: f64) -> Result<usize> {
-        let y = Var::from_tensor(y0)?;
-        let nodes = self.field.trace(&Time::new(t0), &y)?.sorted_nodes().len();
-        let stages = self.solver.tableau.interpolant().stages();
-        // Every stage adds its field and a weighted sum of all stages before it.
-        Ok(stages * (nodes + 2 * stages))
     }
 
     fn attached(
@@ -236,7 +136,9 @@ impl Ode {
         times: &Tensor,
     ) -> Result<OdeSolution> {
         if matches!(self.gradient, Gradient::Naive) && is_second_order_enabled() {
-            return self.in_graph(y0, span, save_at);
+            self.check_covered(y0, span.0)?;
+            let forward = self.at(y0, span, save_at)?;
+            return Ok(OdeSolution::in_graph(forward.in_graph()?, forward.span));
         }
         let (sol, mut tape) = self.forward(y0, span, save_at)?;
         let ends_at_t1 = sol.ts.last() == Some(&span.1);
@@ -255,18 +157,15 @@ impl Ode {
         OdeSolution::new(sol, outputs, span, (y0.clone(), self.params.clone()), tape)
     }
 
-    /// Solves as part of candle's own graph, so that its gradients can be differentiated again.
-    fn in_graph(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<OdeSolution> {
-        self.check_covered(y0, span.0)?;
-        let nodes = self.nodes_per_step(&y0.detach(), span.0)?;
-        let mut steps = 0;
-        let mut check = Guard(|| {
-            steps += 1;
-            deep::check_callers_stack(steps, nodes)
-        });
-        let solver = Solver { trace: true, ..self.solver.clone() };
-        let sol = Solution::record(&solver, self.field.as_ref(), y0, span, save_at, &mut check)?;
-        Ok(OdeSolution::in_graph(sol, TimeSpan::new(span.0, span.1)?))
+    fn at<'a>(
+        &'a self,
+        y0: &'a Tensor,
+        span: (f64, f64),
+        save_at: &'a SaveAt,
+    ) -> Result<Forward<'a>> {
+        let Self { solver, field, params, .. } = self;
+        let span = TimeSpan::new(span.0, span.1)?;
+        Ok(Forward { solver, field, params, y0, span, save_at })
     }
 
     fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {

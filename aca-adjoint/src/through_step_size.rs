@@ -7,6 +7,7 @@ use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
 use crate::backward::{Backward, refuse_times};
+use crate::forward::Forward;
 use crate::naive::differentiate;
 use crate::{Gradients, Params, deep};
 
@@ -49,16 +50,12 @@ impl Backward for ThroughStepSize {
 /// [`Error::Unsupported`] for what this baseline leaves out: fixed steps, tolerances by entry, other
 /// controllers, stops, dense output.
 pub(crate) fn solve(
-    solver: &Solver,
-    field: &dyn VectorField,
-    params: Params,
-    y0: Var,
-    span: (f64, f64),
-    save_at: &SaveAt,
+    forward: &Forward<'_>,
     nodes_per_step: usize,
 ) -> Result<(Solution, ThroughStepSize)> {
+    let &Forward { solver, params, span, save_at, .. } = forward;
+    let (field, y0) = (forward.field.as_ref(), Var::from_tensor(&forward.y0.detach())?);
     let tolerance = supported(solver)?;
-    let span = TimeSpan::new(span.0, span.1)?;
     let times = match save_at {
         SaveAt::End => vec![span.t1],
         SaveAt::Times(times) => times.clone(),
@@ -78,7 +75,10 @@ pub(crate) fn solve(
     let sol = Solution::new(times, ys, run.y.detach(), stats, run.placements);
     run.rows.push(run.y);
     let nodes = (run.trials.len() + 1) * nodes_per_step;
-    Ok((sol, ThroughStepSize { params, y0, rows: run.rows, nodes, trials: run.trials }))
+    Ok((
+        sol,
+        ThroughStepSize { params: params.clone(), y0, rows: run.rows, nodes, trials: run.trials },
+    ))
 }
 
 fn supported(solver: &Solver) -> Result<Tolerance> {

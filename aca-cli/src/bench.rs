@@ -55,7 +55,7 @@ fn three_body(args: &BenchArgs) -> Result<Timing> {
     let field = ThreeBody::field([1.05, 0.95, 1.0])?;
     let masses = field.theta().clone();
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
-    let tableau = aca_tableau::by_name(&args.method)?;
+    let tableau = crate::method::method(&args.method)?;
     let method = tableau.name().to_owned();
     let ode = Ode::new(Solver::adaptive(tableau, tolerance), field, vec![masses.clone()])?;
     let y0 = Tensor::new(&ThreeBody::Y0, &Device::Cpu)?;

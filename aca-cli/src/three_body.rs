@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use aca_core::{Solver, Tolerance};
 use aca_models::systems::ThreeBody;
 use candle_core::{Device, Tensor};
-use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
@@ -19,9 +17,11 @@ use crate::plot::{self, Chart, Mark, Orbits};
 use crate::report::{self, Error, Result};
 
 mod fit;
+mod log;
 mod polish;
 
 use fit::{Adam, Evaluation, Objective, Problem, max_mass_error};
+use log::{Log, Row};
 
 /// What the Adam stage reached.
 #[derive(Clone, Copy, Serialize)]
@@ -45,21 +45,6 @@ struct Summary {
     rejected: usize,
 }
 
-/// One line of metrics.csv.
-#[derive(Serialize)]
-struct Row {
-    stage: &'static str,
-    step: usize,
-    learning_rate: Option<f64>,
-    loss: f64,
-    sum_sq: f64,
-    m1: f64,
-    m2: f64,
-    m3: f64,
-    max_mass_error: f64,
-    seconds: f64,
-}
-
 /// Trains, polishes, predicts, and writes everything into the run's folder.
 pub fn run(args: &ThreeBodyArgs) -> Result<()> {
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
@@ -72,7 +57,7 @@ pub fn run(args: &ThreeBodyArgs) -> Result<()> {
         false => polish::polish(&mut problem, after_adam, &mut |e| log.row("polish", None, e))?,
     };
     let seconds = log.start.elapsed().as_secs_f64();
-    log.finish()?;
+    log.finish();
     save(&args.out, best.masses)?;
     let cost = problem.cost;
     let summary = Summary {
@@ -240,65 +225,4 @@ fn write_config(args: &ThreeBodyArgs) -> Result<()> {
     let text = toml::to_string(&config)
         .map_err(|error| Error::file("write", &path)(std::io::Error::other(error)))?;
     fs::write(&path, text).map_err(Error::file("write", &path))
-}
-
-/// Progress bar and metrics.csv, which is complete up to the last evaluation at any moment.
-struct Log {
-    start: Instant,
-    bar: ProgressBar,
-    csv: csv::Writer<fs::File>,
-    rows: Vec<Row>,
-}
-
-impl Log {
-    fn new(out: &Path, epochs: usize) -> Result<Self> {
-        let path = out.join("metrics.csv");
-        let file = fs::File::create(&path).map_err(Error::file("create", &path))?;
-        let bar = ProgressBar::new(epochs as u64);
-        let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} {msg} [{elapsed}]");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Ok(Self {
-            start: Instant::now(),
-            bar,
-            csv: csv::Writer::from_writer(file),
-            rows: Vec::new(),
-        })
-    }
-
-    fn row(
-        &mut self,
-        stage: &'static str,
-        learning_rate: Option<f64>,
-        e: &Evaluation,
-    ) -> Result<()> {
-        let [m1, m2, m3] = e.masses;
-        let row = Row {
-            stage,
-            step: self.rows.len(),
-            learning_rate,
-            loss: e.loss,
-            sum_sq: e.sum_sq,
-            m1,
-            m2,
-            m3,
-            max_mass_error: max_mass_error(e.masses),
-            seconds: self.start.elapsed().as_secs_f64(),
-        };
-        self.csv.serialize(&row)?;
-        self.csv.flush().map_err(Error::file("write", Path::new("metrics.csv")))?;
-        let length = self.bar.length().unwrap_or(0).max(row.step as u64 + 1);
-        self.bar.set_length(length);
-        self.bar.set_message(format!(
-            "{stage}: sum of squares {:.2e}, masses {m1:.6} {m2:.6} {m3:.6}",
-            e.sum_sq
-        ));
-        self.bar.inc(1);
-        self.rows.push(row);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.bar.finish_and_clear();
-        Ok(())
-    }
 }

@@ -43,6 +43,7 @@ mod initial_step;
 pub mod kernels;
 mod method;
 mod packed;
+mod run;
 mod sink;
 mod solve;
 mod solver;

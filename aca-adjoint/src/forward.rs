@@ -1,0 +1,125 @@
+//! Forward solves: each strategy keeps what its backward pass needs.
+
+use std::sync::Arc;
+
+use aca_core::{Error, Evaluator, Method, Result, Solver, StepSink, Time, TimeSpan, VectorField};
+use aca_dense::{SaveAt, Solution};
+use candle_core::{Tensor, Var};
+
+use crate::aca::{Aca, Memory};
+use crate::backsolve::Reverse;
+use crate::backward::Backward;
+use crate::budget::Budget;
+use crate::mali::{Mali, Trail};
+use crate::naive::{Guard, Naive, TracedSteps};
+use crate::tape::{Checkpoints, Grid};
+use crate::{Backsolve, Gradient, Params, deep, through_step_size};
+
+/// One solve that is about to run.
+pub(crate) struct Forward<'a> {
+    pub(crate) solver: &'a Solver,
+    pub(crate) field: &'a Arc<dyn VectorField>,
+    pub(crate) params: &'a Params,
+    pub(crate) y0: &'a Tensor,
+    pub(crate) span: TimeSpan,
+    pub(crate) save_at: &'a SaveAt,
+}
+
+/// A finished solve, outside candle's graph, and its backward half.
+type Finished = (Solution, Arc<dyn Backward>);
+
+impl Forward<'_> {
+    /// Solves with what `gradient` needs to keep.
+    pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Finished> {
+        match gradient {
+            Gradient::Aca => {
+                let mut checkpoints = Checkpoints::default();
+                let sol = self.record(self.solver, self.y0, &mut checkpoints)?;
+                self.aca(sol, Memory::All(checkpoints))
+            }
+            &Gradient::AcaBudget { checkpoints } => {
+                let mut budget = Budget::new(checkpoints)?;
+                let sol = self.record(self.solver, self.y0, &mut budget)?;
+                self.aca(sol, Memory::Some(budget))
+            }
+            Gradient::Naive => self.naive(),
+            Gradient::NaiveThroughStepSize => {
+                let (sol, traced) = through_step_size::solve(self, self.nodes_per_step()?)?;
+                Ok((sol, Arc::new(traced)))
+            }
+            Gradient::Backsolve(settings) => self.backsolve(settings),
+            Gradient::Mali => self.mali(),
+        }
+    }
+
+    /// Solves as part of candle's own graph, so that gradients can be differentiated again.
+    pub(crate) fn in_graph(&self) -> Result<Solution> {
+        let nodes = self.nodes_per_step()?;
+        let mut steps = 0;
+        let mut guard = Guard(|| {
+            steps += 1;
+            deep::check_callers_stack(steps, nodes)
+        });
+        let solver = Solver { trace: true, ..self.solver.clone() };
+        self.record(&solver, self.y0, &mut guard)
+    }
+
+    fn record(&self, solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink) -> Result<Solution> {
+        let span = (self.span.t0, self.span.t1);
+        Solution::record(solver, self.field.as_ref(), y0, span, self.save_at, sink)
+    }
+
+    fn aca(&self, sol: Solution, memory: Memory) -> Result<Finished> {
+        let (field, params) = (self.field.clone(), self.params.clone());
+        let (method, y0) = (Method::new(self.solver)?, self.y0.detach());
+        Ok((sol, Arc::new(Aca { field, params, method, y0, memory })))
+    }
+
+    fn naive(&self) -> Result<Finished> {
+        let solver = Solver { trace: true, ..self.solver.clone() };
+        let (params, y0) = (self.params.clone(), Var::from_tensor(&self.y0.detach())?);
+        let mut steps = TracedSteps::new(self.nodes_per_step()?);
+        let sol = self.record(&solver, &y0, &mut steps)?.detach();
+        Ok((sol, Arc::new(Naive { params, method: Method::new(&solver)?, y0, steps })))
+    }
+
+    fn backsolve(&self, settings: &Backsolve) -> Result<Finished> {
+        if !self.field.running_statistics().is_empty() {
+            let (strategy, what) = ("Backsolve", "fields with running statistics");
+            return Err(Error::Unsupported { strategy, what });
+        }
+        let mut grid = Grid::default();
+        let sol = self.record(self.solver, self.y0, &mut grid)?;
+        let reverse = Reverse {
+            field: self.field.clone(),
+            params: self.params.clone(),
+            solver: settings.solver.as_deref().unwrap_or(self.solver).clone(),
+            seminorm: settings.seminorm,
+            y0: self.y0.detach(),
+            y1: sol.y1.clone(),
+            grid: grid.0,
+        };
+        Ok((sol, Arc::new(reverse)))
+    }
+
+    fn mali(&self) -> Result<Finished> {
+        let solver = Solver { leapfrog: true, ..self.solver.clone() };
+        let mut trail = Trail::default();
+        let sol = self.record(&solver, self.y0, &mut trail)?;
+        let (field, params) = (self.field.clone(), self.params.clone());
+        let (method, y0) = (Method::new(&solver)?, self.y0.detach());
+        Ok((sol, Arc::new(Mali { field, params, method, y0, trail })))
+    }
+
+    /// Nodes that one step adds to candle's graph, at most: every stage its field and a weighted sum
+    /// of all stages before it.
+    fn nodes_per_step(&self) -> Result<usize> {
+        let y = Var::from_tensor(&self.y0.detach())?;
+        let field = Evaluator::new(self.field.as_ref(), &y)?;
+        let statistics = field.snapshot()?;
+        let traced = self.field.trace(&Time::new(self.span.t0), &y);
+        field.restore(&statistics)?;
+        let stages = self.solver.tableau.interpolant().stages();
+        Ok(stages * (traced?.sorted_nodes().len() + 2 * stages))
+    }
+}

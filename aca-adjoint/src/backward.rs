@@ -7,13 +7,14 @@ use aca_core::{Error, Result};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
-use crate::{AdjointState, Gradients};
+use crate::{AdjointState, Gradient, Gradients};
 
 /// The backward half of a gradient strategy, bound to one finished solve.
 pub(crate) trait Backward: Send + Sync {
     /// Maps cotangents of outputs to gradients of the solve's inputs.
     ///
     /// `placements` run in the solve's direction; `cotangents` are `[outputs, ..state]`, detached.
+    /// Times are asked for only of strategies that [`Gradient`] says have their gradient.
     fn pullback(
         &self,
         placements: &[Placement],
@@ -33,20 +34,13 @@ pub(crate) trait Backward: Send + Sync {
     }
 }
 
-/// Refuses gradients with respect to times on behalf of a strategy that has none.
-pub(crate) fn refuse_times(strategy: &'static str, want_times: bool) -> Result<()> {
-    match want_times {
-        true => Err(Error::Unsupported { strategy, what: "gradients with respect to times" }),
-        false => Ok(()),
-    }
-}
-
 /// What a forward pass keeps for its backward pass: the explicit form of a gradient.
 ///
 /// Parameters must not change between the solve and its pullback, which evaluates the field again.
 #[derive(Clone)]
 pub struct Tape {
     pub(crate) backward: Arc<dyn Backward>,
+    pub(crate) gradient: Gradient,
     pub(crate) placements: Vec<Placement>,
     pub(crate) state: Vec<usize>,
     pub(crate) nfe: Arc<AtomicUsize>,
@@ -55,10 +49,11 @@ pub struct Tape {
 impl Tape {
     pub(crate) fn new(
         backward: Arc<dyn Backward>,
+        gradient: Gradient,
         placements: Vec<Placement>,
         state: Vec<usize>,
     ) -> Self {
-        Self { backward, placements, state, nfe: Arc::default() }
+        Self { backward, gradient, placements, state, nfe: Arc::default() }
     }
 
     /// Maps the cotangent of the outputs to gradients with respect to `y0` and the parameters.
@@ -99,6 +94,9 @@ impl Tape {
     }
 
     pub(crate) fn pull(&self, cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
+        if want_times {
+            self.gradient.check_times()?;
+        }
         let cotangents = self.check(cotangents)?;
         let gradients = self.backward.pullback(&self.placements, &cotangents, want_times)?;
         self.nfe.fetch_add(gradients.nfe, Ordering::Relaxed);

@@ -31,6 +31,9 @@ type Finished = (Solution, Arc<dyn Backward>);
 impl Forward<'_> {
     /// Solves with what `gradient` needs to keep.
     pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Finished> {
+        if self.solver.leapfrog && !matches!(gradient, Gradient::Mali | Gradient::Naive) {
+            return Err(Error::LeapfrogGradient);
+        }
         match gradient {
             Gradient::Aca => {
                 let mut checkpoints = Checkpoints::default();

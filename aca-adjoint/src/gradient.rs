@@ -1,6 +1,6 @@
 //! Which gradient strategy to use.
 
-use aca_core::Solver;
+use aca_core::{Error, Result, Solver};
 
 /// How the gradient of a solve is found.
 ///
@@ -38,6 +38,19 @@ pub enum Gradient {
     /// Steps of the asynchronous leapfrog, undone one by one; needs a solver with the tableau
     /// [`ALF`](aca_tableau::ALF).
     Mali,
+}
+
+impl Gradient {
+    /// Refuses gradients with respect to times on behalf of strategies that have none.
+    pub(crate) fn check_times(&self) -> Result<()> {
+        let strategy = match self {
+            Self::Aca | Self::AcaBudget { .. } | Self::Backsolve(_) => return Ok(()),
+            Self::Naive => "Naive",
+            Self::NaiveThroughStepSize => "NaiveThroughStepSize",
+            Self::Mali => "Mali",
+        };
+        Err(Error::Unsupported { strategy, what: "gradients with respect to times" })
+    }
 }
 
 /// How [`Gradient::Backsolve`] solves backward.

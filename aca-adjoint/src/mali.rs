@@ -7,7 +7,7 @@ use aca_core::{Evaluator, Method, Result, Step, StepSink, VectorField};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
-use crate::backward::{Backward, refuse_times};
+use crate::backward::Backward;
 use crate::params::Accumulator;
 use crate::replay::Outputs;
 use crate::rows::Rows;
@@ -58,9 +58,8 @@ impl Backward for Mali {
         &self,
         placements: &[Placement],
         cotangents: &Tensor,
-        want_times: bool,
+        _want_times: bool,
     ) -> Result<Gradients> {
-        refuse_times("Mali", want_times)?;
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
         let gradients = self.walk(&field, &mut Rows::new(placements, cotangents));

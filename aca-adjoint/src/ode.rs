@@ -104,11 +104,15 @@ impl Ode {
     /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`.
     ///
     /// # Errors
-    /// As [`Ode::solve`].
+    /// As [`Ode::solve`]; [`Error::Unsupported`] when candle tracks `times` and the strategy has no
+    /// gradient with respect to them (`Naive`, `NaiveThroughStepSize`, `Mali`).
     pub fn solve_times(&self, y0: &Tensor, times: &Tensor) -> Result<OdeSolution> {
         let ts = times.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let ends = ts.first().copied().zip(ts.last().copied());
         let span = ends.ok_or(Error::NoTimes)?;
+        if times.track_op() {
+            self.gradient.check_times()?;
+        }
         self.attached(y0, span, &SaveAt::Times(ts), times)
     }
 
@@ -124,7 +128,12 @@ impl Ode {
     ) -> Result<(Solution, Tape)> {
         self.check_covered(y0, span.0)?;
         let (sol, backward) = self.at(y0, span, save_at)?.solve(&self.gradient)?;
-        let tape = Tape::new(backward, sol.placements().to_vec(), y0.dims().to_vec());
+        let tape = Tape::new(
+            backward,
+            self.gradient.clone(),
+            sol.placements().to_vec(),
+            y0.dims().to_vec(),
+        );
         Ok((sol, tape))
     }
 

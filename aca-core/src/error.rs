@@ -236,6 +236,11 @@ pub enum Error {
         /// Type of the first parameter.
         expected: DType,
     },
+    /// A strategy that evaluates `f(t, y)` at the start of a step met steps that do not start so.
+    #[error(
+        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose one of them or switch Solver::leapfrog off"
+    )]
+    LeapfrogGradient,
     /// A gradient strategy cannot do what was asked.
     #[error("{strategy} cannot do {what}; use Aca")]
     Unsupported {

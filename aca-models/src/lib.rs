@@ -27,3 +27,7 @@ pub mod systems;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-torch-aca.md")]
+pub struct FromTorchAca;

@@ -248,6 +248,11 @@ fn what_a_strategy_cannot_do_is_refused() {
         "Naive cannot do gradients with respect to times; use Aca"
     );
     assert_eq!(
+        refusal(Solver { leapfrog: true, ..adaptive(&ALF, 1e-4) }, Gradient::Aca).to_string(),
+        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose \
+         one of them or switch Solver::leapfrog off"
+    );
+    assert_eq!(
         refusal(adaptive(&DOPRI5, 1e-4), Gradient::AcaBudget { checkpoints: 0 }).to_string(),
         "checkpoints = 0 is not allowed; it must be at least 1"
     );

@@ -1,9 +1,9 @@
 //! Gradients with respect to times, against differences of the replayed solve.
 
-use aca_adjoint::Ode;
-use aca_core::{Solver, Tableau};
+use aca_adjoint::{Gradient, Ode};
+use aca_core::{Error, Solver, Tableau};
 use aca_dense::SaveAt;
-use aca_tableau::{ALL, DOPRI5};
+use aca_tableau::{ALF, ALL, DOPRI5};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::common::{Grid, Mlp, adaptive, loss, state, traced};
@@ -119,4 +119,17 @@ fn time_gradients_tend_to_the_continuous_ones() {
         (gradient[1] + slope).abs() < 1e-7 && (gradient[0] - slope).abs() < 1e-7,
         "{gradient:?}"
     );
+}
+
+#[test]
+fn tracked_times_are_refused_where_their_gradient_would_be_lost() {
+    let decay = |_t: &aca_core::Time, y: &Tensor| y.neg();
+    for gradient in [Gradient::Naive, Gradient::NaiveThroughStepSize, Gradient::Mali] {
+        let ode = Ode::new(adaptive(&ALF, 1e-4), decay, vec![]).unwrap().gradient(gradient.clone());
+        let times = Var::new(&[0.2f64, 1.2], &Device::Cpu).unwrap();
+        let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
+        let error = ode.solve_times(&y0, &times).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{gradient:?}: {error}");
+        ode.solve_times(&y0, &times.detach()).unwrap();
+    }
 }

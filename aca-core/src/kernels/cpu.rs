@@ -188,7 +188,12 @@ fn reduce(size: usize, block: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
     let task = |start: usize, end: usize| {
         arch.dispatch(
             #[inline(always)]
-            || (start..end).step_by(BUFFER).map(|at| block(at..(at + BUFFER).min(end))).sum::<f64>(),
+            || {
+                (start..end)
+                    .step_by(BUFFER)
+                    .map(|at| block(at..(at + BUFFER).min(end)))
+                    .sum::<f64>()
+            },
         )
     };
     if size < 2 * TASK {

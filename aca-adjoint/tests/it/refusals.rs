@@ -4,7 +4,10 @@ use aca_adjoint::Ode;
 use aca_core::{Error, Time, VectorField};
 use aca_dense::SaveAt;
 use aca_tableau::DOPRI5;
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{BatchNorm, ModuleT, VarBuilder, VarMap};
 
 use crate::common::{Mlp, adaptive, loss, state};
 
@@ -61,4 +64,68 @@ fn backward_leaves_running_statistics_alone() {
     let before = read();
     loss(&sol.y1().unwrap()).backward().unwrap();
     assert_eq!(read(), before);
+}
+
+/// Batch norm in training mode as a field.
+struct Normalised {
+    norm: BatchNorm,
+}
+
+impl Normalised {
+    fn new() -> Self {
+        let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu);
+        Self { norm: candle_nn::batch_norm(3, 1e-5, vb).unwrap() }
+    }
+
+    fn statistics(&self) -> Vec<Vec<f64>> {
+        self.running_statistics().iter().map(|var| var.to_vec1().unwrap()).collect()
+    }
+}
+
+impl VectorField for Normalised {
+    fn eval(&self, _t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.norm.forward_t(y, true)?.sin()? + (y * 4.0)?.cos()?
+    }
+
+    fn running_statistics(&self) -> Vec<Var> {
+        let both = [self.norm.running_mean(), self.norm.running_var()];
+        both.iter().map(|x| Var::from_tensor(x).unwrap()).collect()
+    }
+}
+
+#[test]
+fn batch_norm_advances_with_accepted_steps_and_not_in_backward() {
+    let y0 = Var::from_tensor(&(state(DType::F64) * 5.0).unwrap()).unwrap();
+    let solver = aca_core::Solver { first_step: Some(1.0), ..adaptive(&DOPRI5, 1e-7) };
+    let field = Arc::new(Normalised::new());
+    let mut grid = aca_adjoint::Grid::default();
+    let stats = solver.solve(&*field, &y0, (0.0, 2.0), &mut grid).unwrap().stats;
+    assert!(stats.rejected > 0, "a solve without rejections shows little");
+
+    let replayed = Normalised::new();
+    solver.replay(&replayed, &y0, &grid.0, &mut ()).unwrap();
+    assert_eq!(field.statistics(), replayed.statistics());
+
+    let shared = field.clone();
+    let vars = vec![Var::from_tensor(field.norm.weight_and_bias().unwrap().0).unwrap()];
+    let all = [vars, field.running_statistics()].concat();
+    let bias = Var::from_tensor(field.norm.weight_and_bias().unwrap().1).unwrap();
+    let ode = Ode::new(solver, Shared(shared), [all, vec![bias]].concat()).unwrap();
+    let sol = ode.solve(&y0, (0.0, 2.0), &SaveAt::Times(vec![0.3, 2.0])).unwrap();
+    let before = field.statistics();
+    loss(&sol.ys).backward().unwrap();
+    assert_eq!(field.statistics(), before);
+}
+
+/// A field that the test keeps a hold of.
+struct Shared(Arc<Normalised>);
+
+impl VectorField for Shared {
+    fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.0.eval(t, y)
+    }
+
+    fn running_statistics(&self) -> Vec<Var> {
+        self.0.running_statistics()
+    }
 }

@@ -285,3 +285,36 @@ fn a_graph_too_deep_to_walk_is_refused_in_favour_of_aca() {
     assert!(matches!(error, Error::NaiveTooDeep { .. }), "{error}");
     assert!(error.to_string().ends_with("use Aca, which has no such limit"), "{error}");
 }
+
+#[test]
+fn outputs_chosen_later_have_the_gradient_of_those_named_before() {
+    let rest = [Gradient::Aca, Gradient::Mali, Gradient::Backsolve(Backsolve::default())];
+    for gradient in [exact(), rest.to_vec()].concat() {
+        let field = Mlp::new(DType::F64);
+        let vars = field.vars();
+        let ode =
+            Ode::new(adaptive(&ALF, 1e-4), field, vars.clone()).unwrap().gradient(gradient.clone());
+        let slope = |ys: &Tensor| loss(ys).backward().unwrap().get(&vars[0]).unwrap().clone();
+        let solve = |save_at: &SaveAt| ode.solve(&state(DType::F64), (0.0, 2.0), save_at).unwrap();
+        let later = slope(&solve(&SaveAt::Dense).at_times(&TIMES).unwrap());
+        let named = slope(&solve(&SaveAt::Times(TIMES.to_vec())).ys);
+        assert!(distance(&later, &named) < 1e-13, "{gradient:?}: {:e}", distance(&later, &named));
+    }
+}
+
+#[test]
+fn backsolve_refuses_running_statistics() {
+    struct Running;
+    impl aca_core::VectorField for Running {
+        fn eval(&self, _t: &aca_core::Time, y: &Tensor) -> candle_core::Result<Tensor> {
+            y.neg()
+        }
+        fn running_statistics(&self) -> Vec<Var> {
+            vec![Var::new(0f64, &candle_core::Device::Cpu).unwrap()]
+        }
+    }
+    let ode = Ode::new(adaptive(&DOPRI5, 1e-4), Running, vec![]).unwrap();
+    let ode = ode.gradient(Gradient::Backsolve(Backsolve::default()));
+    let error = ode.forward(&state(DType::F64), (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "Backsolve cannot do fields with running statistics; use Aca");
+}

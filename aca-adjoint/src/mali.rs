@@ -89,7 +89,7 @@ impl Mali {
         let t0 = self.method.stage_time(self.trail.grid.0[0], self.trail.grid.0[1], 0);
         let start = field.linearize(t0, &self.y0)?.1.apply(&bar.v)?;
         theta.add(&start.theta)?;
-        let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y)])?;
+        let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y.detach())])?;
         Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: field.nfe() })
     }
 
@@ -128,7 +128,7 @@ impl Mali {
         };
         let cotangents = pullback.apply(&with(&[(h, &bar.z), (2.0, &bar.v)], &to_u)?)?;
         theta.add(&cotangents.theta)?;
-        let mu = &cotangents.y;
+        let mu = &cotangents.y.detach();
         let start = Pair {
             z: with(&[(1.0, &bar.z), (1.0, mu)], &to_z)?,
             v: with(&[(-1.0, &bar.v), (0.5 * h, mu)], &to_v)?,

@@ -75,10 +75,11 @@ impl<'a> Accumulator<'a> {
 
     pub(crate) fn add(&mut self, theta: &GradStore) -> Result<()> {
         for (var, sum) in self.params.0.iter().zip(&mut self.sums) {
-            let Some(cotangent) = theta.get(var) else { continue };
+            // What candle's backward leaves at a variable still hangs on the graph that it walked.
+            let Some(cotangent) = theta.get(var).map(Tensor::detach) else { continue };
             let next = match sum.as_ref() {
-                Some(sum) => aca_core::kernels::combine(Some(sum), &[(1.0, cotangent)])?,
-                None => cotangent.detach(),
+                Some(sum) => aca_core::kernels::combine(Some(sum), &[(1.0, &cotangent)])?,
+                None => cotangent,
             };
             *sum = Some(next);
         }

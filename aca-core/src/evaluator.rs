@@ -68,7 +68,7 @@ impl<'a> Evaluator<'a> {
         self.nfe.set(self.nfe.get() + 1);
         let (f, pullback) = self.field.linearize(&Time::new(t), y)?;
         self.check(&f)?;
-        Ok((f, pullback))
+        Ok((f.detach(), pullback))
     }
 
     /// Number of calls of the field so far.

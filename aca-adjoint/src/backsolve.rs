@@ -7,7 +7,7 @@ use aca_core::{
     Cotangents, Evaluator, Result, Solver, Stepping, Time, Tolerance, Tolerances, VectorField,
     kernels,
 };
-use aca_dense::Placement;
+use aca_dense::{Placement, Solution};
 use candle_core::{Tensor, bail};
 
 use crate::backward::Backward;
@@ -37,6 +37,8 @@ pub(crate) struct Reverse {
     pub(crate) seminorm: bool,
     pub(crate) y0: Tensor,
     pub(crate) y1: Tensor,
+    /// The forward solve, if the state starts anew from its outputs.
+    pub(crate) known: Option<Solution>,
     /// Times between the accepted forward steps; empty for a span without length.
     pub(crate) grid: Vec<f64>,
 }
@@ -62,6 +64,7 @@ impl Backward for Reverse {
                 let s = placements[m].s;
                 let t = if s == 1.0 { self.grid[index + 1] } else { t0 + s * h };
                 walk.to(t)?;
+                walk.restart(m, &placements[m])?;
                 walk.arrive(m, &rows.row(m)?)?;
             }
             if let Some(m) = step.start {
@@ -129,6 +132,20 @@ impl<'a> Walk<'a> {
             self.w = end.y1;
         }
         self.t = t;
+        Ok(())
+    }
+
+    /// Takes the state from output `m`, which lies here, if the forward solve knows it.
+    fn restart(&mut self, m: usize, placement: &Placement) -> Result<()> {
+        let Some(sol) = &self.problem.known else { return Ok(()) };
+        let y = match (sol.placements().get(m), sol.dense()) {
+            (Some(known), _) if known == placement => sol.ys.get(m)?,
+            (_, Ok(dense)) => dense.at_placements(&[*placement])?,
+            _ => return Ok(()),
+        };
+        let y = y.flatten_all()?;
+        let rest = self.w.narrow(0, y.elem_count(), self.w.elem_count() - y.elem_count())?;
+        self.w = Tensor::cat(&[y, rest], 0)?;
         Ok(())
     }
 

@@ -100,6 +100,7 @@ impl Forward<'_> {
             seminorm: settings.seminorm,
             y0: self.y0.detach(),
             y1: sol.y1.clone(),
+            known: settings.restart.then(|| sol.clone()),
             grid: grid.0,
         };
         Ok((sol, Arc::new(reverse)))

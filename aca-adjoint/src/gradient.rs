@@ -61,10 +61,13 @@ pub struct Backsolve {
     /// Whether the parameters' part stays out of the error norm, which saves steps (Kidger et al.,
     /// "Hey, that's not an ODE", ICML 2021).
     pub seminorm: bool,
+    /// Whether the state starts anew from the forward solve's output wherever there is one, as in
+    /// torchdiffeq and diffrax; else it is followed back from the end of the span alone.
+    pub restart: bool,
 }
 
 impl Default for Backsolve {
     fn default() -> Self {
-        Self { solver: None, seminorm: true }
+        Self { solver: None, seminorm: true, restart: true }
     }
 }

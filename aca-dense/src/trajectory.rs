@@ -79,7 +79,11 @@ impl DenseOutput {
         if ts.is_empty() {
             return Err(Error::NoTimes);
         }
-        let placements = self.place_all(ts)?;
+        self.at_placements(&self.place_all(ts)?)
+    }
+
+    /// Returns the solution at each of `placements`, as [`DenseOutput::at_times`] does at times.
+    pub fn at_placements(&self, placements: &[Placement]) -> Result<Tensor> {
         let groups = placements.chunk_by(|a, b| a.step == b.step && (a.s == 1.0) == (b.s == 1.0));
         let rows = groups.map(|group| self.rows(group)).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&rows, 0)?)

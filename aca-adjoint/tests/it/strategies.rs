@@ -139,7 +139,11 @@ fn backsolve_converges_to_the_discrete_gradient() {
     for seminorm in [true, false] {
         let error = |tolerance: f64| {
             let backward = Some(Box::new(adaptive(&DOPRI5, tolerance)));
-            let gradient = Gradient::Backsolve(Backsolve { solver: backward, seminorm });
+            let gradient = Gradient::Backsolve(Backsolve {
+                solver: backward,
+                seminorm,
+                ..Backsolve::default()
+            });
             apart(&gradients(solver(), gradient, (0.0, 2.0), &TIMES, DType::F64), &aca)
         };
         let (loose, tight) = (error(1e-3), error(1e-10));
@@ -153,7 +157,7 @@ fn backsolve_converges_to_the_discrete_gradient() {
 #[test]
 fn the_seminorm_saves_evaluations() {
     let nfe = |seminorm| {
-        let gradient = Gradient::Backsolve(Backsolve { solver: None, seminorm });
+        let gradient = Gradient::Backsolve(Backsolve { seminorm, ..Backsolve::default() });
         gradients(adaptive(&DOPRI5, 1e-6), gradient, (0.0, 2.0), &[2.0], DType::F64).nfe
     };
     assert!(nfe(true) <= nfe(false), "{} against {}", nfe(true), nfe(false));

@@ -26,6 +26,8 @@ pub enum Command {
         #[command(subcommand)]
         command: TableauCommand,
     },
+    /// Check the gradient strategies against known gradients: error, time, evaluations, memory
+    Gradcheck(GradcheckArgs),
     /// Time a workload, in the form of the peers' benchmark
     Bench(BenchArgs),
 }
@@ -166,6 +168,40 @@ pub struct BenchArgs {
     /// Timed repetitions, of which the median counts
     #[arg(long, default_value_t = 5)]
     pub reps: usize,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Problems of `aca gradcheck`.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum CheckProblem {
+    /// Linear decay, whose gradient is a formula
+    Linear,
+    /// Van der Pol's oscillator, solved forward and backward in time
+    VanDerPol,
+    /// Three bodies in space, a chaotic system
+    ThreeBody,
+}
+
+/// Options of `aca gradcheck`.
+#[derive(Clone, Debug, Args)]
+pub struct GradcheckArgs {
+    /// A problem, repeatable; all of them when not given
+    #[arg(long)]
+    pub problem: Vec<CheckProblem>,
+    /// Timed repetitions, of which the median counts; fewer of those that take long
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    pub reps: u32,
+    /// Few tolerances and spans
+    #[arg(long)]
+    pub quick: bool,
+    /// Also measure memory and count evaluations
+    #[arg(long)]
+    pub memory: bool,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/gradcheck")]
+    pub out: PathBuf,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,

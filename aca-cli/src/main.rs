@@ -8,7 +8,9 @@ use mimalloc::MiMalloc;
 
 mod args;
 mod bench;
+mod counting;
 mod fraction;
+mod gradcheck;
 mod method;
 mod plot;
 mod report;
@@ -17,10 +19,11 @@ mod tableau;
 mod three_body;
 
 use args::{Cli, Command};
+use counting::Counting;
 
 /// Small states are made of small tensors, five allocations each.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> ExitCode {
     fix_thread_count();
@@ -38,6 +41,7 @@ fn run(command: Command) -> report::Result<()> {
         Command::ThreeBody(args) => three_body::run(&args),
         Command::Solve(args) => solve::run(&args),
         Command::Tableau { command } => tableau::run(&command),
+        Command::Gradcheck(args) => gradcheck::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

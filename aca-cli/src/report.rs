@@ -64,6 +64,12 @@ pub enum Error {
     /// The font of pictures could not be read.
     #[error("cannot read the font of pictures: {0}")]
     Font(#[from] ab_glyph::InvalidFont),
+    /// A picture is no valid SVG.
+    #[error("cannot turn a picture into pixels: {0}")]
+    Svg(#[from] resvg::usvg::Error),
+    /// A picture without width or height.
+    #[error("a picture needs a width and a height")]
+    EmptyPicture,
     /// A picture could not be written.
     #[error("cannot write {}: {reason}", path.display())]
     Picture {
@@ -107,4 +113,31 @@ pub fn line(text: &str) -> Result<()> {
 pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value).unwrap_or_default();
     line(&text)
+}
+
+/// The side of its column that a text keeps to.
+#[derive(Clone, Copy)]
+pub enum Side {
+    /// The start of a line, for words.
+    Left,
+    /// The end, for numbers.
+    Right,
+}
+
+/// Lines of cells in columns two blanks apart, each column on its side; rows may be of different
+/// length.
+pub fn aligned(rows: &[Vec<String>], side: impl Fn(usize) -> Side) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let width = |column| cells(column).map(String::len).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let padded = row.iter().zip(&widths).enumerate();
+        let padded = padded.map(|(column, (cell, &width))| match side(column) {
+            Side::Left => format!("{cell:<width$}"),
+            Side::Right => format!("{cell:>width$}"),
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }

@@ -4,7 +4,7 @@ use aca_tableau::{ALL, Interpolant, Tableau, TableauDraft, aliases};
 use serde::Serialize;
 
 use crate::args::TableauCommand;
-use crate::report::{self, Result};
+use crate::report::{self, Result, Side, aligned};
 use crate::{fraction, method};
 
 /// Lists, shows or checks methods.
@@ -67,7 +67,7 @@ fn list(json: bool) -> Result<()> {
     let rows = ALL.map(Row::of);
     let heads = Row::HEADS.map(str::to_owned).to_vec();
     let cells: Vec<_> = std::iter::once(heads).chain(rows.iter().map(Row::cells)).collect();
-    report::line(&aligned(&cells, Side::Left).join("\n"))?;
+    report::line(&aligned(&cells, |_| Side::Left).join("\n"))?;
     if json { report::json(&rows) } else { Ok(()) }
 }
 
@@ -85,7 +85,7 @@ fn facts(tableau: &Tableau) -> String {
     facts.push(("interpolant", extra_stages(&tableau.interpolant())));
     facts.push(("stages", stages(tableau)));
     let cells = facts.into_iter().map(|(head, text)| vec![head.to_owned(), text]);
-    aligned(&cells.collect::<Vec<_>>(), Side::Left).join("\n")
+    aligned(&cells.collect::<Vec<_>>(), |_| Side::Left).join("\n")
 }
 
 fn satisfied(claimed: usize, satisfied: usize) -> String {
@@ -137,35 +137,12 @@ fn drawing(tableau: &Tableau) -> String {
     for embedded in tableau.embedded() {
         rows.push(row(format!("b_hat ({})", embedded.order), &embedded.b_hat));
     }
-    let mut lines = aligned(&rows, Side::Right);
+    let mut lines = aligned(&rows, |_| Side::Right);
     let bar = lines[0].find('|').unwrap_or(0);
     let width = lines.iter().map(String::len).max().unwrap_or(0);
     let rule = format!("{}+{}", "-".repeat(bar), "-".repeat(width - bar - 1));
     lines.insert(tableau.stages(), rule);
     lines.join("\n")
-}
-
-/// The side of its column that a text keeps to.
-#[derive(Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-}
-
-/// Lines of cells in columns two blanks apart; rows may be of different length.
-fn aligned(rows: &[Vec<String>], side: Side) -> Vec<String> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let width = |column| cells(column).map(String::len).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let padded = row.iter().zip(&widths).map(|(cell, &width)| match side {
-            Side::Left => format!("{cell:<width$}"),
-            Side::Right => format!("{cell:>width$}"),
-        });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
 }
 
 /// The numbers with commas, or a dash for none.

@@ -1,6 +1,6 @@
 //! A plane with a grid, for curves.
 
-use super::axis::Axis;
+use super::axis::{Axis, Tick};
 use super::canvas::{Canvas, Color, Point, Type};
 use super::{FRAME, GRID, INK, MUTED};
 
@@ -31,9 +31,8 @@ impl Axes {
         (x, x_label): (Axis, &str),
         (y, y_label): (Axis, &str),
     ) -> Self {
-        let y_ticks = y.ticks((rect.height / 55.0) as usize);
-        let widths = y_ticks.iter().map(|tick| canvas.text_width(&tick.text, TICK_SIZE));
-        let left = 34.0 + widths.fold(0.0, f64::max);
+        let left = Self::gutter(canvas, rect, &y);
+        let y_ticks = y_ticks(rect, &y);
         let plane = Rect {
             left: rect.left + left,
             top: rect.top,
@@ -61,6 +60,13 @@ impl Axes {
         axes
     }
 
+    /// The width that ticks and label of the y axis take up.
+    pub fn gutter(canvas: &Canvas, rect: Rect, y: &Axis) -> f64 {
+        let ticks = y_ticks(rect, y).into_iter();
+        let widths = ticks.map(|tick| canvas.text_width(&tick.text, TICK_SIZE));
+        34.0 + widths.fold(0.0, f64::max)
+    }
+
     /// Where a point of the plane lies in the picture.
     pub fn place(&self, (x, y): Point) -> Point {
         let Rect { left, top, width, height } = self.plane;
@@ -78,4 +84,8 @@ impl Axes {
     pub fn plane(&self) -> Rect {
         self.plane
     }
+}
+
+fn y_ticks(rect: Rect, y: &Axis) -> Vec<Tick> {
+    y.ticks((rect.height / 55.0) as usize)
 }

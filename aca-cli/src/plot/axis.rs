@@ -51,12 +51,19 @@ impl Axis {
     pub fn ticks(&self, count: usize) -> Vec<Tick> {
         let step = round_step((self.high - self.low) / count as f64);
         match self.log {
-            true if step >= 1.0 || self.high - self.low > 2.0 => self.decades(step.max(1.0)),
-            true => self.parts_of_decades(),
+            true if self.fits_parts_of_decades(count) => self.parts_of_decades(),
+            true => self.decades(step.max(1.0)),
             false => {
                 self.multiples(step).map(|value| Tick { value, text: plain(value, step) }).collect()
             }
         }
+    }
+
+    /// Whether there is room for three ticks a decade, and their numbers are neither long nor tiny.
+    fn fits_parts_of_decades(&self, count: usize) -> bool {
+        let decades = self.high - self.low;
+        let readable = self.low >= -2.5 && self.high <= 4.0;
+        decades <= 2.0 || (readable && 3.0 * decades <= count as f64 + 2.0)
     }
 
     fn decades(&self, step: f64) -> Vec<Tick> {

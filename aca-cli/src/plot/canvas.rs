@@ -1,20 +1,20 @@
-//! A bitmap to draw on, finer than the picture that it becomes.
-//!
-//! Everything is painted without regard to edges and then averaged: that makes smooth lines of any
-//! width, whose joints do not show.
+//! A picture to draw on: shapes of SVG, which a library turns into pixels.
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use epaint_default_fonts::UBUNTU_LIGHT;
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::{Options, Tree, fontdb};
 
+use super::svg::Svg;
 use crate::report::{Error, Result};
 
-/// Fine pixels along each side of a pixel.
-const FINE: usize = 4;
+/// Distance of the samples of a line that [`Canvas::covered`] counts, in pixels.
+const SAMPLE: f64 = 2.0;
 
 /// A place in pixels from the upper left corner.
 pub type Point = (f64, f64);
@@ -40,23 +40,37 @@ pub struct Image {
     pub height: usize,
     /// Three bytes a pixel, row by row.
     pub rgb: Vec<u8>,
+    /// The same picture as shapes.
+    svg: String,
 }
 
 /// What a picture is drawn on; lengths are in pixels of the picture.
 pub struct Canvas {
-    width: usize,
-    height: usize,
-    pixels: Vec<Color>,
+    svg: Svg,
     font: FontRef<'static>,
+    /// Places that lines, dots and texts cover, the grid left out.
+    covered: Vec<Point>,
 }
 
 /// Runs `draw` on a white canvas and returns the picture.
 pub fn render(width: usize, height: usize, draw: impl FnOnce(&mut Canvas)) -> Result<Image> {
     let font = FontRef::try_from_slice(UBUNTU_LIGHT)?;
-    let pixels = vec![super::WHITE; FINE * width * FINE * height];
-    let mut canvas = Canvas { width: FINE * width, height: FINE * height, pixels, font };
+    let mut canvas = Canvas { svg: Svg::new(width, height), font, covered: Vec::new() };
     draw(&mut canvas);
-    Ok(Image { width, height, rgb: canvas.averaged() })
+    let svg = canvas.svg.finish();
+    let rgb = pixels(&svg, width, height)?;
+    Ok(Image { width, height, rgb, svg })
+}
+
+/// Turns SVG into pixels; its texts are set in the one font that the program brings.
+fn pixels(svg: &str, width: usize, height: usize) -> Result<Vec<u8>> {
+    let mut fonts = fontdb::Database::new();
+    fonts.load_font_data(UBUNTU_LIGHT.to_vec());
+    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
+    let tree = Tree::from_str(svg, &options)?;
+    let mut pixmap = Pixmap::new(width as u32, height as u32).ok_or(Error::EmptyPicture)?;
+    resvg::render(&tree, Transform::identity(), &mut pixmap.as_mut());
+    Ok(pixmap.data().as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect())
 }
 
 impl Image {
@@ -69,29 +83,40 @@ impl Image {
         let written = encoder.write_header().and_then(|mut png| png.write_image_data(&self.rgb));
         written.map_err(|error| Error::picture(path, &error))
     }
+
+    /// Writes the picture as an SVG file.
+    pub fn write_svg(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, &self.svg).map_err(Error::file("create", path))
+    }
 }
 
 impl Canvas {
-    /// The number of fine pixels in a rectangle that are neither white nor grid.
+    /// How much of what is drawn, the grid left out, lies in a rectangle.
     pub fn covered(&self, xs: (f64, f64), ys: (f64, f64)) -> usize {
-        let columns = cells(xs, self.width);
-        let rows = cells(ys, self.height).map(|y| &self.pixels[y * self.width..][columns.clone()]);
-        rows.flatten().filter(|&&color| color != super::WHITE && color != super::GRID).count()
+        let inside = |&&(x, y): &&Point| xs.0 <= x && x <= xs.1 && ys.0 <= y && y <= ys.1;
+        self.covered.iter().filter(inside).count()
     }
 
     /// Draws a line through `points`, with round joints and ends.
     pub fn line(&mut self, points: impl IntoIterator<Item = Point>, width: f64, color: Color) {
-        let mut points = points.into_iter();
-        let Some(mut from) = points.next() else { return };
-        for to in points {
-            self.capsule(from, to, width / 2.0, color);
-            from = to;
+        let points: Vec<Point> = points.into_iter().collect();
+        self.svg.line(&points, width, color);
+        if color != super::GRID {
+            points.windows(2).for_each(|ends| self.cover(ends[0], ends[1]));
         }
     }
 
     /// Draws a filled dot.
     pub fn dot(&mut self, at: Point, radius: f64, color: Color) {
-        self.capsule(at, at, radius, color);
+        self.svg.dot(at, radius, color);
+        self.cover((at.0 - radius, at.1), (at.0 + radius, at.1));
+    }
+
+    /// Fills a polygon.
+    pub fn polygon(&mut self, corners: &[Point], color: Color) {
+        self.svg.polygon(corners, color);
+        let ends = corners.iter().zip(corners.iter().cycle().skip(1));
+        ends.for_each(|(&from, &to)| self.cover(from, to));
     }
 
     /// Draws a hollow dot.
@@ -104,95 +129,33 @@ impl Canvas {
     pub fn text(&mut self, text: &str, at: Point, style: Type) {
         let (mut x, y) = (-style.align * self.text_width(text, style.size), 0.27 * style.size);
         for (part, size, raised) in parts(text, style.size) {
-            for (glyph, advance) in self.glyphs(part, size) {
-                self.glyph(glyph, at, (x, y - raised), style);
-                x += advance;
+            let length = self.part_width(part, size);
+            self.svg.text(part, at, (x, y - raised), length, Type { size, ..style });
+            if !style.upright {
+                self.cover((at.0 + x, at.1), (at.0 + x + length, at.1));
             }
+            x += length;
         }
     }
 
     /// The length of a text.
     pub fn text_width(&self, text: &str, size: f64) -> f64 {
-        let parts = parts(text, size).into_iter();
-        parts.flat_map(|(part, size, _)| self.glyphs(part, size)).map(|glyph| glyph.1).sum()
+        parts(text, size).into_iter().map(|(part, size, _)| self.part_width(part, size)).sum()
     }
 
-    /// The glyphs of a text at the origin, each with the distance to the next.
-    fn glyphs(&self, text: &str, size: f64) -> Vec<(Glyph, f64)> {
-        let font = self.font.as_scaled(PxScale::from((size * FINE as f64) as f32));
+    fn part_width(&self, text: &str, size: f64) -> f64 {
+        let font = self.font.as_scaled(PxScale::from(size as f32));
         let ids: Vec<_> = text.chars().map(|letter| font.glyph_id(letter)).collect();
-        let next = ids.iter().skip(1).map(Some).chain([None]);
-        let advance = |(&id, next): (_, Option<_>)| {
-            let kern = next.map_or(0.0, |&next| font.kern(id, next));
-            let glyph = id.with_scale(font.scale());
-            (glyph, f64::from(font.h_advance(id) + kern) / FINE as f64)
-        };
-        ids.iter().zip(next).map(advance).collect()
+        let kerning: f32 = ids.windows(2).map(|pair| font.kern(pair[0], pair[1])).sum();
+        f64::from(ids.iter().map(|&id| font.h_advance(id)).sum::<f32>() + kerning)
     }
 
-    /// Paints one glyph, `offset` along and across the text's direction away from `at`.
-    fn glyph(&mut self, mut glyph: Glyph, at: Point, offset: Point, style: Type) {
-        let fine = |length: f64| (length * FINE as f64) as f32;
-        glyph.position = point(fine(offset.0), fine(offset.1));
-        let Some(outline) = self.font.outline_glyph(glyph) else { return };
-        let (corner, origin) = (outline.px_bounds().min, (fine(at.0), fine(at.1)));
-        outline.draw(|x, y, coverage| {
-            let (x, y) = (corner.x + x as f32, corner.y + y as f32);
-            let (x, y) = if style.upright { (y, -x) } else { (x, y) };
-            let (x, y) = ((origin.0 + x).round(), (origin.1 + y).round());
-            if x >= 0.0 && y >= 0.0 && (x as usize) < self.width && (y as usize) < self.height {
-                let pixel = &mut self.pixels[y as usize * self.width + x as usize];
-                *pixel = super::mixed(*pixel, style.color, f64::from(coverage));
-            }
-        });
-    }
-
-    /// Paints the points that are no farther than `radius` from the segment.
-    fn capsule(&mut self, from: Point, to: Point, radius: f64, color: Color) {
+    fn cover(&mut self, from: Point, to: Point) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let inverse = 1.0 / (dx * dx + dy * dy).max(1e-12);
-        let wide = |(low, high): (f64, f64)| (low - radius, high + radius);
-        let (xs, ys) = (span([from.0, to.0]), span([from.1, to.1]));
-        self.paint(wide(xs), wide(ys), color, |x, y| {
-            let (x, y) = (x - from.0, y - from.1);
-            let s = ((x * dx + y * dy) * inverse).clamp(0.0, 1.0);
-            let (x, y) = (x - s * dx, y - s * dy);
-            x * x + y * y <= radius * radius
-        });
+        let count = (dx.hypot(dy) / SAMPLE).ceil().max(1.0);
+        let place = |i: usize| (from.0 + dx * i as f64 / count, from.1 + dy * i as f64 / count);
+        self.covered.extend((0..=count as usize).map(place));
     }
-
-    /// Paints the fine pixels of a rectangle whose middle is `inside`.
-    fn paint(&mut self, xs: Point, ys: Point, color: Color, inside: impl Fn(f64, f64) -> bool) {
-        let middle = |cell: usize| (cell as f64 + 0.5) / FINE as f64;
-        for y in cells(ys, self.height) {
-            for x in cells(xs, self.width) {
-                if inside(middle(x), middle(y)) {
-                    self.pixels[y * self.width + x] = color;
-                }
-            }
-        }
-    }
-
-    fn averaged(&self) -> Vec<u8> {
-        let width = self.width / FINE;
-        let mut sums = vec![[0u32; 3]; width * (self.height / FINE)];
-        for (y, row) in self.pixels.chunks_exact(self.width).enumerate() {
-            let sums = &mut sums[y / FINE * width..][..width];
-            for (sum, pixels) in sums.iter_mut().zip(row.chunks_exact(FINE)) {
-                for pixel in pixels {
-                    (0..3).for_each(|part| sum[part] += u32::from(pixel[part]));
-                }
-            }
-        }
-        let count = (FINE * FINE) as u32;
-        sums.into_iter().flatten().map(|sum| ((sum + count / 2) / count) as u8).collect()
-    }
-}
-
-/// The fine pixels between two places of a side with `count` of them.
-fn cells((low, high): (f64, f64), count: usize) -> Range<usize> {
-    let cell = |x: f64| (x * FINE as f64).clamp(0.0, count as f64) as usize;
-    cell(low)..(cell(high) + 1).min(count)
 }
 
 /// The parts of a text with their sizes and heights above the line.

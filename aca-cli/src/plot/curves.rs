@@ -9,7 +9,7 @@ use super::legend::{self, Entry, Sample};
 use super::{HUES, INK};
 use crate::report::Result;
 
-const MARK_SIZE: f64 = 15.0;
+pub(super) const MARK_SIZE: f64 = 15.0;
 
 /// Curves over a common x axis.
 pub struct Chart<'a> {
@@ -74,7 +74,7 @@ pub fn draw(
 }
 
 /// Where a text beside `at` covers the least: to the right, to the left, below or above.
-fn free_place(canvas: &Canvas, plane: Rect, at: Point, text: &str) -> Point {
+pub(super) fn free_place(canvas: &Canvas, plane: Rect, at: Point, text: &str) -> Point {
     let (width, half) = (canvas.text_width(text, MARK_SIZE), 0.5 * MARK_SIZE);
     let (x, y) = at;
     let places = [

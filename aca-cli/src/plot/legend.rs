@@ -2,6 +2,7 @@
 
 use super::INK;
 use super::canvas::{Canvas, Color, Point, Type};
+use super::figure::Marker;
 
 /// One entry of a legend.
 pub struct Entry<'a> {
@@ -13,6 +14,7 @@ pub struct Entry<'a> {
 #[derive(Clone, Copy)]
 pub enum Sample {
     Line { width: f64, color: Color },
+    Marked { width: f64, color: Color, marker: Marker },
     Dot(Color),
     Ring(Color),
 }
@@ -31,6 +33,11 @@ pub fn draw(canvas: &mut Canvas, right: Point, entries: &[Entry<'_>]) -> f64 {
         x = match entry.sample {
             Sample::Line { width, color } => {
                 canvas.line([(x - SAMPLE, y), (x, y)], width, color);
+                x - SAMPLE
+            }
+            Sample::Marked { width, color, marker } => {
+                canvas.line([(x - SAMPLE, y), (x, y)], width, color);
+                marker.draw(canvas, (x - SAMPLE / 2.0, y), color);
                 x - SAMPLE
             }
             Sample::Dot(color) => {

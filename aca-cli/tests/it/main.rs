@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod common;
+mod gradcheck;
 mod method_files;
 mod solve;
 mod tableau;

@@ -65,14 +65,6 @@ impl Memory {
         ends.map(|(t0, t1)| TimeSpan { t0, t1 })
     }
 
-    /// The times of step `index`.
-    fn times(&self, index: usize) -> (f64, f64) {
-        match self {
-            Self::All(Checkpoints(steps)) => (steps[index].t0, steps[index].t1),
-            Self::Some(budget) => budget.times(index),
-        }
-    }
-
     /// Number of accepted steps.
     fn len(&self) -> usize {
         match self {
@@ -137,7 +129,6 @@ impl Aca {
             theta: Accumulator::new(&self.params),
             a: None,
             later: None,
-            end_done: false,
             times: want_times.then(|| TimeGradients::zeros(placements.len())),
             watch: Watch::new(watched),
         }
@@ -158,8 +149,6 @@ struct Sweep<'a, 'w> {
     a: Option<Tensor>,
     /// The step that is done.
     later: Option<Checkpoint>,
-    /// Whether the slope at the end of the step at hand was pulled back with the step that is done.
-    end_done: bool,
     times: Option<TimeGradients>,
     watch: Watch<'w>,
 }
@@ -190,10 +179,7 @@ impl<'w> Sweep<'_, 'w> {
         let a = a.map_or_else(|| step.y0.zeros_like(), Ok)?;
         let outputs = self.rows.outputs(rows.inside.clone())?;
         let Checkpoint { t0, t1, ref y0 } = step;
-        let carried = self.carried(index, &step)?;
-        let (method, end_done) = (&self.tape.method, self.end_done);
-        let replay =
-            Replay { method, field: self.field, t0, t1, y0, carried: carried.as_ref(), end_done };
+        let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
         let (first, last) = (index == 0, index + 1 == self.tape.memory.len());
         let want_times = self.times.is_some() && (first || last || outputs.is_some());
         self.watch.visit(&replay, &a, outputs.as_ref(), &self.tape.params)?;
@@ -208,25 +194,8 @@ impl<'w> Sweep<'_, 'w> {
             self.watch.visit_start(&replay, start)?;
         }
         self.a = start;
-        self.end_done = carried.is_some();
         self.later = Some(step);
         Ok(())
-    }
-
-    /// The cotangent of this step's first stage from outputs inside the step before, whose slope at the
-    /// end it is: pulled back here, it costs that step no evaluation. Gradients with respect to times
-    /// and adjoint states look at each step alone.
-    fn carried(&self, index: usize, step: &Checkpoint) -> Result<Option<Tensor>> {
-        let method = &self.tape.method;
-        let alone = self.times.is_some() || self.watch.is_watching() || method.is_jump(step.t0);
-        let Some(end) = method.end_stage().filter(|_| index > 0 && !alone) else { return Ok(None) };
-        let Some(outputs) = self.rows.outputs(self.rows.peek(index - 1).1.inside)? else {
-            return Ok(None);
-        };
-        let (t0, t1) = self.tape.memory.times(index - 1);
-        let weight = |&s: &f64| (t1 - t0) * method.interpolant().weights(s)[end];
-        let weights: Vec<f64> = outputs.s.iter().map(weight).collect();
-        kernels::combine_with_rows(None, &[], Some((&weights, &outputs.cotangents))).map(Some)
     }
 
     /// Moves the time of an output at the end of a step: the solution has the later step's slope

@@ -29,11 +29,6 @@ impl<'a> Watch<'a> {
         Self { ts, found: vec![None; ts.len()] }
     }
 
-    /// Whether there is any time to look at.
-    pub(crate) fn is_watching(&self) -> bool {
-        !self.ts.is_empty()
-    }
-
     /// Looks at the times of one step, its start left out, given the cotangents of its end and of its
     /// outputs.
     ///

@@ -44,11 +44,6 @@ impl Budget {
         Ok(Self { capacity, grid: Grid::default(), kept: Vec::new() })
     }
 
-    /// The times of step `index`.
-    pub(crate) fn times(&self, index: usize) -> (f64, f64) {
-        (self.grid.0[index], self.grid.0[index + 1])
-    }
-
     /// Number of accepted steps.
     pub(crate) fn steps(&self) -> usize {
         self.grid.0.len().saturating_sub(1)

@@ -14,10 +14,6 @@ pub(crate) struct Replay<'a> {
     pub(crate) t0: f64,
     pub(crate) t1: f64,
     pub(crate) y0: &'a Tensor,
-    /// Cotangent of the first stage from the step before, whose interpolant reads it too.
-    pub(crate) carried: Option<&'a Tensor>,
-    /// Whether the slope at `t1` was pulled back with the later step, whose first stage it is.
-    pub(crate) end_done: bool,
 }
 
 /// Cotangents of the outputs strictly inside a step.
@@ -91,12 +87,11 @@ impl Replay<'_> {
         self.t1 - self.t0
     }
 
-    /// All of the interpolant's stages where it is looked at, less what is done; else the tableau's up to the last
+    /// All of the interpolant's stages where it is looked at; else the tableau's up to the last
     /// with a weight (a FSAL stage at the end has none).
     fn stage_count(&self, interpolated: bool) -> usize {
         if interpolated {
-            let stages = self.method.interpolant().stages();
-            return if self.end_done { stages - 1 } else { stages };
+            return self.method.interpolant().stages();
         }
         let b = self.method.tableau().b();
         b.iter().rposition(|&b| b != 0.0).map_or(0, |last| last + 1)
@@ -119,8 +114,7 @@ impl Replay<'_> {
     /// Returns for every stage `i` the weights `h b_i(s_m)` of the outputs' cotangents.
     fn output_weights(&self, outputs: &Outputs, stages: usize) -> Vec<Vec<f64>> {
         let mut weights = vec![Vec::with_capacity(outputs.s.len()); stages];
-        let all = self.method.interpolant().stages();
-        let mut row: SmallVec<[f64; 16]> = SmallVec::from_elem(0.0, all);
+        let mut row: SmallVec<[f64; 16]> = SmallVec::from_elem(0.0, stages);
         for &s in &outputs.s {
             self.method.interpolant().weights_into(s, &mut row);
             weights.iter_mut().zip(&row).for_each(|(weights, &w)| weights.push(self.h() * w));
@@ -145,7 +139,6 @@ impl Replay<'_> {
             let weight = self.method.a_row(j)[i];
             terms.extend(mu.as_ref().filter(|_| weight != 0.0).map(|mu| (h * weight, mu)));
         }
-        terms.extend(self.carried.filter(|_| i == 0).map(|carried| (1.0, carried)));
         let rows = rows.filter(|(weights, _)| weights.iter().any(|&w| w != 0.0));
         let any = rows.is_some() || !terms.is_empty();
         any.then(|| kernels::combine_with_rows(None, &terms, rows)).transpose()

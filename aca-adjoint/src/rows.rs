@@ -32,22 +32,16 @@ impl<'a> Rows<'a> {
 
     /// Takes the outputs of step `index`; steps are asked for from the newest to the oldest.
     pub(crate) fn take(&mut self, index: usize) -> StepRows {
-        let (first, rows) = self.peek(index);
-        self.rest = first;
-        rows
-    }
-
-    /// The outputs of step `index`, which is the next to be taken, and the first row of them all.
-    pub(crate) fn peek(&self, index: usize) -> (usize, StepRows) {
         let first =
             self.placements[..self.rest].partition_point(|placement| placement.step < index);
         let mut inside = first..self.rest;
+        self.rest = first;
         let fraction = |m: usize| self.placements[m].s;
         let end = (!inside.is_empty() && fraction(inside.end - 1) == 1.0).then(|| inside.end - 1);
         inside.end = end.unwrap_or(inside.end);
         let start = (!inside.is_empty() && fraction(inside.start) == 0.0).then_some(inside.start);
         inside.start += usize::from(start.is_some());
-        (first, StepRows { end, inside, start })
+        StepRows { end, inside, start }
     }
 
     /// The cotangent of output `m`.

@@ -147,15 +147,6 @@ impl Method {
         Ok(())
     }
 
-    /// The stage that is the slope at `t1`, where nothing but the interpolant reads it: it is the
-    /// next step's first stage.
-    pub fn end_stage(&self) -> Option<usize> {
-        let extra = self.interpolant.extra_stages();
-        let own = self.tableau.is_fsal() && extra == 0;
-        let added = extra == 1 && self.interpolant.first_extra_is_end_slope();
-        (own || added).then(|| self.interpolant.stages() - 1)
-    }
-
     /// Returns the slope that the next step starts with, where the stages of this one hold it: the
     /// last of a FSAL tableau, the interpolant's at `t1` if it was evaluated, the leapfrog's `v1`.
     pub fn end_slope(&self, k: &[Tensor]) -> Result<Option<Tensor>> {

@@ -5,16 +5,30 @@ use aca_core::{Method, Solver, Tableau, Time, Tolerance, VectorField};
 use aca_dense::{SaveAt, interpolate};
 use aca_models::systems::{ClosedForm, ThreeBody};
 use aca_tableau::{DOP853, DOPRI5};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 
 /// Loss and gradient of the workload, from an 8th-order solve in f64 at 1e-13 by diffrax's Dopri8
 /// that steps onto every output time; it agrees with the same at 1e-11 to 1.4e-6.
 const LOSS: f64 = 0.1482818864432282;
 const GRADIENT: [f64; 3] = [-0.10444943715604288, 0.05341189039383215, 0.09448121579681523];
 
-/// Loss and gradient of the workload, at masses `[1.05, 0.95, 1.0]`.
+/// Where the workload is differentiated.
+const MASSES: [f64; 3] = [1.05, 0.95, 1.0];
+
+/// Column sums with the rounding of each addition added back at the end (Neumaier).
+fn exact_sum(rows: &[Vec<f64>]) -> Vec<f64> {
+    let add = |(sum, lost): (f64, f64), x: f64| {
+        let next = sum + x;
+        let error = if sum.abs() >= x.abs() { (sum - next) + x } else { (x - next) + sum };
+        (next, lost + error)
+    };
+    let column = |i: usize| rows.iter().map(|row| row[i]).fold((0.0, 0.0), add);
+    (0..3).map(|i| column(i).0 + column(i).1).collect()
+}
+
+/// Loss and gradient of the workload, at [`MASSES`].
 fn solved(tableau: Tableau, tolerance: f64) -> (f64, Vec<f64>) {
-    let field = ThreeBody::field([1.05, 0.95, 1.0]).unwrap();
+    let field = ThreeBody::field(MASSES).unwrap();
     let masses = field.theta().clone();
     let tolerance = Tolerance { rtol: tolerance, atol: tolerance };
     let ode = Ode::new(Solver::adaptive(tableau, tolerance), field, vec![masses.clone()]).unwrap();
@@ -47,8 +61,9 @@ fn at_value(traced: &Tensor, exact: &Tensor) -> Tensor {
 /// Outputs of the workload as candle's graph through the same accepted steps.
 ///
 /// Every state and slope has the value that the solve had there: the orbits are chaotic, and states
-/// that differ by rounding would be other states after a hundred steps.
-fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> Tensor {
+/// that differ by rounding would be other states after a hundred steps. Every evaluation has a copy of
+/// the masses, so that the gradient's parts, which cancel to a millionth, can be summed exactly.
+fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> (Tensor, Vec<Var>) {
     let y0 = Tensor::new(&ThreeBody::Y0, &Device::Cpu).unwrap();
     let solver = Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-7, atol: 1e-7 });
     let method = Method::new(&solver).unwrap();
@@ -57,7 +72,7 @@ fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> Tensor {
     let sum = |y: &Tensor, h: f64, weights: &[f64], k: &[Tensor]| {
         weights.iter().zip(k).fold(y.clone(), |y, (w, k)| (y + (k * (h * w)).unwrap()).unwrap())
     };
-    let mut rows = vec![y0.clone()];
+    let (mut rows, mut copies) = (vec![y0.clone()], Vec::new());
     let mut y = y0;
     for step in &steps.0 {
         let (t0, t1, h) = (step.t0, step.t1, step.t1 - step.t0);
@@ -68,7 +83,9 @@ fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> Tensor {
             let at = at_value(&sum(&y, h, DOPRI5.a_row(i), &k), &state);
             let t = Time::new(method.stage_time(t0, t1, i));
             exact.push(field.eval(&t, &state).unwrap());
-            k.push(at_value(&field.trace(&t, &at).unwrap(), &exact[i]));
+            let copy = ThreeBody::field(MASSES).unwrap();
+            k.push(at_value(&copy.trace(&t, &at).unwrap(), &exact[i]));
+            copies.push(copy.theta().clone());
         }
         for &t in times.iter().filter(|&&t| t0 < t && t < t1) {
             let s = (t - t0) / (t1 - t0);
@@ -78,18 +95,20 @@ fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> Tensor {
         y = sum(&y, h, DOPRI5.b(), &k);
         rows.extend(times.contains(&t1).then(|| y.clone()));
     }
-    Tensor::stack(&rows, 0).unwrap()
+    (Tensor::stack(&rows, 0).unwrap(), copies)
 }
 
 #[test]
 fn gradient_is_that_of_candles_autograd_through_the_same_steps() {
     // The graph of two hundred steps is deeper than a test's stack.
     let walk = std::thread::Builder::new().stack_size(1 << 30).spawn(|| {
-        let field = ThreeBody::field([1.05, 0.95, 1.0]).unwrap();
+        let field = ThreeBody::field(MASSES).unwrap();
         let times: Vec<f64> = (0..1000).map(|i| f64::from(i) / 999.0).collect();
-        let ys = traced(&field, &times);
+        let (ys, copies) = traced(&field, &times);
         let loss = ys.narrow(1, 0, 9).unwrap().sqr().unwrap().mean_all().unwrap();
-        loss.backward().unwrap().get(field.theta()).unwrap().to_vec1::<f64>().unwrap()
+        let grads = loss.backward().unwrap();
+        let parts = copies.iter().filter_map(|copy| grads.get(copy));
+        exact_sum(&parts.map(|part| part.to_vec1().unwrap()).collect::<Vec<_>>())
     });
     let oracle = walk.unwrap().join().unwrap();
     let (_, aca) = solved(DOPRI5, 1e-7);

@@ -100,6 +100,9 @@ impl Backward for Aca {
         ts: &[f64],
     ) -> Result<AdjointState> {
         let span = self.memory.span().ok_or(Error::NoSteps)?;
+        if ts.is_empty() {
+            return Err(Error::NoTimes);
+        }
         for (index, &t) in ts.iter().enumerate() {
             if !t.is_finite() {
                 return Err(Error::TimeNotFinite { index, t });
@@ -128,7 +131,6 @@ impl Aca {
             rows: Rows::new(placements, cotangents),
             theta: Accumulator::new(&self.params),
             a: None,
-            later: None,
             times: want_times.then(|| TimeGradients::zeros(placements.len())),
             watch: Watch::new(watched),
         }
@@ -147,8 +149,6 @@ struct Sweep<'a, 'w> {
     theta: Accumulator<'a>,
     /// Cotangent of the state between the step that is done and the next; `None` while it is zero.
     a: Option<Tensor>,
-    /// The step that is done.
-    later: Option<Checkpoint>,
     times: Option<TimeGradients>,
     watch: Watch<'w>,
 }
@@ -171,16 +171,16 @@ impl<'w> Sweep<'_, 'w> {
         let rows = self.rows.take(index);
         if self.a.is_none() && rows.end.is_none() && rows.inside.is_empty() {
             self.a = self.rows.add(None, rows.start)?;
-            return Ok(());
+            return self.visit_start(index);
         }
         let step = self.states.get(index, &self.tape.method, self.field)?;
-        self.move_end_output(rows.end)?;
         let a = self.rows.add(self.a.take(), rows.end)?;
         let a = a.map_or_else(|| step.y0.zeros_like(), Ok)?;
         let outputs = self.rows.outputs(rows.inside.clone())?;
         let Checkpoint { t0, t1, ref y0 } = step;
         let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
         let (first, last) = (index == 0, index + 1 == self.tape.memory.len());
+        self.move_end_output(&replay, rows.end.filter(|_| !last))?;
         let want_times = self.times.is_some() && (first || last || outputs.is_some());
         self.watch.visit(&replay, &a, outputs.as_ref(), &self.tape.params)?;
         let (start, moved) = replay.pull(&a, outputs.as_ref(), &mut self.theta, want_times)?;
@@ -189,22 +189,24 @@ impl<'w> Sweep<'_, 'w> {
             times.t0 = if first { t0 - h } else { times.t0 };
             times.ts[rows.inside].copy_from_slice(&outputs);
         }
-        let start = self.rows.add(Some(start), rows.start)?;
-        if let Some(start) = start.as_ref().filter(|_| first) {
-            self.watch.visit_start(&replay, start)?;
-        }
-        self.a = start;
-        self.later = Some(step);
-        Ok(())
+        self.a = self.rows.add(Some(start), rows.start)?;
+        self.visit_start(index)
+    }
+
+    /// Lets the watch look at the start of the span once the first step is done.
+    fn visit_start(&mut self, index: usize) -> Result<()> {
+        let Some(a) = self.a.as_ref().filter(|_| index == 0) else { return Ok(()) };
+        let Checkpoint { t0, t1, ref y0 } = self.states.get(0, &self.tape.method, self.field)?;
+        let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
+        self.watch.visit_start(&replay, a)
     }
 
     /// Moves the time of an output at the end of a step: the solution has the later step's slope
     /// there. The end of the span is left out, since it moves with the span.
-    fn move_end_output(&mut self, end: Option<usize>) -> Result<()> {
-        if let (Some(times), Some(later), Some(m)) = (&mut self.times, &self.later, end) {
-            let t = self.tape.method.stage_time(later.t0, later.t1, 0);
-            let slope = self.field.eval(t, &later.y0)?;
-            times.ts[m] = kernels::dot(&self.rows.row(m)?, &slope)?;
+    fn move_end_output(&mut self, step: &Replay<'_>, end: Option<usize>) -> Result<()> {
+        if let (Some(times), Some(m)) = (&mut self.times, end) {
+            let y1 = step.method.step(step.field, (step.t0, step.t1), step.y0, None)?.1;
+            times.ts[m] = kernels::dot(&self.rows.row(m)?, &self.field.eval(step.t1, &y1)?)?;
         }
         Ok(())
     }

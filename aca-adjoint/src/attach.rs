@@ -104,10 +104,10 @@ impl CustomOp3 for Solve {
         let gradients = self.tape.pull(cotangents, times.track_op())?;
         let flat = gradients.theta.iter().map(|g| g.flatten_all()).collect::<Result<Vec<_>>>()?;
         let flat = if flat.is_empty() { theta.zeros_like()? } else { Tensor::cat(&flat, 0)? };
-        let times = gradients.times.map(|moved| moved.into_tensor(times)).transpose()?;
-        let last = |gradient: Tensor| refuse_derivative(gradient, y0, theta);
-        let y0_bar = y0.track_op().then(|| last(gradients.y0)).transpose()?;
-        let theta_bar = theta.track_op().then(|| last(flat)).transpose()?;
-        Ok((y0_bar, theta_bar, times.map(last).transpose()?))
+        let moved = gradients.times.map(|moved| moved.into_tensor(times)).transpose()?;
+        let y0_bar = y0.track_op().then(|| refuse_derivative(gradients.y0, y0)).transpose()?;
+        let theta_bar = theta.track_op().then(|| refuse_derivative(flat, theta)).transpose()?;
+        let times_bar = moved.map(|moved| refuse_derivative(moved, times)).transpose()?;
+        Ok((y0_bar, theta_bar, times_bar))
     }
 }

@@ -54,7 +54,8 @@ impl Backward for Reverse {
         if self.grid.is_empty() {
             let y0 = rows.sum()?.map_or_else(|| self.y0.zeros_like(), Ok)?;
             let theta = Accumulator::new(&self.params).finish()?;
-            return Ok(Gradients { y0, theta, times: None, nfe: 0 });
+            let times = want_times.then(|| TimeGradients::zeros(placements.len()));
+            return Ok(Gradients { y0, theta, times, nfe: 0 });
         }
         let mut walk = Walk::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
         for index in (0..self.grid.len() - 1).rev() {

@@ -94,9 +94,12 @@ impl Budget {
     }
 
     fn dispensable(&self) -> Option<usize> {
-        let later = |place: usize| self.kept[place + 1..].iter().map(|kept| kept.level).max();
-        (0..self.kept.len())
-            .find(|&place| later(place).is_some_and(|level| level > self.kept[place].level))
+        let (mut highest, mut oldest) = (0, None);
+        for (place, kept) in self.kept.iter().enumerate().rev() {
+            oldest = if kept.level < highest { Some(place) } else { oldest };
+            highest = highest.max(kept.level);
+        }
+        oldest
     }
 }
 

@@ -37,12 +37,12 @@ impl Forward<'_> {
         match gradient {
             Gradient::Aca => {
                 let mut checkpoints = Checkpoints::default();
-                let sol = self.record(self.solver, self.y0, &mut checkpoints)?;
+                let sol = self.record(&self.plain(), self.y0, &mut checkpoints)?;
                 self.aca(sol, Memory::All(checkpoints))
             }
             &Gradient::AcaBudget { checkpoints } => {
                 let mut budget = Budget::new(checkpoints)?;
-                let sol = self.record(self.solver, self.y0, &mut budget)?;
+                let sol = self.record(&self.plain(), self.y0, &mut budget)?;
                 self.aca(sol, Memory::Some(budget))
             }
             Gradient::Naive => self.naive(),
@@ -65,6 +65,11 @@ impl Forward<'_> {
         });
         let solver = Solver { trace: true, ..self.solver.clone() };
         self.record(&solver, self.y0, &mut guard)
+    }
+
+    /// The solver without a trace: what is replayed or solved anew needs no graph.
+    fn plain(&self) -> Solver {
+        Solver { trace: false, ..self.solver.clone() }
     }
 
     fn record(&self, solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink) -> Result<Solution> {
@@ -92,11 +97,14 @@ impl Forward<'_> {
             return Err(Error::Unsupported { strategy, what });
         }
         let mut grid = Grid::default();
-        let sol = self.record(self.solver, self.y0, &mut grid)?;
+        let sol = self.record(&self.plain(), self.y0, &mut grid)?;
         let reverse = Reverse {
             field: self.field.clone(),
             params: self.params.clone(),
-            solver: settings.solver.as_deref().unwrap_or(self.solver).clone(),
+            solver: Solver {
+                trace: false,
+                ..settings.solver.as_deref().unwrap_or(self.solver).clone()
+            },
             seminorm: settings.seminorm,
             y0: self.y0.detach(),
             y1: sol.y1.clone(),
@@ -107,7 +115,7 @@ impl Forward<'_> {
     }
 
     fn mali(&self) -> Result<Finished> {
-        let solver = Solver { leapfrog: true, ..self.solver.clone() };
+        let solver = Solver { leapfrog: true, ..self.plain() };
         let mut trail = Trail::default();
         let sol = self.record(&solver, self.y0, &mut trail)?;
         let (field, params) = (self.field.clone(), self.params.clone());

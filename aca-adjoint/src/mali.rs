@@ -34,7 +34,8 @@ impl StepSink for Trail {
 /// Walks back along the grid: each step is inverted exactly, up to rounding, from its end.
 ///
 /// # Cost
-/// Memory: one state, one slope, and the graph of one evaluation. Two evaluations a step.
+/// Memory: one state, one slope, and the graph of one evaluation. One evaluation and its pullback a
+/// step.
 ///
 /// # Source
 /// Zhuang et al., "MALI: a memory efficient and reverse accurate integrator for Neural ODEs",

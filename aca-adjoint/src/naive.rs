@@ -105,9 +105,13 @@ pub(crate) fn differentiate(
     params: &Params,
     nodes: usize,
 ) -> Result<Gradients> {
-    let grads = deep::run(nodes, || Ok(outputs.mul(cotangents)?.sum_all()?.backward()?))?;
-    let mut theta = Accumulator::new(params);
-    theta.add(&grads)?;
-    let y0 = grads.get(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
-    Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: 0 })
+    // The gradients may hang on graphs of their own, so their store must end on the deep stack too.
+    let (y0, theta) = deep::run(nodes, || {
+        let grads = outputs.mul(cotangents)?.sum_all()?.backward()?;
+        let mut theta = Accumulator::new(params);
+        theta.add(&grads)?;
+        let y0 = grads.get(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
+        Ok((y0, theta.finish()?))
+    })?;
+    Ok(Gradients { y0, theta, times: None, nfe: 0 })
 }

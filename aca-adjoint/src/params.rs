@@ -77,11 +77,14 @@ impl<'a> Accumulator<'a> {
         for (var, sum) in self.params.0.iter().zip(&mut self.sums) {
             // What candle's backward leaves at a variable still hangs on the graph that it walked.
             let Some(cotangent) = theta.get(var).map(Tensor::detach) else { continue };
-            let next = match sum.as_ref() {
-                Some(sum) => aca_core::kernels::combine(Some(sum), &[(1.0, &cotangent)])?,
+            if cotangent.shape() != var.shape() {
+                let (got, expected) = (cotangent.dims().to_vec(), var.dims().to_vec());
+                return Err(Error::CotangentShape { got, expected });
+            }
+            *sum = Some(match sum.take() {
+                Some(sum) => (sum + cotangent)?,
                 None => cotangent,
-            };
-            *sum = Some(next);
+            });
         }
         Ok(())
     }

@@ -1,7 +1,13 @@
 //! Second derivatives, by candle's backward through candle's backward.
 
 use aca_core::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Device, Layout, Shape, Tensor, Var};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
+
+use crate::deep;
+
+/// Nodes for which a backward here has a stack.
+const NODES: usize = 1 << 20;
 
 /// Whether gradients that candle finds in this thread are themselves part of its graph.
 ///
@@ -35,7 +41,13 @@ pub fn gradients_in_graph(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
     if !is_second_order_enabled() {
         return Err(Error::SecondOrderDisabled);
     }
-    let mut grads = loss.backward()?;
+    gradients(loss, vars)
+}
+
+/// Candle's gradients, found on a stack of their own: the graph of a gradient is deeper than that of
+/// its loss.
+fn gradients(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
+    let mut grads = deep::run(NODES, || Ok(loss.backward()?))?;
     vars.iter().map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
 }
 
@@ -47,6 +59,9 @@ pub fn gradients_in_graph(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
 /// # Errors
 /// As [`gradients_in_graph`]; [`Error::CotangentShape`] when a vector has another shape.
 pub fn hessian_vector(loss: &Tensor, vars: &[&Var], vectors: &[Tensor]) -> Result<Vec<Tensor>> {
+    if vectors.len() != vars.len() {
+        return Err(Error::CotangentShape { got: vec![vectors.len()], expected: vec![vars.len()] });
+    }
     let gradients = gradients_in_graph(loss, vars)?;
     let mut along = Tensor::zeros((), loss.dtype(), loss.device())?;
     for (gradient, vector) in gradients.iter().zip(vectors) {
@@ -56,27 +71,22 @@ pub fn hessian_vector(loss: &Tensor, vars: &[&Var], vectors: &[Tensor]) -> Resul
         }
         along = (along + gradient.mul(vector)?.sum_all()?)?;
     }
-    let mut grads = along.backward()?;
-    vars.iter().map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
+    self::gradients(&along, vars)
 }
 
-/// Returns `gradient` as a function of `y0` and the parameters whose own derivative is an error: a
-/// replayed gradient is a number to candle, and its derivative would silently be missing.
-pub(crate) fn refuse_derivative(
-    gradient: Tensor,
-    y0: &Tensor,
-    theta: &Tensor,
-) -> candle_core::Result<Tensor> {
+/// Returns `gradient` as a function of the input that it belongs to, whose own derivative is an error:
+/// a replayed gradient is a number to candle, and its derivative would silently be missing.
+pub(crate) fn refuse_derivative(gradient: Tensor, input: &Tensor) -> candle_core::Result<Tensor> {
     if !is_second_order_enabled() {
         return Ok(gradient);
     }
-    gradient.contiguous()?.apply_op3(y0, theta, Constant)
+    gradient.contiguous()?.apply_op2(input, Constant)
 }
 
 /// A gradient that must not be differentiated again.
 struct Constant;
 
-impl CustomOp3 for Constant {
+impl CustomOp2 for Constant {
     fn name(&self) -> &'static str {
         "ode-gradient"
     }
@@ -87,10 +97,7 @@ impl CustomOp3 for Constant {
         layout: &Layout,
         _: &CpuStorage,
         _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
         Ok((gradient.try_clone(layout)?, layout.shape().clone()))
     }
 
@@ -100,8 +107,7 @@ impl CustomOp3 for Constant {
         _: &Tensor,
         _: &Tensor,
         _: &Tensor,
-        _: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         Err(Error::NoSecondDerivative.into())
     }
 }

@@ -20,16 +20,22 @@ pub(crate) struct ThroughStepSize {
     /// Outputs at the requested times, and the end last.
     rows: Vec<Tensor>,
     nodes: usize,
-    /// States and step sizes by trial, so that a drop recurses through one trial at a time.
-    trials: Vec<(Tensor, Tensor)>,
+    /// Dropped after the rows, which hang on them.
+    _trials: Trials,
 }
 
-impl Drop for ThroughStepSize {
+/// Time, state and next step size after each trial, so that no drop recurses through more than one.
+#[derive(Default)]
+struct Trials(Vec<[Tensor; 3]>);
+
+impl Drop for Trials {
     fn drop(&mut self) {
-        while self.rows.pop().is_some() {}
-        while self.trials.pop().is_some() {}
+        while self.0.pop().is_some() {}
     }
 }
+
+/// Nodes by which the size control and the tensor times of a trial exceed a plain step.
+const CONTROL_NODES: usize = 40;
 
 impl Backward for ThroughStepSize {
     fn pullback(
@@ -54,7 +60,8 @@ pub(crate) fn solve(
 ) -> Result<(Solution, ThroughStepSize)> {
     let &Forward { solver, params, span, save_at, .. } = forward;
     let (field, y0) = (forward.field.as_ref(), Var::from_tensor(&forward.y0.detach())?);
-    let tolerance = supported(solver)?;
+    let tolerance = supported(solver, field)?;
+    let nodes_per_step = nodes_per_step + CONTROL_NODES;
     let times = match save_at {
         SaveAt::End => vec![span.t1],
         SaveAt::Times(times) => times.clone(),
@@ -73,14 +80,14 @@ pub(crate) fn solve(
     let stats = Stats { nfe: run.nfe, ..run.stats };
     let sol = Solution::new(times, ys, run.y.detach(), stats, run.placements);
     run.rows.push(run.y);
-    let nodes = (run.trials.len() + 1) * nodes_per_step;
+    let nodes = (run.trials.0.len() + 1) * nodes_per_step;
     Ok((
         sol,
-        ThroughStepSize { params: params.clone(), y0, rows: run.rows, nodes, trials: run.trials },
+        ThroughStepSize { params: params.clone(), y0, rows: run.rows, nodes, _trials: run.trials },
     ))
 }
 
-fn supported(solver: &Solver) -> Result<Tolerance> {
+fn supported(solver: &Solver, field: &dyn VectorField) -> Result<Tolerance> {
     let refuse = |what| Err(Error::Unsupported { strategy: STRATEGY, what });
     let Stepping::Adaptive(Tolerances::Uniform(tolerance)) = solver.stepping else {
         return refuse("fixed steps or tolerances by entry");
@@ -90,6 +97,9 @@ fn supported(solver: &Solver) -> Result<Tolerance> {
     }
     if solver.controller != (Pid { p: 0.0, i: 1.0, d: 0.0, ..solver.controller }) {
         return refuse("controllers but the integral one");
+    }
+    if !field.running_statistics().is_empty() {
+        return refuse("fields with running statistics");
     }
     if !(solver.step_ts.is_empty() && solver.jump_ts.is_empty()) {
         return refuse("step_ts and jump_ts");
@@ -111,7 +121,7 @@ struct Run<'a> {
     now: f64,
     rows: Vec<Tensor>,
     placements: Vec<Placement>,
-    trials: Vec<(Tensor, Tensor)>,
+    trials: Trials,
     stats: Stats,
     nfe: usize,
 }
@@ -170,7 +180,7 @@ impl<'a> Run<'a> {
                 &trial.ratio,
                 if accepted && !retried { f64::INFINITY } else { 1.0 },
             )?;
-            self.trials.push((trial.y1.clone(), self.h.clone()));
+            self.trials.0.push([self.t.clone(), trial.y1.clone(), self.h.clone()]);
             retried = !accepted;
             if !accepted {
                 self.stats.rejected += 1;
@@ -186,14 +196,14 @@ impl<'a> Run<'a> {
             if pending.next_if(|&at| at == end).is_some() {
                 self.save(trial.y1.clone(), 1.0);
             }
-            self.stats.accepted += 1;
+            self.stats = count(self.stats, number(&h)?);
             (self.t, self.y, self.now) = (next, trial.y1, end);
         }
         Ok(())
     }
 
     fn check_budget(&self, nodes_per_step: usize) -> Result<()> {
-        let (trials, max_steps) = (self.trials.len(), self.solver.max_steps);
+        let (trials, max_steps) = (self.trials.0.len(), self.solver.max_steps);
         if trials >= max_steps {
             let TimeSpan { t0, t1 } = self.span;
             return Err(Error::MaxSteps { max_steps, t: self.now, t0, t1 });
@@ -252,10 +262,15 @@ impl<'a> Run<'a> {
 
     fn next_size(&self, h: &Tensor, ratio: &Tensor, highest: f64) -> Result<Tensor> {
         let Pid { safety, factor_min, factor_max, .. } = self.solver.controller;
+        if !number(ratio)?.is_finite() {
+            return Ok((h * factor_min)?);
+        }
         let order = self.solver.tableau.error_order().unwrap_or(1) as f64;
         let factor = (ratio.maximum(1e-10)?.powf(-1.0 / order)? * safety)?;
         let factor = factor.maximum(factor_min)?.minimum(highest.min(factor_max))?;
-        Ok((h * factor)?)
+        let next = (h * factor)?;
+        let h_max = self.solver.h_max;
+        Ok(if h_max.is_finite() { next.minimum(h_max)? } else { next })
     }
 
     /// `y + h sum(b_i(s) k_i)` with weights that are tensors, since `s` moves with the step size.
@@ -279,6 +294,13 @@ impl<'a> Run<'a> {
         }
         Ok(y)
     }
+}
+
+/// Counts an accepted step of size `h`.
+fn count(stats: Stats, h: f64) -> Stats {
+    let smallest = if stats.accepted == 0 { h } else { stats.h_smallest.min(h) };
+    let h_largest = stats.h_largest.max(h);
+    Stats { accepted: stats.accepted + 1, h_smallest: smallest, h_largest, ..stats }
 }
 
 fn number(x: &Tensor) -> Result<f64> {

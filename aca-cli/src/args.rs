@@ -166,8 +166,8 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 1e-7)]
     pub atol: f64,
     /// Timed repetitions, of which the median counts
-    #[arg(long, default_value_t = 5)]
-    pub reps: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub reps: u32,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,

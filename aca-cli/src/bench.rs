@@ -69,8 +69,8 @@ fn three_body(args: &BenchArgs) -> Result<Timing> {
         let nfe = sol.stats.nfe + sol.nfe_backward();
         Ok((nfe, sol.stats, loss.to_scalar::<f64>()?, flat(&grads, &[&masses])?))
     };
-    let (ms_forward, _) = median(args.reps, forward)?;
-    let (ms_gradient, (nfe, stats, loss, gradient)) = median(args.reps, gradient)?;
+    let (ms_forward, _) = median(args.reps as usize, forward)?;
+    let (ms_gradient, (nfe, stats, loss, gradient)) = median(args.reps as usize, gradient)?;
     Ok(Timing {
         workload: "three_body",
         peer: "aca",

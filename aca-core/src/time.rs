@@ -63,9 +63,9 @@ impl Time {
         if let Some(leaf) = self.leaf.get() {
             return leaf.to_dtype(like.dtype());
         }
-        let t = Tensor::new(self.value, like.device())?.to_dtype(like.dtype())?;
+        let t = Tensor::new(self.value, like.device())?;
         let t = if self.tracked { Var::from_tensor(&t)?.into_inner() } else { t };
-        Ok(self.leaf.get_or_init(|| t).clone())
+        self.leaf.get_or_init(|| t).to_dtype(like.dtype())
     }
 
     /// Returns the tensor that the field asked for, if it did.

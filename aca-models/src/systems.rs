@@ -6,7 +6,7 @@
 //!
 //! | system | state | parameters |
 //! |---|---|---|
-//! | [`LinearDecay`] | any number of decaying amounts | rate |
+//! | [`LinearDecay`] | one decaying amount | rate |
 //! | [`CubicSpiral`] | plane | 2 x 2 matrix |
 //! | [`VanDerPol`] | position, speed | stiffness |
 //! | [`LotkaVolterra`] | prey, predators | four rates |

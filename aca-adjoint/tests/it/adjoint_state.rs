@@ -75,3 +75,17 @@ fn times_outside_and_other_strategies_are_refused() {
     let error = tape(Gradient::Naive).0.adjoint_state(&cotangents, &[0.5]).unwrap_err();
     assert_eq!(error.to_string(), "this gradient strategy cannot do the adjoint state; use Aca");
 }
+
+#[test]
+fn adjoint_state_sees_an_output_at_the_start_alone() {
+    let decay = |_t: &Time, y: &Tensor| y.neg();
+    let ode = Ode::new(adaptive(&DOPRI5, 1e-9), decay, vec![]).unwrap();
+    let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
+    let (sol, tape) = ode.forward(&y0, (0.0, 1.0), &SaveAt::Times(vec![0.0])).unwrap();
+    let found = tape.adjoint_state(&sol.ys.ones_like().unwrap(), &[0.0]).unwrap();
+    assert_eq!(
+        (found.a.flatten_all().unwrap().to_vec1::<f64>().unwrap(), found.dl_dt),
+        (vec![1.0], vec![-2.0])
+    );
+    assert!(matches!(tape.adjoint_state(&sol.ys, &[]), Err(Error::NoTimes)));
+}

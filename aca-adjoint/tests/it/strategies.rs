@@ -126,7 +126,7 @@ fn mali_is_exact_for_its_own_scheme() {
 }
 
 #[test]
-fn mali_needs_two_evaluations_a_step_backward() {
+fn mali_needs_one_evaluation_and_its_pullback_a_step_backward() {
     let solver = Solver::fixed_count(ALF, 40);
     let nfe = gradients(solver, Gradient::Mali, (0.0, 1.0), &[1.0], DType::F64).nfe;
     assert_eq!(nfe, 40 + 1, "one linearization a step, one for the first slope");

@@ -133,3 +133,30 @@ fn tracked_times_are_refused_where_their_gradient_would_be_lost() {
         ode.solve_times(&y0, &times.detach()).unwrap();
     }
 }
+
+#[test]
+fn an_output_at_the_end_of_a_step_moves_with_its_slope_though_nothing_follows() {
+    let decay = |_t: &aca_core::Time, y: &Tensor| y.affine(-0.7, 0.0);
+    for gradient in [Gradient::Aca, Gradient::AcaBudget { checkpoints: 2 }] {
+        let ode = Ode::new(Solver::fixed_count(aca_tableau::RK4, 4), decay, vec![]).unwrap();
+        let ode = ode.gradient(gradient);
+        let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
+        let (sol, tape) = ode.forward(&y0, (0.0, 1.0), &SaveAt::Times(vec![0.5])).unwrap();
+        let moved = tape.pullback_with_times(&sol.ys.ones_like().unwrap()).unwrap().times.unwrap();
+        let slope = -0.7 * 2.0 * (-0.35f64).exp();
+        assert!((moved.ts[0] - slope).abs() < 1e-4, "{moved:?}, closed form {slope}");
+    }
+}
+
+#[test]
+fn a_span_without_length_has_no_time_gradient() {
+    let decay = |_t: &aca_core::Time, y: &Tensor| y.neg();
+    let backsolve = Gradient::Backsolve(aca_adjoint::Backsolve::default());
+    for gradient in [Gradient::Aca, backsolve] {
+        let ode = Ode::new(adaptive(&DOPRI5, 1e-6), decay, vec![]).unwrap().gradient(gradient);
+        let times = Var::new(&[0.5f64], &Device::Cpu).unwrap();
+        let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
+        let grads = ode.solve_times(&y0, &times).unwrap().ys.sum_all().unwrap().backward().unwrap();
+        assert_eq!(grads.get(&times).unwrap().to_vec1::<f64>().unwrap(), [0.0]);
+    }
+}

@@ -47,7 +47,7 @@ pub fn polish(
         best = stage.0.into_inner().best;
         masses = best.masses;
     }
-    Ok(best)
+    Ok(if best.sum_sq <= start.sum_sq { best } else { start })
 }
 
 /// The loss of one stage as argmin sees it.

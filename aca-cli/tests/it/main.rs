@@ -7,3 +7,4 @@ mod gradcheck;
 mod method_files;
 mod solve;
 mod tableau;
+mod three_body;

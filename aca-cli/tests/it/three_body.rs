@@ -1,0 +1,55 @@
+//! `aca three-body` and `aca bench`.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::common::{aca, aca_in};
+
+#[test]
+fn masses_are_recovered_from_a_wrong_valley_too() {
+    // Seed 2: Adam ends half a mass away; the polish must find the way back from the early orbits.
+    for seed in ["0", "2"] {
+        let found = aca(&["three-body", "--seed", seed, "--no-plots", "--json"]).json();
+        let error = found["max_mass_error"].as_f64().unwrap();
+        assert!(error <= 1e-7, "seed {seed}: mass error {error:e}, bound 1e-7");
+        let keys = [
+            "masses",
+            "best_sum_sq",
+            "seconds",
+            "nfe_forward",
+            "nfe_backward",
+            "accepted",
+            "rejected",
+        ];
+        assert!(keys.iter().all(|key| !found[key].is_null()), "{found}");
+        let adam = ["max_mass_error", "best_sum_sq", "best_epoch"];
+        assert!(adam.iter().all(|key| !found["adam"][key].is_null()), "{found}");
+    }
+}
+
+#[test]
+fn run_leaves_its_table_masses_settings_and_pictures() {
+    let folder = TempDir::new().unwrap();
+    let args = ["three-body", "--epochs", "3", "--no-polish", "--out", "run"];
+    aca_in(folder.path(), &args).succeeded();
+    let bytes = |name: &str| fs::read(folder.path().join("run").join(name)).unwrap();
+    let table = String::from_utf8(bytes("metrics.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 3, "a header and a line an epoch");
+    assert!(String::from_utf8(bytes("config.toml")).unwrap().contains("seed = 0"));
+    assert!(!bytes("best.safetensors").is_empty());
+    for png in ["trajectory.png", "loss.png"] {
+        assert_eq!(&bytes(png)[1..4], b"PNG");
+    }
+    let film = bytes("orbits.gif");
+    assert_eq!(&film[..6], b"GIF89a");
+    assert!(film.len() < 3_000_000, "{} bytes, bound 3 MB", film.len());
+}
+
+#[test]
+fn bench_prints_the_fields_of_the_peers() {
+    let found = aca(&["bench", "--workload", "three_body", "--reps", "1", "--json"]).json();
+    let keys = ["ms_forward", "ms_gradient", "nfe", "loss", "grad_norm", "grad_head", "note"];
+    assert!(keys.iter().all(|key| !found[key].is_null()), "{found}");
+    assert_eq!((&found["workload"], &found["peer"]), (&"three_body".into(), &"aca".into()));
+}

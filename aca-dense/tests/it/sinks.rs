@@ -74,3 +74,16 @@ fn interpolant_is_linear_in_the_stages() {
         assert!(gap < 1e-13, "{}: off the line by {gap}", tableau.name());
     }
 }
+
+#[test]
+fn solution_does_not_change_with_a_variable_that_it_started_from() {
+    let y0 = candle_core::Var::new(&[2.0f64], &candle_core::Device::Cpu).unwrap();
+    let decay = |_t: &aca_core::Time, y: &candle_core::Tensor| y.neg();
+    let solver = aca_core::Solver::fixed(RK4, 0.25);
+    let sol =
+        aca_dense::solve(&solver, &decay, &y0, (0.0, 1.0), &aca_dense::SaveAt::Dense).unwrap();
+    let read = || sol.dense().unwrap().at(0.1).unwrap().to_vec1::<f64>().unwrap();
+    let before = read();
+    y0.set(&candle_core::Tensor::new(&[5.0f64], &candle_core::Device::Cpu).unwrap()).unwrap();
+    assert_eq!(read(), before);
+}

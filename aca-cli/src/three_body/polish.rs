@@ -33,7 +33,8 @@ pub fn polish(
     let mut best = start;
     for decay in DECAYS {
         let objective = Objective { tolerance: TOLERANCE, decay };
-        best = problem.evaluate(masses, objective)?;
+        let Ok(first) = problem.evaluate(masses, objective) else { break };
+        best = first;
         let stage = Stage(RefCell::new(Search { problem, report, objective, best, last: None }));
         let solver = LBFGS::new(MoreThuenteLineSearch::new(), 5)
             .with_tolerance_grad(1e-14)

@@ -189,7 +189,7 @@ impl<'w> Sweep<'_, 'w> {
             times.t0 = if first { t0 - h } else { times.t0 };
             times.ts[rows.inside].copy_from_slice(&outputs);
         }
-        self.a = self.rows.add(Some(start), rows.start)?;
+        self.a = Some(self.rows.add_to(start, rows.start)?);
         self.visit_start(index)
     }
 

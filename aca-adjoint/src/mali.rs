@@ -80,11 +80,11 @@ impl Mali {
         let (mut end, mut bar) = (Pair { z, v }, Pair { z: zeros.clone(), v: zeros });
         for (index, ends) in self.trail.grid.0.windows(2).enumerate().rev() {
             let step = rows.take(index);
-            bar.z = rows.add(Some(bar.z), step.end)?.unwrap_or(end.z.clone());
+            bar.z = rows.add_to(bar.z, step.end)?;
             let outputs = rows.outputs(step.inside)?;
             (end, bar) =
                 self.undo(field, (ends[0], ends[1]), &end, &bar, outputs.as_ref(), &mut theta)?;
-            bar.z = rows.add(Some(bar.z), step.start)?.unwrap_or(end.z.clone());
+            bar.z = rows.add_to(bar.z, step.start)?;
         }
         // The first slope was f(t0, y0).
         let t0 = self.method.stage_time(self.trail.grid.0[0], self.trail.grid.0[1], 0);

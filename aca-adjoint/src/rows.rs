@@ -58,13 +58,19 @@ impl<'a> Rows<'a> {
         Ok(Some(Outputs { s, cotangents: self.cotangents.narrow(0, inside.start, inside.len())? }))
     }
 
-    /// Adds the cotangent of output `m`, if there is one, to `a`; `None` stands for zero.
+    /// Adds the cotangent of output `m`, if there is one, to `a`.
+    pub(crate) fn add_to(&self, a: Tensor, m: Option<usize>) -> Result<Tensor> {
+        match m {
+            Some(m) => kernels::combine(Some(&a), &[(1.0, &self.row(m)?)]),
+            None => Ok(a),
+        }
+    }
+
+    /// As [`Rows::add_to`], where `None` stands for a zero `a`.
     pub(crate) fn add(&self, a: Option<Tensor>, m: Option<usize>) -> Result<Option<Tensor>> {
-        let Some(m) = m else { return Ok(a) };
-        let g = self.row(m)?;
         match a {
-            Some(a) => kernels::combine(Some(&a), &[(1.0, &g)]).map(Some),
-            None => Ok(Some(g)),
+            Some(a) => self.add_to(a, m).map(Some),
+            None => m.map(|m| self.row(m)).transpose(),
         }
     }
 

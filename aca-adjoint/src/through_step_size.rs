@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
             if pending.next_if(|&at| at == end).is_some() {
                 self.save(trial.y1.clone(), 1.0);
             }
-            self.stats = count(self.stats, number(&h)?);
+            self.stats.accept(number(&h)?);
             (self.t, self.y, self.now) = (next, trial.y1, end);
         }
         Ok(())
@@ -294,13 +294,6 @@ impl<'a> Run<'a> {
         }
         Ok(y)
     }
-}
-
-/// Counts an accepted step of size `h`.
-fn count(stats: Stats, h: f64) -> Stats {
-    let smallest = if stats.accepted == 0 { h } else { stats.h_smallest.min(h) };
-    let h_largest = stats.h_largest.max(h);
-    Stats { accepted: stats.accepted + 1, h_smallest: smallest, h_largest, ..stats }
 }
 
 fn number(x: &Tensor) -> Result<f64> {

@@ -97,12 +97,6 @@ impl Error {
     }
 }
 
-impl From<aca_core::Error> for Box<Error> {
-    fn from(error: aca_core::Error) -> Self {
-        Box::new(error.into())
-    }
-}
-
 /// Prints a line; a closed pipe is not an error.
 pub fn line(text: &str) -> Result<()> {
     let _ = writeln!(io::stdout(), "{text}");

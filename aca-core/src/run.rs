@@ -37,7 +37,7 @@ impl<'a> Run<'a> {
         solver.validate()?;
         let field = Evaluator::new(field, y0)?.tracing(solver.trace);
         let method = Method::new(solver)?;
-        let y0 = if solver.trace { y0.clone() } else { own(y0)? };
+        let y0 = solver.own(y0)?;
         let run = Self {
             solver,
             method,
@@ -201,9 +201,4 @@ impl<'a> Run<'a> {
     pub(crate) fn end(self) -> SolveEnd {
         SolveEnd { y1: self.y, stats: Stats { nfe: self.field.nfe(), ..self.stats } }
     }
-}
-
-/// `y0` outside candle's graph; a variable is copied, since it may be set while a tape still holds it.
-pub(crate) fn own(y0: &Tensor) -> Result<Tensor> {
-    Ok(if y0.is_variable() { y0.copy()?.detach() } else { y0.detach() })
 }

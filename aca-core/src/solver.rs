@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aca_tableau::Tableau;
+use candle_core::Tensor;
 
 use crate::controller::setting;
 use crate::{Error, Pid, Result, TimeSpan, Tolerances};
@@ -121,6 +122,16 @@ impl Solver {
             trace: false,
             leapfrog: false,
             progress: None,
+        }
+    }
+
+    /// Returns the initial state as the solve holds it: outside candle's graph unless it traces, and
+    /// copied if it is a variable, which may be set while a solution still holds its start.
+    pub fn own(&self, y0: &Tensor) -> Result<Tensor> {
+        match (self.trace, y0.is_variable()) {
+            (true, _) => Ok(y0.clone()),
+            (false, true) => Ok(y0.copy()?.detach()),
+            (false, false) => Ok(y0.detach()),
         }
     }
 

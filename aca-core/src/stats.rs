@@ -16,7 +16,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn accept(&mut self, h: f64) {
+    /// Counts an accepted step of size `h`.
+    pub fn accept(&mut self, h: f64) {
         let h = h.abs();
         self.h_smallest = if self.accepted == 0 { h } else { self.h_smallest.min(h) };
         self.h_largest = self.h_largest.max(h);

@@ -66,9 +66,7 @@ impl Solution {
         sink: impl StepSink,
     ) -> Result<Self> {
         let ends = TimeSpan::new(span.0, span.1)?;
-        // A variable may be set while the solution still holds its start.
-        let y0 = if y0.is_variable() && !solver.trace { y0.copy()? } else { y0.clone() };
-        let y0 = if solver.trace { y0 } else { y0.detach() };
+        let y0 = solver.own(y0)?;
         let mut sinks = (Saver::new(save_at, ends, &y0)?, sink);
         let end = solver.solve(field, &y0, span, &mut sinks)?;
         let saved = sinks.0.finish()?;

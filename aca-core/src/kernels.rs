@@ -4,7 +4,7 @@
 //! States are `f32` or `f64`; sums over a state are accumulated in `f64` in an order that depends
 //! on its size alone, so a solve repeats bit for bit whatever the number of threads.
 
-use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor};
+use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor, WithDType};
 use smallvec::SmallVec;
 
 use crate::{Error, Result};
@@ -230,21 +230,46 @@ pub(crate) fn extremes(x: &Tensor) -> Result<[f64; 2]> {
     with_element!(x.dtype(), T => Ok(cpu::extremes(View::new(&x)?.slice::<T>()?)))
 }
 
-/// A contiguous CPU tensor whose storage is held for reading.
-struct View<'a> {
+/// A contiguous CPU tensor whose storage is held for reading: how kernels outside this crate, of
+/// layers for instance, look at elements without copying them.
+///
+/// # Example
+/// ```
+/// use aca_core::kernels::View;
+/// use candle_core::{Device, Tensor};
+///
+/// # fn main() -> aca_core::Result<()> {
+/// let x = Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+/// assert_eq!(View::new(&x.get(1)?)?.slice::<f32>()?, [3.0, 4.0]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct View<'a> {
     storage: StorageRef<'a>,
     start: usize,
     end: usize,
 }
 
 impl<'a> View<'a> {
-    fn new(x: &'a Tensor) -> Result<Self> {
+    /// Holds the storage of `x` for reading.
+    ///
+    /// # Errors
+    /// When `x` is not contiguous.
+    pub fn new(x: &'a Tensor) -> Result<Self> {
+        if !x.is_contiguous() {
+            let message = format!("a view needs a contiguous tensor, not strides {:?}", x.stride());
+            return Err(candle_core::Error::msg(message).into());
+        }
         let (storage, layout) = x.storage_and_layout();
         let start = layout.start_offset();
         Ok(Self { storage, start, end: start + layout.shape().elem_count() })
     }
 
-    fn slice<T: cpu::Element>(&self) -> Result<&[T]> {
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDevice`] off the CPU; when `T` is not the tensor's dtype.
+    pub fn slice<T: WithDType>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(storage) => Ok(&storage.as_slice::<T>()?[self.start..self.end]),
             other => {

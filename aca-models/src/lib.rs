@@ -22,7 +22,12 @@
 //! # }
 //! ```
 
+pub mod fields;
+pub mod layers;
+mod real;
 pub mod systems;
+
+pub use real::Real;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -21,10 +21,12 @@ mod lotka_volterra;
 mod three_body;
 mod van_der_pol;
 
-pub use closed_form::{ClosedForm, Real, System};
+pub use closed_form::{ClosedForm, System};
 pub use cubic_spiral::CubicSpiral;
 pub use linear_decay::LinearDecay;
 pub use lorenz::Lorenz;
 pub use lotka_volterra::LotkaVolterra;
 pub use three_body::ThreeBody;
 pub use van_der_pol::VanDerPol;
+
+pub use crate::Real;

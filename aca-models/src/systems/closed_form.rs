@@ -2,25 +2,9 @@
 
 use aca_core::{Cotangents, Pullback, Time, VectorField};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, Var, WithDType, bail};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, Var, bail};
 
-/// The number types of states: `f32` and `f64`.
-pub trait Real: WithDType {
-    /// Square root.
-    fn sqrt(self) -> Self;
-}
-
-impl Real for f32 {
-    fn sqrt(self) -> Self {
-        f32::sqrt(self)
-    }
-}
-
-impl Real for f64 {
-    fn sqrt(self) -> Self {
-        f64::sqrt(self)
-    }
-}
+use crate::Real;
 
 /// An autonomous system `dy/dt = f(y; theta)` of `DIM` coupled numbers, with its derivative in
 /// closed form.

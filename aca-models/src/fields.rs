@@ -1,0 +1,1 @@
+//! Trainable vector fields with closed-form derivatives.

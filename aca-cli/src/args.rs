@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod bench;
+
+pub use bench::{BenchArgs, WorkloadName};
+
 /// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
 #[derive(Debug, Parser)]
 #[command(name = "aca", version)]
@@ -11,6 +15,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Threads to compute with; as many as cores when not given
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
 }
 
 /// What `aca` can do.
@@ -140,37 +147,6 @@ pub enum TableauCommand {
         /// The file
         file: PathBuf,
     },
-}
-
-/// Workloads of the peers' benchmark.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Workload {
-    /// Gradient of the three-body orbits with respect to the masses
-    #[value(name = "three_body")]
-    ThreeBody,
-}
-
-/// Options of `aca bench`.
-#[derive(Clone, Debug, Args)]
-pub struct BenchArgs {
-    /// The workload
-    #[arg(long, default_value = "three_body")]
-    pub workload: Workload,
-    /// Method
-    #[arg(long, default_value = "dopri5")]
-    pub method: String,
-    /// Relative tolerance
-    #[arg(long, default_value_t = 1e-7)]
-    pub rtol: f64,
-    /// Absolute tolerance
-    #[arg(long, default_value_t = 1e-7)]
-    pub atol: f64,
-    /// Timed repetitions, of which the median counts
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub reps: u32,
-    /// Print one JSON object as the last line
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Problems of `aca gradcheck`.

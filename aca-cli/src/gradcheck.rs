@@ -7,7 +7,7 @@ mod measure;
 mod memory;
 mod reverse;
 mod row;
-mod strategy;
+mod setting;
 mod three_body;
 mod van_der_pol;
 mod verdict;
@@ -19,8 +19,8 @@ use serde_json::{Map, Value};
 
 use crate::args::{CheckProblem, GradcheckArgs};
 use crate::report::{self, Error, Result};
+use crate::strategy::Strategy;
 use row::Row;
-use strategy::Strategy;
 
 /// How much to run.
 struct Plan<'a> {

@@ -15,6 +15,7 @@ mod method;
 mod plot;
 mod report;
 mod solve;
+mod strategy;
 mod tableau;
 mod three_body;
 
@@ -26,8 +27,9 @@ use counting::Counting;
 static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> ExitCode {
-    fix_thread_count();
-    match run(Cli::parse().command) {
+    let cli = Cli::parse();
+    fix_thread_count(cli.threads);
+    match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
@@ -46,15 +48,20 @@ fn run(command: Command) -> report::Result<()> {
     }
 }
 
-/// Sets `RAYON_NUM_THREADS` unless the user did: without it candle's matrix product asks the
-/// operating system for the number of cores on every call, which costs more than a small product.
+/// Sets `RAYON_NUM_THREADS` as asked, or to the number of cores unless the user did: without it
+/// candle's matrix product asks the operating system for that number on every call, which costs more
+/// than a small product.
 #[allow(unsafe_code, reason = "the environment has no safe setter")]
-fn fix_thread_count() {
+fn fix_thread_count(threads: Option<u32>) {
     const KEY: &str = "RAYON_NUM_THREADS";
-    if std::env::var_os(KEY).is_none()
-        && let Ok(cores) = std::thread::available_parallelism()
-    {
+    let cores = || std::thread::available_parallelism().ok().map(|cores| cores.to_string());
+    let count = match threads {
+        Some(threads) => Some(threads.to_string()),
+        None if std::env::var_os(KEY).is_some() => None,
+        None => cores(),
+    };
+    if let Some(count) = count {
         // SAFETY: called first in `main`, so no other thread reads or writes the environment.
-        unsafe { std::env::set_var(KEY, cores.to_string()) };
+        unsafe { std::env::set_var(KEY, count) };
     }
 }

@@ -111,10 +111,10 @@ pub fn combine_with_rows(
     };
     let size = shape.elem_count();
     with_element!(dtype, T => {
-        let base = base.map(View::new).transpose()?;
+        let base = base.map(View::held);
         let base = base.as_ref().map(View::slice::<T>).transpose()?;
-        let views = terms.iter().map(|&(_, x)| View::new(x)).collect::<Result<SmallVec<[_; 8]>>>()?;
-        let rows = rows.map(|(v, rows)| Ok::<_, Error>((v, View::new(rows)?))).transpose()?;
+        let views: SmallVec<[_; 8]> = terms.iter().map(|&(_, x)| View::held(x)).collect();
+        let rows = rows.map(|(v, rows)| (v, View::held(rows)));
         let mut slices = SmallVec::<[(T, &[T]); 16]>::new();
         for (&(w, _), view) in terms.iter().zip(&views) {
             slices.push((w as T, view.slice()?));
@@ -161,8 +161,8 @@ pub fn combine_rows(base: &Tensor, weights: &[f64], xs: &[&Tensor]) -> Result<Te
     let rows = weights.len() / xs.len().max(1);
     let shape: Vec<usize> = std::iter::once(rows).chain(base.dims().iter().copied()).collect();
     with_element!(base.dtype(), T => {
-        let base = View::new(&base)?;
-        let views = xs.iter().map(View::new).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let base = View::held(&base);
+        let views: SmallVec<[_; 8]> = xs.iter().map(View::held).collect();
         let xs = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
         let weights: SmallVec<[T; 64]> = weights.iter().map(|&w| w as T).collect();
         let out = cpu::combine_rows(base.slice()?, &weights, &xs);
@@ -187,9 +187,9 @@ pub fn scaled_norms(
     let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
     let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
     with_element!(y0.dtype(), T => {
-        let (y0, y1) = (View::new(&y0)?, View::new(&y1)?);
+        let (y0, y1) = (View::held(&y0), View::held(&y1));
         let (y0, y1) = (y0.slice::<T>()?, y1.slice::<T>()?);
-        let views = k.iter().map(View::new).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
         let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
         let tolerances = scale.views()?;
         let scale = match (&tolerances, scale.uniform()) {
@@ -211,7 +211,7 @@ pub fn scaled_norms(
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     let (a, b) = (a.contiguous()?, b.contiguous()?);
     with_element!(a.dtype(), T => {
-        let (a, b) = (View::new(&a)?, View::new(&b)?);
+        let (a, b) = (View::held(&a), View::held(&b));
         Ok(cpu::dot(a.slice::<T>()?, b.slice::<T>()?))
     })
 }
@@ -220,14 +220,14 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 pub fn first_non_finite(x: &Tensor) -> Result<Option<usize>> {
     let x = x.contiguous()?;
     with_element!(x.dtype(), T => {
-        Ok(View::new(&x)?.slice::<T>()?.iter().position(|x| !x.is_finite()))
+        Ok(View::held(&x).slice::<T>()?.iter().position(|x| !x.is_finite()))
     })
 }
 
 /// Returns the smallest and the largest entry; NaN for both when an entry is NaN.
 pub(crate) fn extremes(x: &Tensor) -> Result<[f64; 2]> {
     let x = x.contiguous()?;
-    with_element!(x.dtype(), T => Ok(cpu::extremes(View::new(&x)?.slice::<T>()?)))
+    with_element!(x.dtype(), T => Ok(cpu::extremes(View::held(&x).slice::<T>()?)))
 }
 
 /// A contiguous CPU tensor whose storage is held for reading: how kernels outside this crate, of
@@ -260,9 +260,14 @@ impl<'a> View<'a> {
             let message = format!("a view needs a contiguous tensor, not strides {:?}", x.stride());
             return Err(candle_core::Error::msg(message).into());
         }
+        Ok(Self::held(x))
+    }
+
+    /// [`View::new`] of a tensor that is known to be contiguous.
+    fn held(x: &'a Tensor) -> Self {
         let (storage, layout) = x.storage_and_layout();
         let start = layout.start_offset();
-        Ok(Self { storage, start, end: start + layout.shape().elem_count() })
+        Self { storage, start, end: start + layout.shape().elem_count() }
     }
 
     /// The elements in row-major order.

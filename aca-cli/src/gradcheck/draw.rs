@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::reverse::Return;
 use super::row::Row;
-use super::strategy::Strategy;
 use super::verdict;
 use crate::plot::{Color, Figure, HUES, INK, Key, Label, Marker, Panel, Scale, faded};
 use crate::report::Result;
+use crate::strategy::Strategy;
 
 const ERROR: &str = "relative error of the gradient";
 

@@ -8,9 +8,10 @@ use candle_core::{Device, Tensor, Var};
 
 use super::measure::Task;
 use super::row::{self, Row};
-use super::strategy::{Setting, Strategy, tolerances};
+use super::setting::{Setting, tolerances};
 use super::{Checked, Plan, draw};
 use crate::report::{self, Result};
+use crate::strategy::Strategy;
 
 /// Negative: the system contracts, so what is solved backward in time expands.
 const K: f64 = -0.5;

@@ -9,7 +9,7 @@ use aca_models::systems::{ClosedForm, System};
 use candle_core::{Tensor, Var};
 
 use super::row::Row;
-use super::strategy::Setting;
+use super::setting::Setting;
 
 /// A loss whose gradient is known.
 pub struct Task<S> {

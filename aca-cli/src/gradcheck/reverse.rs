@@ -10,10 +10,11 @@ use aca_tableau::DOPRI5;
 use candle_core::{Device, Tensor};
 
 use super::row::Row;
-use super::strategy::{Setting, Strategy};
+use super::setting::Setting;
 use super::van_der_pol::{END, MU, Y0};
 use super::{Checked, Plan, draw, row};
 use crate::report::{self, Error, Result};
+use crate::strategy::Strategy;
 
 /// Times at which the trajectories are compared.
 const POINTS: usize = 401;

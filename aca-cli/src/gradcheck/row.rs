@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::strategy::{Setting, Strategy};
+use super::setting::Setting;
 use crate::report::{Error, Result, Side, aligned};
+use crate::strategy::Strategy;
 
 /// The error and the cost of one gradient.
 #[derive(Clone, Debug)]

@@ -8,9 +8,10 @@ use aca_tableau::{ALF, DOP853, DOPRI5, TSIT5};
 use candle_core::{Device, Tensor, Var};
 
 use super::measure::Task;
-use super::strategy::{Setting, Steps, Strategy, tolerances};
+use super::setting::{Setting, Steps, tolerances};
 use super::{Checked, Plan, draw, row, verdict};
 use crate::report::{self, Result};
+use crate::strategy::Strategy;
 
 /// Where the gradient is taken: off the truth by a few percent.
 const MASSES: [f64; 3] = [1.05, 0.95, 1.0];

@@ -7,9 +7,10 @@ use candle_core::{Device, Var};
 
 use super::linear::square;
 use super::measure::Task;
-use super::strategy::{Setting, Strategy, tolerances};
+use super::setting::{Setting, tolerances};
 use super::{Checked, Plan, draw, reverse, row, verdict};
 use crate::report::{self, Result};
+use crate::strategy::Strategy;
 
 pub const MU: f64 = 1.0;
 pub const Y0: [f64; 2] = [2.0, 0.0];

@@ -1,7 +1,7 @@
 //! What a list of findings says, in sentences.
 
 use super::row::Row;
-use super::strategy::Strategy;
+use crate::strategy::Strategy;
 
 /// The tolerance at which the strategies are compared.
 pub const RTOL: f64 = 1e-7;

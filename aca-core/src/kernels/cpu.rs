@@ -2,7 +2,9 @@
 //! among rayon's threads above a measured size.
 //!
 //! No fused multiply-add: the same bits come out on every instruction set.
+#![allow(unsafe_code, reason = "results are written once, into memory that nobody cleared")]
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::WithDType;
@@ -53,28 +55,36 @@ type Terms<'a, T> = [(T, &'a [T])];
 
 /// See [`super::combine`].
 pub(super) fn combine<T: Element>(size: usize, base: Option<&[T]>, terms: &Terms<'_, T>) -> Vec<T> {
-    let mut out = vec![T::zero(); size];
-    combine_into(&mut out, base, terms);
-    out
+    written(size, |out| combine_into(out, base, terms))
 }
 
 /// See [`super::combine_rows`].
 pub(super) fn combine_rows<T: Element>(base: &[T], weights: &[T], xs: &[&[T]]) -> Vec<T> {
     let rows = weights.len() / xs.len().max(1);
-    let mut out = vec![T::zero(); rows * base.len()];
-    let row = |(out, weights): (&mut [T], &[T])| {
+    let row = |(out, weights): (&mut [MaybeUninit<T>], &[T])| {
         let terms: SmallVec<[_; 16]> = weights.iter().copied().zip(xs.iter().copied()).collect();
         combine_into(out, Some(base), &terms);
     };
-    if out.len() >= 2 * TASK && base.len() < 2 * TASK {
-        out.par_chunks_mut(base.len()).zip(weights.par_chunks(xs.len())).for_each(row);
-    } else {
-        out.chunks_mut(base.len()).zip(weights.chunks(xs.len())).for_each(row);
-    }
+    written(rows * base.len(), |out| {
+        if out.len() >= 2 * TASK && base.len() < 2 * TASK {
+            out.par_chunks_mut(base.len()).zip(weights.par_chunks(xs.len())).for_each(row);
+        } else {
+            out.chunks_mut(base.len()).zip(weights.chunks(xs.len())).for_each(row);
+        }
+    })
+}
+
+/// Returns a vector that `write`, which must write every entry, fills: clearing it first would be one
+/// more pass over memory.
+fn written<T: Element>(size: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut out = Vec::with_capacity(size);
+    write(&mut out.spare_capacity_mut()[..size]);
+    // SAFETY: the capacity is at least `size`, and both callers write whole blocks up to `size`.
+    unsafe { out.set_len(size) };
     out
 }
 
-fn combine_into<T: Element>(out: &mut [T], base: Option<&[T]>, terms: &Terms<'_, T>) {
+fn combine_into<T: Element>(out: &mut [MaybeUninit<T>], base: Option<&[T]>, terms: &Terms<'_, T>) {
     let arch = Arch::new();
     if out.len() < 2 * TASK {
         return arch.dispatch(|| combine_blocks(out, 0, base, terms));
@@ -86,7 +96,7 @@ fn combine_into<T: Element>(out: &mut [T], base: Option<&[T]>, terms: &Terms<'_,
 
 #[inline(always)]
 fn combine_blocks<T: Element>(
-    out: &mut [T],
+    out: &mut [MaybeUninit<T>],
     start: usize,
     base: Option<&[T]>,
     terms: &Terms<'_, T>,
@@ -94,12 +104,25 @@ fn combine_blocks<T: Element>(
     for (block, out) in out.chunks_mut(BLOCK).enumerate() {
         let first = start + block * BLOCK;
         let range = first..first + out.len();
-        match base {
-            Some(base) => out.copy_from_slice(&base[range.clone()]),
-            None => out.fill(T::zero()),
-        }
+        let out = begin(out, base.map(|base| &base[range.clone()]));
         add_terms(out, range, terms);
     }
+}
+
+/// Writes the base, or zeros, to a block.
+#[inline(always)]
+fn begin<'a, T: Element>(out: &'a mut [MaybeUninit<T>], base: Option<&[T]>) -> &'a mut [T] {
+    match base {
+        Some(base) => {
+            assert_eq!(out.len(), base.len());
+            for (out, base) in out.iter_mut().zip(base) {
+                out.write(*base);
+            }
+        }
+        None => out.fill(MaybeUninit::new(T::zero())),
+    }
+    // SAFETY: every entry was written above, and `MaybeUninit<T>` has the layout of `T`.
+    unsafe { &mut *(std::ptr::from_mut(out) as *mut [T]) }
 }
 
 /// Adds the terms' entries of `range` to `out`, four terms a pass.

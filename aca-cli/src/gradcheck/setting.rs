@@ -1,43 +1,10 @@
-//! The gradient strategies under test, each with methods that it can step by.
+//! The strategies under test, each with methods that it can step by.
 
 use aca_adjoint::{Backsolve, Gradient};
 use aca_core::{Solver, Tolerance};
 use aca_tableau::Tableau;
 
-/// A gradient strategy.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Strategy {
-    Aca,
-    Naive,
-    NaiveThroughStepSize,
-    Backsolve,
-    Mali,
-}
-
-impl Strategy {
-    /// All that are compared.
-    pub const ALL: [Self; 5] =
-        [Self::Aca, Self::Naive, Self::NaiveThroughStepSize, Self::Backsolve, Self::Mali];
-
-    /// Its name in tables and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Aca => "aca",
-            Self::Naive => "naive",
-            Self::NaiveThroughStepSize => "naive_through_step_size",
-            Self::Backsolve => "backsolve",
-            Self::Mali => "mali",
-        }
-    }
-
-    /// The method that all strategies are compared by; MALI has one of its own.
-    pub fn usual_tableau(self) -> Tableau {
-        match self {
-            Self::Mali => aca_tableau::ALF,
-            _ => aca_tableau::DOPRI5,
-        }
-    }
-}
+use crate::strategy::Strategy;
 
 /// How the steps of a solve are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,13 +50,10 @@ impl Setting {
     /// The library's value for the strategy.
     pub fn gradient(&self) -> Gradient {
         match self.strategy {
-            Strategy::Aca => Gradient::Aca,
-            Strategy::Naive => Gradient::Naive,
-            Strategy::NaiveThroughStepSize => Gradient::NaiveThroughStepSize,
             Strategy::Backsolve => {
                 Gradient::Backsolve(Backsolve { restart: self.restart, ..Backsolve::default() })
             }
-            Strategy::Mali => Gradient::Mali,
+            strategy => strategy.gradient(),
         }
     }
 

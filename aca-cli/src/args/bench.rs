@@ -1,0 +1,43 @@
+use clap::{Args, ValueEnum};
+
+use crate::strategy::Strategy;
+
+/// Workloads of the peers' benchmark.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WorkloadName {
+    /// Gradient of the three-body orbits with respect to the masses
+    #[value(name = "three_body")]
+    ThreeBody,
+    /// 256 oscillators of van der Pol, each with its stiffness
+    #[value(name = "vdp")]
+    VanDerPol,
+}
+
+/// Options of `aca bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// The workload
+    #[arg(long, default_value = "three_body")]
+    pub workload: WorkloadName,
+    /// Time the solver alone instead: what a step costs beyond the field's own time
+    #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol"])]
+    pub overhead: bool,
+    /// Gradient strategy
+    #[arg(long, default_value = "aca")]
+    pub gradient: Strategy,
+    /// Method: a name of `aca tableau list` or a TOML file; the workload's own when not given
+    #[arg(long)]
+    pub method: Option<String>,
+    /// Relative tolerance; the workload's own when not given
+    #[arg(long)]
+    pub rtol: Option<f64>,
+    /// Absolute tolerance; the workload's own when not given
+    #[arg(long)]
+    pub atol: Option<f64>,
+    /// Timed repetitions, of which the median counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub reps: u32,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}

@@ -218,6 +218,12 @@ pub enum Error {
         index: usize,
     },
 
+    /// The field asked for one time where the samples of a batch stand at different ones.
+    #[error(
+        "the field reads Time::value, one number, but the samples stand at different times; let it use Time::tensor, which broadcasts against the state"
+    )]
+    ClocksDiffer,
+
     /// The field reads a variable that the parameters omit.
     #[error(
         "the field reads a variable of shape {shape:?} that is not among the parameters; its gradient would be lost, add it"

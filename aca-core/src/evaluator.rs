@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::{Error, Pullback, Result, Time, VectorField};
 
@@ -10,7 +10,6 @@ use crate::{Error, Pullback, Result, Time, VectorField};
 pub struct Evaluator<'a> {
     field: &'a dyn VectorField,
     statistics: Vec<Var>,
-    shape: Shape,
     dtype: DType,
     trace: bool,
     nfe: Cell<usize>,
@@ -35,8 +34,7 @@ impl<'a> Evaluator<'a> {
             });
         }
         let statistics = field.running_statistics();
-        let (shape, dtype) = (y0.shape().clone(), y0.dtype());
-        Ok(Self { field, statistics, shape, dtype, trace: false, nfe: Cell::new(0) })
+        Ok(Self { field, statistics, dtype: y0.dtype(), trace: false, nfe: Cell::new(0) })
     }
 
     /// Returns an evaluator whose results stay in candle's graph, if `trace` says so.
@@ -49,14 +47,22 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// [`Error::FieldShape`] or [`Error::FieldDType`] when the result does not fit the state.
     pub fn eval(&self, t: f64, y: &Tensor) -> Result<Tensor> {
+        self.eval_at(&Time::new(t), y)
+    }
+
+    /// As [`Evaluator::eval`], at a time that may differ among the rows of `y`.
+    ///
+    /// # Errors
+    /// As [`Evaluator::eval`]; [`Error::ClocksDiffer`] when the field wants one time for all rows.
+    pub fn eval_at(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         self.nfe.set(self.nfe.get() + 1);
         if self.trace {
-            let f = self.field.trace(&Time::new(t), y)?;
-            self.check(&f)?;
+            let f = self.field.trace(t, y)?;
+            self.check(t, y, &f)?;
             return Ok(f);
         }
-        let f = self.field.eval(&Time::new(t), y)?;
-        self.check(&f)?;
+        let f = self.field.eval(t, y)?;
+        self.check(t, y, &f)?;
         Ok(f.detach())
     }
 
@@ -65,10 +71,23 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`Evaluator::eval`].
     pub fn linearize(&self, t: f64, y: &Tensor) -> Result<(Tensor, Pullback<'a>)> {
+        self.linearize_at(&Time::new(t), y)
+    }
+
+    /// As [`Evaluator::linearize`], at a time that may differ among the rows of `y`.
+    ///
+    /// # Errors
+    /// As [`Evaluator::eval_at`].
+    pub fn linearize_at(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'a>)> {
         self.nfe.set(self.nfe.get() + 1);
-        let (f, pullback) = self.field.linearize(&Time::new(t), y)?;
-        self.check(&f)?;
+        let (f, pullback) = self.field.linearize(t, y)?;
+        self.check(t, y, &f)?;
         Ok((f.detach(), pullback))
+    }
+
+    /// Whether the field can be evaluated on some rows of a batch alone.
+    pub fn takes_rows(&self) -> bool {
+        self.field.takes_rows()
     }
 
     /// Number of calls of the field so far.
@@ -94,9 +113,12 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    fn check(&self, f: &Tensor) -> Result<()> {
-        if f.shape() != &self.shape {
-            let (got, expected) = (f.dims().to_vec(), self.shape.dims().to_vec());
+    fn check(&self, t: &Time, y: &Tensor, f: &Tensor) -> Result<()> {
+        if t.was_misread() {
+            return Err(Error::ClocksDiffer);
+        }
+        if f.shape() != y.shape() {
+            let (got, expected) = (f.dims().to_vec(), y.dims().to_vec());
             return Err(Error::FieldShape { got, expected });
         }
         if f.dtype() != self.dtype {

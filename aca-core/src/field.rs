@@ -48,10 +48,18 @@ pub trait VectorField: Send + Sync {
     /// The default runs candle's autograd on one [`trace`](Self::trace).
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
         let y = Var::from_tensor(&y.detach())?;
-        let t = Time::tracked(t.value());
+        let t = t.track();
         let f = self.trace(&t, &y)?;
         let value = f.detach();
         Ok((value, Pullback::new(move |cotangent| autograd(&f, &y, &t, cotangent))))
+    }
+
+    /// Whether the field can be evaluated on some rows of a batch alone, those that
+    /// [`Time::samples`] names: solves with a clock for each sample then leave finished samples out.
+    ///
+    /// The default is no, since a field may hold something for each sample.
+    fn takes_rows(&self) -> bool {
+        false
     }
 
     /// Lists the variables that hold running statistics (batch norm's mean and variance).
@@ -92,7 +100,7 @@ pub struct Cotangents {
     pub y: Tensor,
     /// Cotangents of the field's variables, by the variable; other entries are ignored.
     pub theta: GradStore,
-    /// Cotangent of the time, a scalar, where `f` used the time as a tensor.
+    /// Cotangent of the time where `f` used it as a tensor, of that tensor's shape.
     pub t: Option<Tensor>,
 }
 

@@ -11,6 +11,30 @@ use crate::{Error, Result};
 
 mod cpu;
 
+/// Runs `$body` with `$T` bound to the element type of `$dtype`.
+macro_rules! with_element {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            dtype => Err(Error::UnsupportedDType { dtype }),
+        }
+    };
+}
+
+mod rows;
+
+pub use rows::{
+    RowTerm, add_rows, choose_rows, combine_each, combine_picked, dot_each, gather_rows,
+    scaled_norms_each,
+};
+
 /// The error scale `atol + rtol * max(|y0|, |y1|)` of every entry.
 #[derive(Clone, Debug)]
 pub enum Scale {
@@ -38,29 +62,23 @@ impl Scale {
         }
     }
 
-    fn uniform(&self) -> (f64, f64) {
-        match *self {
-            Self::Uniform { rtol, atol } => (rtol, atol),
-            Self::Each { .. } => (f64::NAN, f64::NAN),
-        }
+    /// The scale as the bodies see it, over the views that it needs.
+    fn body<'a, T: cpu::Element>(
+        &self,
+        views: &'a Option<(View<'_>, View<'_>)>,
+    ) -> Result<cpu::Scale<'a, T>> {
+        Ok(match (views, self) {
+            (Some((rtol, atol)), _) => {
+                cpu::Scale::Each { rtol: rtol.slice()?, atol: atol.slice()? }
+            }
+            (None, &Self::Uniform { rtol, atol }) => {
+                cpu::Scale::Uniform { rtol: T::from_f64(rtol), atol: T::from_f64(atol) }
+            }
+            (None, Self::Each { .. }) => {
+                return Err(candle_core::Error::msg("tolerances of each entry need views").into());
+            }
+        })
     }
-}
-
-/// Runs `$body` with `$T` bound to the element type of `$dtype`.
-macro_rules! with_element {
-    ($dtype:expr, $T:ident => $body:expr) => {
-        match $dtype {
-            DType::F32 => {
-                type $T = f32;
-                $body
-            }
-            DType::F64 => {
-                type $T = f64;
-                $body
-            }
-            dtype => Err(Error::UnsupportedDType { dtype }),
-        }
-    };
 }
 
 /// A weighted tensor of a sum.
@@ -192,12 +210,7 @@ pub fn scaled_norms(
         let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
         let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
         let tolerances = scale.views()?;
-        let scale = match (&tolerances, scale.uniform()) {
-            (Some((rtol, atol)), _) => {
-                cpu::Scale::Each { rtol: rtol.slice::<T>()?, atol: atol.slice()? }
-            }
-            (None, (rtol, atol)) => cpu::Scale::Uniform { rtol: rtol as T, atol: atol as T },
-        };
+        let scale = scale.body::<T>(&tolerances)?;
         let norm = |e: &Vec<f64>| {
             let terms = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k));
             let terms: SmallVec<[_; 8]> = terms.collect();

@@ -35,6 +35,7 @@
 //! unless the environment variable `RAYON_NUM_THREADS` is set, which costs more than a small
 //! product itself. Programs do well to set it at their start.
 
+mod clock;
 mod controller;
 mod error;
 mod evaluator;

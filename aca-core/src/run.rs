@@ -1,29 +1,26 @@
-//! A solve under way: what the loop and a replay have in common.
+//! A solve under way, all of its state on one clock.
 
 use candle_core::Tensor;
 
+use crate::clock::Clock;
 use crate::initial_step::initial_step;
 use crate::kernels::{self, Scale};
 use crate::{
-    Error, Evaluator, Method, Progress, Result, SolveEnd, Solver, Stats, Step, StepSink, TimeSpan,
+    Error, Evaluator, Method, Result, SolveEnd, Solver, Stats, Step, StepSink, TimeSpan,
     VectorField,
 };
 
 /// A solve under way.
 pub(crate) struct Run<'a> {
     solver: &'a Solver,
-    pub(crate) method: Method,
+    method: Method,
     field: Evaluator<'a>,
     sink: &'a mut dyn StepSink,
-    span: TimeSpan,
-    pub(crate) t: f64,
-    pub(crate) y: Tensor,
+    clock: Clock<'a>,
+    y: Tensor,
     k1: Option<Tensor>,
     /// Running statistics of the field before the trial, for its rejection.
     statistics: Vec<Tensor>,
-    /// What was wrong with the last trial whose error ratio was not finite.
-    non_finite: Option<Error>,
-    stats: Stats,
 }
 
 impl<'a> Run<'a> {
@@ -31,30 +28,66 @@ impl<'a> Run<'a> {
         solver: &'a Solver,
         field: &'a dyn VectorField,
         y0: &Tensor,
-        span: TimeSpan,
+        clock: Clock<'a>,
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
-        solver.validate()?;
         let field = Evaluator::new(field, y0)?.tracing(solver.trace);
         let method = Method::new(solver)?;
-        let y0 = solver.own(y0)?;
-        let run = Self {
-            solver,
-            method,
-            field,
-            sink,
-            span,
-            t: span.t0,
-            y: y0.contiguous()?,
-            k1: None,
-            statistics: Vec::new(),
-            non_finite: None,
-            stats: Stats::default(),
-        };
-        match kernels::first_non_finite(&run.y)? {
-            Some(index) => Err(Error::InitialState { index }),
-            None => Ok(run),
+        let y = solver.own(y0)?.contiguous()?;
+        if let Some(index) = kernels::first_non_finite(&y)? {
+            return Err(Error::InitialState { index });
         }
+        Ok(Self { solver, method, field, sink, clock, y, k1: None, statistics: Vec::new() })
+    }
+
+    /// Steps to the end, every step under error control if there are tolerances.
+    pub(crate) fn finish(mut self, scale: Option<&Scale>) -> Result<SolveEnd> {
+        if let Some(scale) = scale.filter(|_| !self.clock.is_done()) {
+            let h = self.first_step(scale)?;
+            self.clock.start(h);
+        }
+        while !self.clock.is_done() {
+            let t1 = self.clock.target()?;
+            let (k, y1) = self.attempt(t1)?;
+            let ratio = match scale {
+                Some(scale) => {
+                    self.method.error_ratio(t1 - self.clock.t, &self.y, &y1, &k, scale)?
+                }
+                None => {
+                    self.check_finite("state", t1 - self.clock.t, &y1)?;
+                    0.0
+                }
+            };
+            if ratio <= 1.0 {
+                self.accept(t1, ratio, k, y1)?;
+            } else {
+                self.reject(t1, ratio, &k, &y1)?;
+            }
+        }
+        Ok(SolveEnd { y1: self.y, stats: Stats { nfe: self.field.nfe(), ..self.clock.stats } })
+    }
+
+    /// Magnitude of the first step, within the solver's limits; 0 where there is none.
+    pub(crate) fn try_first(mut self, scale: &Scale) -> Result<f64> {
+        if !self.clock.is_done() {
+            let h = self.first_step(scale)?;
+            self.clock.start(h);
+        }
+        Ok(self.clock.h())
+    }
+
+    fn first_step(&mut self, scale: &Scale) -> Result<f64> {
+        if let Some(h) = self.solver.first_step {
+            return Ok(h);
+        }
+        let k1 = self.k1()?;
+        let before = self.field.snapshot()?;
+        let TimeSpan { t0, .. } = self.clock.span;
+        let ahead = TimeSpan { t0, t1: self.method.beside(self.clock.next_mark(), t0) };
+        let order = self.method.tableau().error_order().unwrap_or(1);
+        let h = initial_step(&self.field, ahead, &self.y, &k1, scale, order)?;
+        self.field.restore(&before)?;
+        Ok(h)
     }
 
     /// The slope at the start of the next step.
@@ -62,78 +95,29 @@ impl<'a> Run<'a> {
         if let Some(k1) = &self.k1 {
             return Ok(k1.clone());
         }
-        let t = self.method.stage_time(self.t, self.span.t1, 0);
+        let t = self.method.stage_time(self.clock.t, self.clock.span.t1, 0);
         let k1 = self.field.eval(t, &self.y)?;
         self.check_finite("field", 0.0, &k1)?;
         self.k1 = Some(k1.clone());
         Ok(k1)
     }
 
-    pub(crate) fn first_step(
-        &mut self,
-        stop: f64,
-        scale: &Scale,
-        error_order: usize,
-    ) -> Result<f64> {
-        if self.span.is_empty() {
-            return Ok(0.0);
-        }
-        let h = match self.solver.first_step {
-            Some(h) => h,
-            None => self.probe_first_step(stop, scale, error_order)?,
-        };
-        Ok(h.min(self.solver.h_max).max(self.h_min()))
-    }
-
-    fn probe_first_step(&mut self, stop: f64, scale: &Scale, error_order: usize) -> Result<f64> {
-        let k1 = self.k1()?;
-        let before = self.field.snapshot()?;
-        let ahead = TimeSpan { t0: self.t, t1: self.method.beside(stop, self.t) };
-        let h = initial_step(&self.field, ahead, &self.y, &k1, scale, error_order)?;
-        self.field.restore(&before)?;
-        Ok(h)
-    }
-
-    pub(crate) fn check_budget(&self) -> Result<()> {
-        let (max_steps, TimeSpan { t0, t1 }) = (self.solver.max_steps, self.span);
-        match self.stats.accepted + self.stats.rejected < max_steps {
-            true => Ok(()),
-            false => Err(Error::MaxSteps { max_steps, t: self.t, t0, t1 }),
-        }
-    }
-
-    /// Where a step of size `h` ends, and whether a stop cut it short or stretched it.
-    ///
-    /// A step that would end within a hundredth before the stop is stretched onto it, as in
-    /// Hairer's DOPRI5: the error is controlled all the same, and no sliver is left. It exceeds
-    /// `h_max` by rounding at the most.
-    pub(crate) fn target(&self, h: f64, stop: f64) -> (f64, bool) {
-        let reach = (1.01 * h).min(self.solver.h_max * (1.0 + 1e-6));
-        if (stop - self.t).abs() <= reach {
-            (stop, true)
-        } else {
-            (self.t + self.span.sign() * h, false)
-        }
-    }
-
-    pub(crate) fn attempt(&mut self, t1: f64) -> Result<(Vec<Tensor>, Tensor)> {
+    fn attempt(&mut self, t1: f64) -> Result<(Vec<Tensor>, Tensor)> {
         let k1 = self.k1()?;
         self.statistics = self.field.snapshot()?;
-        self.method.step(&self.field, (self.t, t1), &self.y, Some(k1))
+        self.method.step(&self.field, (self.clock.t, t1), &self.y, Some(k1))
     }
 
-    pub(crate) fn accept(&mut self, t1: f64, k: Vec<Tensor>, y1: Tensor) -> Result<()> {
-        let (index, t0) = (self.stats.accepted, self.t);
+    fn accept(&mut self, t1: f64, ratio: f64, k: Vec<Tensor>, y1: Tensor) -> Result<()> {
+        let (index, t0) = (self.clock.stats.accepted, self.clock.t);
         let (method, field) = (&self.method, &self.field);
         let mut step = Step { index, t0, t1, y0: &self.y, y1: &y1, k, method, field };
         self.sink.accept(&mut step)?;
         let k = step.k;
-        self.stats.accept(t1 - t0);
         self.k1 = self.carried_slope(t1, &k)?;
-        self.t = t1;
         self.y = y1;
-        self.non_finite = None;
-        self.report(t1 - t0);
+        self.clock.accept(t1, ratio);
+        self.clock.report(t1 - t0);
         Ok(())
     }
 
@@ -148,57 +132,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn report(&self, h: f64) {
-        if let Some(progress) = &self.solver.progress {
-            let TimeSpan { t0, t1 } = self.span;
-            let Stats { accepted, rejected, .. } = self.stats;
-            let fraction = (self.t - t0) / (t1 - t0);
-            progress.call(Progress { t: self.t, h, fraction, accepted, rejected });
-        }
-    }
-
-    /// Counts a rejection, undoes its traces and notes where the trial stopped being finite.
-    pub(crate) fn reject(
-        &mut self,
-        ratio: f64,
-        tried: f64,
-        k: &[Tensor],
-        y1: &Tensor,
-    ) -> Result<()> {
-        self.stats.rejected += 1;
+    /// Undoes a rejected step's traces and notes where the trial stopped being finite.
+    fn reject(&mut self, t1: f64, ratio: f64, k: &[Tensor], y1: &Tensor) -> Result<()> {
         self.field.restore(&self.statistics)?;
-        self.non_finite = None;
-        if ratio.is_finite() {
-            return Ok(());
+        self.clock.non_finite = None;
+        if !ratio.is_finite() {
+            let h = t1 - self.clock.t;
+            let checks = k.iter().map(|k| ("field", k)).chain([("state", y1)]);
+            self.clock.non_finite =
+                checks.map(|(what, x)| self.check_finite(what, h, x)).find_map(Result::err);
         }
-        let h = tried * self.span.sign();
-        let checks = k.iter().map(|k| ("field", k)).chain([("state", y1)]);
-        self.non_finite =
-            checks.map(|(what, x)| self.check_finite(what, h, x)).find_map(Result::err);
-        Ok(())
+        self.clock.reject(t1, ratio)
     }
 
-    /// Smallest step from here: below sixteen units in the last place the nodes of a step run into
-    /// each other.
-    pub(crate) fn h_min(&self) -> f64 {
-        self.solver.h_min.max(16.0 * f64::EPSILON * self.t.abs()).max(f64::MIN_POSITIVE)
-    }
-
-    /// Why a step of size `h` will not do: what the last rejection found, if it found anything.
-    pub(crate) fn underflow(&mut self, h: f64) -> Error {
-        let (h_min, method) = (self.h_min(), self.method.tableau().name().to_owned());
-        let other = Error::StepSizeUnderflow { h, h_min, t: self.t, method };
-        self.non_finite.take().unwrap_or(other)
-    }
-
-    pub(crate) fn check_finite(&self, what: &'static str, h: f64, x: &Tensor) -> Result<()> {
+    fn check_finite(&self, what: &'static str, h: f64, x: &Tensor) -> Result<()> {
         match kernels::first_non_finite(x)? {
-            Some(index) => Err(Error::NonFinite { what, t: self.t, h, index }),
+            Some(index) => Err(Error::NonFinite { what, t: self.clock.t, h, index }),
             None => Ok(()),
         }
-    }
-
-    pub(crate) fn end(self) -> SolveEnd {
-        SolveEnd { y1: self.y, stats: Stats { nfe: self.field.nfe(), ..self.stats } }
     }
 }

@@ -1,6 +1,7 @@
 //! The time handed to a field.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Result, Tensor, Var};
 
@@ -25,14 +26,34 @@ use candle_core::{Result, Tensor, Var};
 #[derive(Debug)]
 pub struct Time {
     value: f64,
+    clocks: Option<Clocks>,
     tracked: bool,
     leaf: OnceLock<Tensor>,
+}
+
+/// The times of a batch whose samples have clocks of their own.
+#[derive(Clone, Debug)]
+struct Clocks {
+    ts: Arc<[f64]>,
+    samples: Arc<[usize]>,
+    /// Whether the field asked for one number where the samples' times differ.
+    misread: Arc<AtomicBool>,
 }
 
 impl Time {
     /// Returns the time `value`, which candle does not differentiate.
     pub fn new(value: f64) -> Self {
-        Self { value, tracked: false, leaf: OnceLock::new() }
+        Self { value, clocks: None, tracked: false, leaf: OnceLock::new() }
+    }
+
+    /// Returns the times `ts` of the rows of a batch, which hold the given samples.
+    ///
+    /// # Errors
+    /// [`Error::NoTimes`](crate::Error::NoTimes) for an empty batch.
+    pub fn of_samples(ts: &[f64], samples: Arc<[usize]>) -> crate::Result<Self> {
+        let &value = ts.first().ok_or(crate::Error::NoTimes)?;
+        let clocks = Some(Clocks { ts: ts.into(), samples, misread: Arc::default() });
+        Ok(Self { value, clocks, tracked: false, leaf: OnceLock::new() })
     }
 
     /// Returns the time `value` whose tensor is a variable of candle's graph.
@@ -40,22 +61,47 @@ impl Time {
     /// The default [`VectorField::linearize`](crate::VectorField::linearize) evaluates the field
     /// at such a time, so that the cotangent of `t` is there exactly when the field used it.
     pub fn tracked(value: f64) -> Self {
-        Self { value, tracked: true, leaf: OnceLock::new() }
+        Self { tracked: true, ..Self::new(value) }
     }
 
     /// Returns the time `value` that is `tensor`, a scalar, in candle's graph.
     pub fn traced(value: f64, tensor: Tensor) -> Self {
-        Self { value, tracked: true, leaf: OnceLock::from(tensor) }
+        Self { tracked: true, leaf: OnceLock::from(tensor), ..Self::new(value) }
+    }
+
+    /// Returns the same time, or times, with a tensor of its own that is a variable of candle's graph.
+    pub fn track(&self) -> Self {
+        let clocks = self.clocks.clone();
+        Self { value: self.value, clocks, tracked: true, leaf: OnceLock::new() }
     }
 
     /// Returns the time as a number; a field that uses it hides its dependence on time from
     /// candle, which matters for gradients with respect to times only.
+    ///
+    /// Where the samples of a batch stand at different times there is no such number: the solve then
+    /// ends with [`Error::ClocksDiffer`](crate::Error::ClocksDiffer).
     pub fn value(&self) -> f64 {
+        if let Some(clocks) = &self.clocks
+            && clocks.ts.iter().any(|&t| t != self.value)
+        {
+            clocks.misread.store(true, Ordering::Relaxed);
+        }
         self.value
     }
 
-    /// Returns the time as a scalar tensor of `like`'s dtype and device, which broadcasts
-    /// against the state.
+    /// Returns which samples of the batch the state's rows hold, where samples have clocks of their
+    /// own; fields that [take rows](crate::VectorField::takes_rows) may see some of them only.
+    pub fn samples(&self) -> Option<&[usize]> {
+        self.clocks.as_ref().map(|clocks| &clocks.samples[..])
+    }
+
+    /// Whether the field asked for one number where the samples' times differ.
+    pub(crate) fn was_misread(&self) -> bool {
+        self.clocks.as_ref().is_some_and(|clocks| clocks.misread.load(Ordering::Relaxed))
+    }
+
+    /// Returns the time as a tensor of `like`'s dtype and device, which broadcasts against the
+    /// state: a scalar, or `[batch, 1, ..]` where samples have clocks of their own.
     ///
     /// # Errors
     /// Only if the tensor cannot be allocated.
@@ -63,7 +109,14 @@ impl Time {
         if let Some(leaf) = self.leaf.get() {
             return leaf.to_dtype(like.dtype());
         }
-        let t = Tensor::new(self.value, like.device())?;
+        let t = match &self.clocks {
+            None => Tensor::new(self.value, like.device())?,
+            Some(clocks) => {
+                let mut shape = vec![1; like.rank()];
+                shape[0] = clocks.ts.len();
+                Tensor::from_slice(&clocks.ts, shape, like.device())?
+            }
+        };
         let t = if self.tracked { Var::from_tensor(&t)?.into_inner() } else { t };
         self.leaf.get_or_init(|| t).to_dtype(like.dtype())
     }

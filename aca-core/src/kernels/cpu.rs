@@ -12,6 +12,10 @@ use pulp::Arch;
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
+mod rows;
+
+pub(super) use rows::{combine_each, combine_picked, sums_of_squares};
+
 /// Entries per block: 16 KiB of `f64`, so that the sum stays in the cache while terms stream.
 const BLOCK: usize = 2048;
 
@@ -48,6 +52,18 @@ impl Element for f64 {
 pub(super) enum Scale<'a, T> {
     Uniform { rtol: T, atol: T },
     Each { rtol: &'a [T], atol: &'a [T] },
+}
+
+impl<T> Scale<'_, T> {
+    /// The scale of some entries alone.
+    fn row(self, range: Range<usize>) -> Self {
+        match self {
+            Self::Each { rtol, atol } => {
+                Self::Each { rtol: &rtol[range.clone()], atol: &atol[range] }
+            }
+            uniform => uniform,
+        }
+    }
 }
 
 /// A list of `weight * slice`.

@@ -1,0 +1,138 @@
+//! Bodies for batches whose rows have factors of their own.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use pulp::Arch;
+use smallvec::SmallVec;
+
+use super::{
+    BUFFER, Element, Scale, Terms, add_terms, begin, combine_blocks, divide_by_scale,
+    sum_of_products, sum_of_squares, written,
+};
+
+/// Rows of at least so many entries are worth a pass of their own; shorter ones share blocks.
+const LONG: usize = 64;
+
+/// See [`super::super::combine_each`].
+pub(crate) fn combine_each<T: Element>(
+    size: usize,
+    base: Option<&[T]>,
+    h: &[f64],
+    terms: &[(f64, &[T])],
+) -> Vec<T> {
+    let length = size / h.len().max(1);
+    let arch = Arch::new();
+    written(size, |out| {
+        if length >= LONG {
+            for (row, &h) in h.iter().enumerate() {
+                let out = &mut out[row * length..][..length];
+                let scaled = terms.iter().map(|&(w, x)| (T::from_f64(h * w), &x[row * length..]));
+                let scaled: SmallVec<[_; 16]> = scaled.collect();
+                let base = base.map(|base| &base[row * length..]);
+                arch.dispatch(|| combine_blocks(out, 0, base, &scaled));
+            }
+        } else {
+            arch.dispatch(|| combine_short(out, length, base, h, terms));
+        }
+    })
+}
+
+/// Short rows, block by block, with the factors spread over their entries.
+#[inline(always)]
+fn combine_short<T: Element>(
+    out: &mut [MaybeUninit<T>],
+    length: usize,
+    base: Option<&[T]>,
+    h: &[f64],
+    terms: &[(f64, &[T])],
+) {
+    let mut factors = [0.0; BUFFER];
+    let rows = BUFFER / length;
+    for (block, (out, h)) in out.chunks_mut(rows * length).zip(h.chunks(rows)).enumerate() {
+        for (factors, &h) in factors.chunks_exact_mut(length).zip(h) {
+            factors.fill(h);
+        }
+        let first = block * rows * length;
+        let range = first..first + out.len();
+        let out = begin(out, base.map(|base| &base[range.clone()]));
+        add_scaled_terms(out, range, &factors, terms);
+    }
+}
+
+/// [`add_terms`] with weights `factor * weight`, rounded in the same order.
+#[inline(always)]
+fn add_scaled_terms<T: Element>(
+    out: &mut [T],
+    range: Range<usize>,
+    factors: &[f64],
+    terms: &[(f64, &[T])],
+) {
+    let mut fours = terms.chunks_exact(4);
+    for four in &mut fours {
+        let (a, b, c, d) = (four[0], four[1], four[2], four[3]);
+        let xs = a.1[range.clone()].iter().zip(&b.1[range.clone()]);
+        let xs = xs.zip(&c.1[range.clone()]).zip(&d.1[range.clone()]);
+        for ((out, h), (((xa, xb), xc), xd)) in out.iter_mut().zip(factors).zip(xs) {
+            let weight = |w: f64| T::from_f64(h * w);
+            *out +=
+                (weight(a.0) * *xa + weight(b.0) * *xb) + (weight(c.0) * *xc + weight(d.0) * *xd);
+        }
+    }
+    for &(w, x) in fours.remainder() {
+        for ((out, h), x) in out.iter_mut().zip(factors).zip(&x[range.clone()]) {
+            *out += T::from_f64(h * w) * *x;
+        }
+    }
+}
+
+/// See [`super::super::combine_picked`].
+pub(crate) fn combine_picked<T: Element>(
+    base: &[T],
+    length: usize,
+    rows: &[usize],
+    weights: &[f64],
+    xs: &[&[T]],
+) -> Vec<T> {
+    let arch = Arch::new();
+    written(rows.len() * length, |out| {
+        let weights = weights.chunks_exact(xs.len());
+        for ((out, &row), weights) in out.chunks_exact_mut(length).zip(rows).zip(weights) {
+            let start = row * length;
+            let terms = weights.iter().zip(xs).map(|(&w, x)| (T::from_f64(w), &x[start..]));
+            let terms: SmallVec<[_; 16]> = terms.collect();
+            arch.dispatch(|| combine_blocks(out, 0, Some(&base[start..]), &terms));
+        }
+    })
+}
+
+/// [`sum_of_squares`] of every row of `length` entries.
+pub(crate) fn sums_of_squares<T: Element>(
+    (y0, y1): (&[T], &[T]),
+    length: usize,
+    scale: Scale<'_, T>,
+    terms: &Terms<'_, T>,
+) -> Vec<f64> {
+    if length > BUFFER {
+        let row = |start: usize| {
+            let range = start..start + length;
+            let terms: SmallVec<[_; 16]> =
+                terms.iter().map(|&(w, x)| (w, &x[range.clone()])).collect();
+            sum_of_squares(&y0[range.clone()], &y1[range.clone()], scale.row(range), &terms)
+        };
+        return (0..y0.len()).step_by(length).map(row).collect();
+    }
+    let mut sums = Vec::with_capacity(y0.len() / length);
+    let step = BUFFER / length * length;
+    Arch::new().dispatch(|| {
+        for first in (0..y0.len()).step_by(step) {
+            let range = first..(first + step).min(y0.len());
+            let mut error = [T::zero(); BUFFER];
+            let error = &mut error[..range.len()];
+            add_terms(error, range.clone(), terms);
+            divide_by_scale(error, &y0[range.clone()], &y1[range.clone()], scale, range);
+            sums.extend(error.chunks_exact(length).map(|row| sum_of_products(row, row)));
+        }
+    });
+    sums
+}

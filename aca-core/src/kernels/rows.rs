@@ -1,0 +1,209 @@
+//! The same passes over batches whose rows have step sizes of their own.
+//!
+//! Entry for entry they round as the passes over one state do, so that a sample's steps do not depend
+//! on its neighbours.
+
+use candle_core::{DType, Device, Tensor};
+use smallvec::SmallVec;
+
+use super::{Scale, Term, View, cpu};
+use crate::{Error, Result};
+
+/// A weighted row to be added to a row of another tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct RowTerm {
+    /// The row that is added to.
+    pub row: usize,
+    /// The weight.
+    pub weight: f64,
+    /// The row of the source.
+    pub source: usize,
+}
+
+/// Returns `base + sum(h_r w_i x_i)`, where `h_r` belongs to the row, or the sum alone.
+///
+/// Where candle tracks one of the tensors, the sum is made of candle's operations instead and stays
+/// in its graph.
+///
+/// # Shapes
+/// `h`: one a row; `base` and every `x_i`: `[rows, ..state]`; so is the result.
+pub fn combine_each(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Result<Tensor> {
+    if base.into_iter().chain(terms.iter().map(|&(_, x)| x)).any(Tensor::track_op) {
+        return combine_tracked(base, h, terms);
+    }
+    let base = base.map(Tensor::contiguous).transpose()?;
+    let copies = terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?)));
+    let copies = copies.collect::<Result<SmallVec<[(f64, Tensor); 8]>>>()?;
+    let Some(like) = base.as_ref().or(copies.first().map(|(_, x)| x)) else {
+        return Err(candle_core::Error::msg("combine_each needs a tensor").into());
+    };
+    with_element!(like.dtype(), T => {
+        let held = base.as_ref().map(View::held);
+        let held = held.as_ref().map(View::slice::<T>).transpose()?;
+        let views: SmallVec<[_; 8]> = copies.iter().map(|(_, x)| View::held(x)).collect();
+        let mut slices = SmallVec::<[(f64, &[T]); 16]>::new();
+        for ((w, _), view) in copies.iter().zip(&views) {
+            slices.push((*w, view.slice()?));
+        }
+        let out = cpu::combine_each(like.elem_count(), held, h, &slices);
+        Ok(Tensor::from_vec(out, like.shape(), &Device::Cpu)?)
+    })
+}
+
+fn combine_tracked(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Result<Tensor> {
+    let mut sum = base.cloned();
+    for &(w, x) in terms {
+        let term = x.affine(w, 0.0)?.broadcast_mul(&column(h, x)?)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + term)?,
+            None => term,
+        });
+    }
+    Ok(sum.ok_or_else(|| candle_core::Error::msg("combine_each needs a tensor"))?)
+}
+
+/// Numbers, one a row, as a tensor that broadcasts against `like`.
+fn column(h: &[f64], like: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; like.rank()];
+    shape[0] = h.len();
+    Ok(Tensor::from_slice(h, shape, like.device())?.to_dtype(like.dtype())?)
+}
+
+/// Returns the rows `base[r_m] + sum(w_mi x_i[r_m])`: outputs of several samples' steps at once.
+///
+/// # Shapes
+/// `rows`: the `r_m`; `weights`: row-major `[rows.len(), xs.len()]`; `base` and every `x_i`:
+/// `[batch, ..state]`; result: `[rows.len(), ..state]`.
+pub fn combine_picked(
+    base: &Tensor,
+    rows: &[usize],
+    weights: &[f64],
+    xs: &[&Tensor],
+) -> Result<Tensor> {
+    let base = base.contiguous()?;
+    let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    with_element!(base.dtype(), T => {
+        let held = View::held(&base);
+        let views: SmallVec<[_; 8]> = xs.iter().map(View::held).collect();
+        let slices = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let length = base.elem_count() / base.dims()[0];
+        let out = cpu::combine_picked(held.slice::<T>()?, length, rows, weights, &slices);
+        Ok(Tensor::from_vec(out, row_shape(&base, rows.len()), &Device::Cpu)?)
+    })
+}
+
+/// Returns [`scaled_norms`](super::scaled_norms) of every row: one list of results a row.
+///
+/// # Shapes
+/// `y0`, `y1` and every `k_i`: `[rows, ..state]`; `weights`: one list of `k.len()` a result.
+pub fn scaled_norms_each(
+    y0: &Tensor,
+    y1: &Tensor,
+    scale: &Scale,
+    k: &[&Tensor],
+    weights: &[Vec<f64>],
+) -> Result<Vec<SmallVec<[f64; 2]>>> {
+    let (rows, length) = (y0.dims()[0], y0.elem_count() / y0.dims()[0]);
+    let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
+    let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    with_element!(y0.dtype(), T => {
+        let (y0, y1) = (View::held(&y0), View::held(&y1));
+        let states = (y0.slice::<T>()?, y1.slice::<T>()?);
+        let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
+        let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
+        let tolerances = scale.views()?;
+        let scale = scale.body(&tolerances)?;
+        let mut norms = vec![SmallVec::new(); rows];
+        for e in weights {
+            let terms = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k));
+            let terms: SmallVec<[_; 8]> = terms.collect();
+            let squares = cpu::sums_of_squares(states, length, scale, &terms);
+            for (norms, square) in norms.iter_mut().zip(squares) {
+                norms.push((square / length as f64).sqrt());
+            }
+        }
+        Ok(norms)
+    })
+}
+
+/// Returns the inner product of each pair of rows.
+///
+/// # Shapes
+/// `a`, `b`: `[rows, ..state]`.
+pub fn dot_each(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
+    let length = a.elem_count() / a.dims()[0];
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    with_element!(a.dtype(), T => {
+        let (a, b) = (View::held(&a), View::held(&b));
+        let rows = a.slice::<T>()?.chunks_exact(length).zip(b.slice::<T>()?.chunks_exact(length));
+        Ok(rows.map(|(a, b)| cpu::dot(a, b)).collect())
+    })
+}
+
+/// Returns the given rows of several tensors, one below the other.
+///
+/// # Shapes
+/// Every tensor: `[.., ..state]`; result: `[sources.len(), ..state]`. There is at least one.
+pub fn gather_rows(sources: &[(&Tensor, usize)]) -> Result<Tensor> {
+    let Some((first, _)) = sources.first() else {
+        return Err(candle_core::Error::msg("gather_rows needs a row").into());
+    };
+    let length = first.elem_count() / first.dims()[0].max(1);
+    with_element!(first.dtype(), T => {
+        let mut out: Vec<T> = Vec::with_capacity(sources.len() * length);
+        for same in sources.chunk_by(|a, b| a.0.id() == b.0.id()) {
+            let source = same[0].0.contiguous()?;
+            let view = View::held(&source);
+            let rows = view.slice::<T>()?;
+            for &(_, row) in same {
+                out.extend_from_slice(&rows[row * length..][..length]);
+            }
+        }
+        Ok(Tensor::from_vec(out, row_shape(first, sources.len()), &Device::Cpu)?)
+    })
+}
+
+/// Returns the rows of `a` where `mask` says so, of `b` elsewhere.
+pub fn choose_rows(mask: &[bool], a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if mask.iter().all(|&mask| mask) {
+        return Ok(a.clone());
+    }
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let length = a.elem_count() / mask.len().max(1);
+    with_element!(a.dtype(), T => {
+        let (a_view, b_view) = (View::held(&a), View::held(&b));
+        let rows = a_view.slice::<T>()?.chunks_exact(length);
+        let rows = mask.iter().zip(rows.zip(b_view.slice::<T>()?.chunks_exact(length)));
+        let mut out: Vec<T> = Vec::with_capacity(a.elem_count());
+        for (&mask, (a, b)) in rows {
+            out.extend_from_slice(if mask { a } else { b });
+        }
+        Ok(Tensor::from_vec(out, a.shape(), &Device::Cpu)?)
+    })
+}
+
+/// Returns `x` with weighted rows of `source` added to rows of it.
+pub fn add_rows(x: &Tensor, terms: &[RowTerm], source: &Tensor) -> Result<Tensor> {
+    if terms.is_empty() {
+        return Ok(x.clone());
+    }
+    let (x, source) = (x.contiguous()?, source.contiguous()?);
+    let length = x.elem_count() / x.dims()[0];
+    with_element!(x.dtype(), T => {
+        let mut out = View::held(&x).slice::<T>()?.to_vec();
+        let source = View::held(&source);
+        let source = source.slice::<T>()?;
+        for &RowTerm { row, weight, source: from } in terms {
+            let from = &source[from * length..][..length];
+            for (out, from) in out[row * length..][..length].iter_mut().zip(from) {
+                *out += weight as T * *from;
+            }
+        }
+        Ok(Tensor::from_vec(out, x.shape(), &Device::Cpu)?)
+    })
+}
+
+/// The shape of `rows` rows like those of `like`.
+fn row_shape(like: &Tensor, rows: usize) -> Vec<usize> {
+    std::iter::once(rows).chain(like.dims()[1..].iter().copied()).collect()
+}

@@ -163,7 +163,16 @@ impl<'w> Sweep<'_, 'w> {
         }
         let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
         let theta = self.theta.finish()?;
-        Ok((Gradients { y0, theta, times: self.times, nfe: self.field.nfe() }, self.watch))
+        Ok((
+            Gradients {
+                y0,
+                theta,
+                times: self.times,
+                sample_times: Vec::new(),
+                nfe: self.field.nfe(),
+            },
+            self.watch,
+        ))
     }
 
     /// Pulls back through one step; those after the last output are left out.

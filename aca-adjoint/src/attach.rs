@@ -101,10 +101,10 @@ impl CustomOp3 for Solve {
         _outputs: &Tensor,
         cotangents: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradients = self.tape.pull(cotangents, times.track_op())?;
+        let mut gradients = self.tape.pull(cotangents, times.track_op())?;
         let flat = gradients.theta.iter().map(|g| g.flatten_all()).collect::<Result<Vec<_>>>()?;
         let flat = if flat.is_empty() { theta.zeros_like()? } else { Tensor::cat(&flat, 0)? };
-        let moved = gradients.times.map(|moved| moved.into_tensor(times)).transpose()?;
+        let moved = gradients.times_like(times)?;
         let y0_bar = y0.track_op().then(|| refuse_derivative(gradients.y0, y0)).transpose()?;
         let theta_bar = theta.track_op().then(|| refuse_derivative(flat, theta)).transpose()?;
         let times_bar = moved.map(|moved| refuse_derivative(moved, times)).transpose()?;

@@ -55,7 +55,7 @@ impl Backward for Reverse {
             let y0 = rows.sum()?.map_or_else(|| self.y0.zeros_like(), Ok)?;
             let theta = Accumulator::new(&self.params).finish()?;
             let times = want_times.then(|| TimeGradients::zeros(placements.len()));
-            return Ok(Gradients { y0, theta, times, nfe: 0 });
+            return Ok(Gradients { y0, theta, times, sample_times: Vec::new(), nfe: 0 });
         }
         let mut walk = Walk::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
         for index in (0..self.grid.len() - 1).rev() {
@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
             theta.push(part.reshape(var.shape())?.to_dtype(var.dtype())?);
             at += var.elem_count();
         }
-        Ok(Gradients { y0, theta, times: self.times, nfe: self.nfe })
+        Ok(Gradients { y0, theta, times: self.times, sample_times: Vec::new(), nfe: self.nfe })
     }
 }
 

@@ -125,7 +125,7 @@ impl Forward<'_> {
 
     /// Nodes that one step adds to candle's graph, at most: every stage its field and a weighted sum
     /// of all stages before it.
-    fn nodes_per_step(&self) -> Result<usize> {
+    pub(crate) fn nodes_per_step(&self) -> Result<usize> {
         let y = Var::from_tensor(&self.y0.detach())?;
         let field = Evaluator::new(self.field.as_ref(), &y)?;
         let statistics = field.snapshot()?;

@@ -15,6 +15,8 @@ pub struct Gradients {
     pub theta: Vec<Tensor>,
     /// With respect to the times, if they were asked for.
     pub times: Option<TimeGradients>,
+    /// The same for each sample, where samples had clocks of their own.
+    pub sample_times: Vec<TimeGradients>,
     /// Evaluations of the field that the pullback needed.
     pub nfe: usize,
 }
@@ -49,6 +51,17 @@ impl TimeGradients {
 }
 
 impl Gradients {
+    /// Those with respect to times, laid out as `times`: the solve's own, or one sample's after the
+    /// other's.
+    pub(crate) fn times_like(&mut self, times: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let all = self.times.take().into_iter().chain(std::mem::take(&mut self.sample_times));
+        let all = all.map(|moved| moved.into_tensor(times));
+        match all.collect::<candle_core::Result<Vec<_>>>()? {
+            none if none.is_empty() => Ok(None),
+            all => Tensor::cat(&all, 0)?.reshape(times.shape()).map(Some),
+        }
+    }
+
     /// Adds the parameters' gradients to those that candle found for the rest of a loss.
     pub fn merge_into(&self, params: &Params, grads: &mut GradStore) -> Result<()> {
         for (var, gradient) in params.vars().iter().zip(&self.theta) {

@@ -26,6 +26,7 @@
 //! |---|---|
 //! | train with candle's `backward` | [`Ode::solve`] |
 //! | differentiate with respect to times too | [`Ode::solve_times`] |
+//! | give every sample of a batch a clock of its own | [`Ode::solve_samples`], or `Batching::PerSample` and [`Ode::solve`] |
 //! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
 //! | choose how the gradient is found | [`Ode::gradient`], [`Gradient`] |
 //! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
@@ -46,6 +47,13 @@ mod ode;
 mod params;
 mod replay;
 mod rows;
+mod sample_aca;
+mod sample_forward;
+mod sample_naive;
+mod sample_outputs;
+mod sample_replay;
+mod sample_solution;
+mod sample_tape;
 mod second_order;
 mod solution;
 mod tape;
@@ -57,6 +65,8 @@ pub use gradient::{Backsolve, Gradient};
 pub use gradients::{Gradients, TimeGradients};
 pub use ode::Ode;
 pub use params::Params;
+pub use sample_solution::OdeSampleSolution;
+pub use sample_tape::{SampleCheckpoint, SampleCheckpoints};
 pub use second_order::{gradients_in_graph, hessian_vector, is_second_order_enabled};
 pub use solution::OdeSolution;
 pub use tape::{Checkpoint, Checkpoints, Grid};

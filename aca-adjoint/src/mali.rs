@@ -75,7 +75,13 @@ impl Mali {
         let mut theta = Accumulator::new(&self.params);
         let Some((z, v)) = self.trail.end.clone() else {
             let y0 = rows.sum()?.unwrap_or(zeros);
-            return Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: 0 });
+            return Ok(Gradients {
+                y0,
+                theta: theta.finish()?,
+                times: None,
+                sample_times: Vec::new(),
+                nfe: 0,
+            });
         };
         let (mut end, mut bar) = (Pair { z, v }, Pair { z: zeros.clone(), v: zeros });
         for (index, ends) in self.trail.grid.0.windows(2).enumerate().rev() {
@@ -91,7 +97,13 @@ impl Mali {
         let start = field.linearize(t0, &self.y0)?.1.apply(&bar.v)?;
         theta.add(&start.theta)?;
         let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y.detach())])?;
-        Ok(Gradients { y0, theta: theta.finish()?, times: None, nfe: field.nfe() })
+        Ok(Gradients {
+            y0,
+            theta: theta.finish()?,
+            times: None,
+            sample_times: Vec::new(),
+            nfe: field.nfe(),
+        })
     }
 
     /// Inverts the step that ends in `end`, whose cotangent is `bar`, and returns both for its start.

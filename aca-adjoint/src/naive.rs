@@ -113,5 +113,5 @@ pub(crate) fn differentiate(
         let y0 = grads.get(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
         Ok((y0, theta.finish()?))
     })?;
-    Ok(Gradients { y0, theta, times: None, nfe: 0 })
+    Ok(Gradients { y0, theta, times: None, sample_times: Vec::new(), nfe: 0 })
 }

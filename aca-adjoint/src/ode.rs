@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aca_core::{Error, Result, Solver, TimeSpan, VectorField};
+use aca_core::{Batching, Error, Result, Solver, TimeSpan, VectorField};
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
@@ -79,6 +79,11 @@ impl Ode {
         &self.params
     }
 
+    /// The gradient strategy.
+    pub fn strategy(&self) -> &Gradient {
+        &self.gradient
+    }
+
     /// The solver.
     pub fn solver(&self) -> &Solver {
         &self.solver
@@ -94,7 +99,12 @@ impl Ode {
     /// [`Error::UnlistedVariable`](aca_core::Error::UnlistedVariable).
     pub fn solve(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<OdeSolution> {
         let constant = Tensor::zeros(1, DType::F64, y0.device())?;
-        self.attached(y0, span, save_at, &constant)
+        match self.solver.batching {
+            Batching::Shared => self.attached(y0, span, save_at, &constant),
+            Batching::PerSample => {
+                self.solve_alike(y0, (&span.into(), &save_at.clone().into()), &constant)
+            }
+        }
     }
 
     /// Solves from `y0` at the first of `times` to the last, with outputs at all of them; the
@@ -113,7 +123,14 @@ impl Ode {
         if times.track_op() {
             self.gradient.check_times()?;
         }
-        self.attached(y0, span, &SaveAt::Times(ts), times)
+        let save_at = SaveAt::Times(ts);
+        if self.solver.batching == Batching::PerSample {
+            // Every sample has the same times: candle adds up what each finds for them.
+            let batch = y0.dims().first().copied().unwrap_or(0);
+            let each = times.unsqueeze(0)?.repeat((batch, 1))?.flatten_all()?;
+            return self.solve_alike(y0, (&span.into(), &save_at.into()), &each);
+        }
+        self.attached(y0, span, &save_at, times)
     }
 
     /// Solves without touching candle's graph and returns the tape for an explicit pullback.
@@ -166,7 +183,7 @@ impl Ode {
         OdeSolution::new(sol, outputs, span, (y0.clone(), self.params.clone()), tape)
     }
 
-    fn at<'a>(
+    pub(crate) fn at<'a>(
         &'a self,
         y0: &'a Tensor,
         span: (f64, f64),
@@ -177,7 +194,7 @@ impl Ode {
         Ok(Forward { solver, field, params, y0, span, save_at })
     }
 
-    fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {
+    pub(crate) fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {
         if !self.covered.load(Ordering::Relaxed) {
             self.params.check_covers(self.field.as_ref(), t0, y0)?;
             self.covered.store(true, Ordering::Relaxed);

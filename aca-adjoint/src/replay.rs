@@ -58,7 +58,7 @@ impl Replay<'_> {
         theta: &mut Accumulator<'_>,
         want_times: bool,
     ) -> Result<(Tensor, Option<StepTimes>)> {
-        let (k, pullbacks) = self.linearize(self.stage_count(outputs.is_some()))?;
+        let (k, pullbacks) = self.linearize(self.method.stages_with_weight(outputs.is_some()))?;
         let weights = outputs.map(|outputs| self.output_weights(outputs, k.len()));
         let mut stages = Stages { mu: vec![None; k.len()], dt: vec![0.0; k.len()], k };
         for (i, pullback) in pullbacks.into_iter().enumerate().rev() {
@@ -85,16 +85,6 @@ impl Replay<'_> {
 
     fn h(&self) -> f64 {
         self.t1 - self.t0
-    }
-
-    /// All of the interpolant's stages where it is looked at; else the tableau's up to the last
-    /// with a weight (a FSAL stage at the end has none).
-    fn stage_count(&self, interpolated: bool) -> usize {
-        if interpolated {
-            return self.method.interpolant().stages();
-        }
-        let b = self.method.tableau().b();
-        b.iter().rposition(|&b| b != 0.0).map_or(0, |last| last + 1)
     }
 
     /// Evaluates the stages again, each with its pullback: the same states as in the forward solve,

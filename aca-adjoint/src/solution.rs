@@ -1,6 +1,6 @@
 //! A solved ODE as part of candle's graph.
 
-use aca_core::{Result, Stats, TimeSpan};
+use aca_core::{Result, Stats, Status, TimeSpan};
 use aca_dense::{DenseOutput, Solution};
 use candle_core::{DType, Tensor};
 
@@ -21,6 +21,13 @@ pub struct OdeSolution {
     dense: Option<DenseOutput>,
     /// How outputs join candle's graph; `None` where they are part of it anyway.
     join: Option<Join>,
+    samples: Option<Samples>,
+}
+
+/// What is known of samples with clocks of their own.
+struct Samples {
+    plain: Solution,
+    tape: Tape,
 }
 
 /// What an output of a solve depends on, and how.
@@ -46,13 +53,47 @@ impl OdeSolution {
         };
         let dense = sol.dense().ok().cloned();
         let (y1, join) = (outputs.get(rows - 1)?, Some(Join { y0, params, tape }));
-        Ok(Self { ts: sol.ts, ys, stats: sol.stats, y1, span, dense, join })
+        Ok(Self { ts: sol.ts, ys, stats: sol.stats, y1, span, dense, join, samples: None })
     }
 
     /// Takes over a solution whose tensors are part of candle's graph.
     pub(crate) fn in_graph(sol: Solution, span: TimeSpan) -> Self {
         let dense = sol.dense().ok().cloned();
-        Self { ts: sol.ts, ys: sol.ys, stats: sol.stats, y1: sol.y1, span, dense, join: None }
+        Self {
+            ts: sol.ts,
+            ys: sol.ys,
+            stats: sol.stats,
+            y1: sol.y1,
+            span,
+            dense,
+            join: None,
+            samples: None,
+        }
+    }
+
+    /// Joins the outputs of samples with clocks of their own to what is known of them.
+    pub(crate) fn of_samples(plain: Solution, ys: Tensor, y1: Tensor, tape: Tape) -> Self {
+        let (ts, stats, span) = (plain.ts.clone(), plain.stats, TimeSpan { t0: 0.0, t1: 0.0 });
+        Self {
+            ts,
+            ys,
+            stats,
+            y1,
+            span,
+            dense: None,
+            join: None,
+            samples: Some(Samples { plain, tape }),
+        }
+    }
+
+    /// What each sample's forward solve cost, where samples had clocks of their own; else nothing.
+    pub fn sample_stats(&self) -> &[Stats] {
+        self.samples.as_ref().map_or(&[], |samples| samples.plain.sample_stats())
+    }
+
+    /// How each sample ended, where samples had clocks of their own; else nothing.
+    pub fn statuses(&self) -> &[Status] {
+        self.samples.as_ref().map_or(&[], |samples| samples.plain.statuses())
     }
 
     /// Returns the state at the end of the span.
@@ -91,6 +132,7 @@ impl OdeSolution {
 
     /// Evaluations of the field by all backward passes through this solution so far.
     pub fn nfe_backward(&self) -> usize {
-        self.join.as_ref().map_or(0, |join| join.tape.nfe())
+        let tape = self.join.as_ref().map(|join| &join.tape);
+        tape.or(self.samples.as_ref().map(|samples| &samples.tape)).map_or(0, Tape::nfe)
     }
 }

@@ -90,19 +90,24 @@ impl<'a> Clock<'a> {
     /// # Errors
     /// [`Error::MaxSteps`]; what [`Clock::underflow`] finds when the step is too small.
     pub(crate) fn target(&mut self) -> Result<f64> {
+        let target = self.target_now();
+        if self.is_adaptive() {
+            self.check_budget()?;
+            if target != self.next_mark() && self.h < self.h_min() {
+                return Err(self.underflow(self.h));
+            }
+        }
+        Ok(target)
+    }
+
+    /// [`Clock::target`], whether the step is allowed or not.
+    pub(crate) fn target_now(&self) -> f64 {
         let mark = self.next_mark();
-        if !self.is_adaptive() {
-            return Ok(mark);
-        }
-        self.check_budget()?;
         let reach = (1.01 * self.h).min(self.solver.h_max * (1.0 + 1e-6));
-        if (mark - self.t).abs() <= reach {
-            return Ok(mark);
+        match !self.is_adaptive() || (mark - self.t).abs() <= reach {
+            true => mark,
+            false => self.t + self.span.sign() * self.h,
         }
-        if self.h < self.h_min() {
-            return Err(self.underflow(self.h));
-        }
-        Ok(self.t + self.span.sign() * self.h)
     }
 
     fn check_budget(&self) -> Result<()> {

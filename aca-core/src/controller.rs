@@ -90,7 +90,9 @@ impl StepControl {
         let ratio = ratio.max(1e-10);
         let [last, before] = self.ratios;
         let exponents = [-(p + i + d), p + 2.0 * d, -d].map(|e| e / self.order);
-        let powers = ratio.powf(exponents[0]) * last.powf(exponents[1]) * before.powf(exponents[2]);
+        let powers = [ratio, last, before].into_iter().zip(exponents);
+        // A power costs as much as a small stage sum, and the classic controller needs one of three.
+        let powers = powers.filter(|(_, e)| *e != 0.0).map(|(x, e)| x.powf(e)).product::<f64>();
         let highest = if self.rejected { 1.0 } else { factor_max };
         self.ratios = [ratio, last];
         self.rejected = false;

@@ -1,5 +1,7 @@
 //! The workspace's one error type.
 
+use std::sync::Arc;
+
 use aca_tableau::TableauError;
 use candle_core::DType;
 
@@ -218,6 +220,42 @@ pub enum Error {
         index: usize,
     },
 
+    /// A state without dimensions has no samples.
+    #[error(
+        "the state of shape {shape:?} has no batch dimension; give one row a sample, or let the solver share its steps"
+    )]
+    NoBatch {
+        /// Shape of the state.
+        shape: Vec<usize>,
+    },
+    /// A list with one entry a sample has another length than the batch.
+    #[error("{got} {what} came for {expected} samples; give one for each")]
+    SampleCount {
+        /// What the list holds.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// Samples in the batch.
+        expected: usize,
+    },
+    /// Something that knows one step for the whole batch met samples with clocks of their own.
+    #[error(
+        "{what} knows one step for the whole batch, but every sample has a clock of its own; {remedy}"
+    )]
+    OwnClocks {
+        /// What was asked.
+        what: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// Samples with clocks of their own failed.
+    #[error("{}; OnFailure::Keep returns the other samples", failed_samples(samples, *batch))]
+    SamplesFailed {
+        /// Each failed sample and its error.
+        samples: Vec<(usize, Arc<Error>)>,
+        /// Samples in the batch.
+        batch: usize,
+    },
     /// The field asked for one time where the samples of a batch stand at different ones.
     #[error(
         "the field reads Time::value, one number, but the samples stand at different times; let it use Time::tensor, which broadcasts against the state"
@@ -287,6 +325,18 @@ pub enum Error {
     /// The solve kept no dense output.
     #[error("the solve kept no dense output; solve with SaveAt::Dense")]
     NoDenseOutput,
+}
+
+/// Names the first few failed samples, each with its error.
+fn failed_samples(samples: &[(usize, Arc<Error>)], batch: usize) -> String {
+    const NAMED: usize = 3;
+    let named = samples.iter().take(NAMED);
+    let named: Vec<_> = named.map(|(sample, error)| format!("sample {sample}: {error}")).collect();
+    let rest = match samples.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        rest => format!(" (and {rest} more)"),
+    };
+    format!("{} of {batch} samples failed: {}{rest}", samples.len(), named.join("; "))
 }
 
 /// Result with the workspace's [`Error`].

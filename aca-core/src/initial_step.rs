@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::kernels::{self, Scale};
-use crate::{Evaluator, Result, TimeSpan};
+use crate::{Evaluator, Result, RowSteps, Time, TimeSpan};
 
 /// Returns the magnitude of a first step whose error is probably below the tolerance; costs one
 /// evaluation of the field.
@@ -25,18 +25,56 @@ pub(crate) fn initial_step(
         Ok(kernels::scaled_norms(y0, y0, scale, x, &[weights])?[0])
     };
     let (d0, d1) = (norm(&[y0], vec![1.0])?, norm(&[k1], vec![1.0])?);
-    let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
-    let h0 = h0.min(length);
+    let h0 = trial(d0, d1, length);
     let y1 = kernels::combine(Some(y0), &[(ahead.sign() * h0, k1)])?;
     let t1 = if h0 == length { ahead.t1 } else { ahead.t0 + ahead.sign() * h0 };
     let k2 = f.eval(t1, &y1)?;
     let d2 = norm(&[&k2, k1], vec![1.0, -1.0])? / h0;
-    let steepest = d1.max(d2);
+    Ok(first(h0, d1.max(d2), length, error_order))
+}
+
+/// [`initial_step`] of every row, whose spans ahead are `ahead`; rows that rest get any number.
+pub(crate) fn initial_steps(
+    f: &Evaluator<'_>,
+    ahead: &RowSteps,
+    (y0, k1): (&Tensor, &Tensor),
+    scale: &Scale,
+    error_order: usize,
+) -> Result<Vec<f64>> {
+    let norms = |x: &[&Tensor], weights: Vec<f64>| -> Result<Vec<f64>> {
+        let norms = kernels::scaled_norms_each(y0, y0, scale, x, &[weights])?;
+        Ok(norms.iter().map(|norms| norms[0]).collect())
+    };
+    let (d0, d1) = (norms(&[y0], vec![1.0])?, norms(&[k1], vec![1.0])?);
+    let h = ahead.h();
+    let h0: Vec<f64> = (0..h.len()).map(|row| trial(d0[row], d1[row], h[row].abs())).collect();
+    let signed: Vec<f64> = h0.iter().zip(h).map(|(h0, h)| h0.copysign(*h)).collect();
+    let y1 = kernels::combine_each(Some(y0), &signed, &[(1.0, k1)])?;
+    let ends = (0..h.len()).map(|row| match h0[row] == h[row].abs() {
+        true => ahead.ends(row).1,
+        false => ahead.ends(row).0 + signed[row],
+    });
+    let ends = Time::of_samples(ends.collect(), ahead.samples().clone())?;
+    let k2 = f.eval_at(&ends, &y1)?;
+    let d2 = norms(&[&k2, k1], vec![1.0, -1.0])?;
+    let first =
+        |row: usize| first(h0[row], d1[row].max(d2[row] / h0[row]), h[row].abs(), error_order);
+    Ok((0..h.len()).map(first).collect())
+}
+
+/// Magnitude of the step that tries out the field, from the norms of state and slope.
+fn trial(d0: f64, d1: f64, length: f64) -> f64 {
+    let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
+    h0.min(length)
+}
+
+/// Magnitude of the first step, from the norm of the steepest derivative that the trial met.
+fn first(h0: f64, steepest: f64, length: f64, error_order: usize) -> f64 {
     let h1 = if steepest <= 1e-15 {
         (h0 * 1e-3).max(1e-6)
     } else {
         (0.01 / steepest).powf(1.0 / error_order as f64)
     };
     // NaN slopes at the trial point leave h0 alone: the first step finds out what is wrong.
-    Ok(h1.min(100.0 * h0).min(length).max(f64::MIN_POSITIVE))
+    h1.min(100.0 * h0).min(length).max(f64::MIN_POSITIVE)
 }

@@ -30,11 +30,13 @@
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
 //! | solve for several tensors at once | [`Packing`] |
+//! | step every sample of a batch by its own clock | [`Batching::PerSample`], [`Solver::solve_samples`] |
 //!
 //! Speed: candle's matrix product asks the operating system for the number of threads on every call
 //! unless the environment variable `RAYON_NUM_THREADS` is set, which costs more than a small
 //! product itself. Programs do well to set it at their start.
 
+mod batching;
 mod clock;
 mod controller;
 mod error;
@@ -44,7 +46,10 @@ mod initial_step;
 pub mod kernels;
 mod method;
 mod packed;
+mod row_steps;
 mod run;
+mod sample_run;
+mod sample_sink;
 mod sink;
 mod solve;
 mod solver;
@@ -54,12 +59,16 @@ mod time;
 mod tolerance;
 
 pub use aca_tableau::{Tableau, TableauError};
+pub use batching::{Batching, OnFailure, Status};
 pub use controller::{Pid, StepControl};
 pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use field::{Cotangents, Pullback, VectorField};
 pub use method::Method;
 pub use packed::{PackedField, Packing};
+pub use row_steps::RowSteps;
+pub use sample_run::SamplesEnd;
+pub use sample_sink::{SampleSink, SampleStep, SampleSteps};
 pub use sink::{Step, StepSink};
 pub use solve::SolveEnd;
 pub use solver::{Progress, ProgressFn, Solver, Stepping};

@@ -53,6 +53,15 @@ impl Method {
         &self.interpolant
     }
 
+    /// Number of stages that a step's result depends on: all of the interpolant's where it is looked
+    /// at, else the tableau's up to the last with a weight (a FSAL stage at the end has none).
+    pub fn stages_with_weight(&self, interpolated: bool) -> usize {
+        if interpolated {
+            return self.interpolant.stages();
+        }
+        self.tableau.b().iter().rposition(|&b| b != 0.0).map_or(0, |last| last + 1)
+    }
+
     /// Row `i` of `a`, the interpolant's extra stages included.
     pub fn a_row(&self, i: usize) -> &[f64] {
         let stages = self.tableau.stages();
@@ -76,6 +85,11 @@ impl Method {
         } else {
             t0 + c * (t1 - t0)
         }
+    }
+
+    /// Whether the field may jump anywhere.
+    pub(crate) fn has_jumps(&self) -> bool {
+        !self.jump_ts.is_empty()
     }
 
     /// Whether the field may jump at `t`, so that a slope from one side is no use on the other.
@@ -174,12 +188,21 @@ impl Method {
     ) -> Result<f64> {
         let k: SmallVec<[&Tensor; 8]> = k.iter().collect();
         let norms = kernels::scaled_norms(y0, y1, scale, &k, &self.b_error)?;
-        let ratio = match norms[..] {
+        Ok(h.abs() * Self::ratio(&norms))
+    }
+
+    /// Joins the norms of all error estimates to the error of a step of size 1.
+    pub(crate) fn ratio(norms: &[f64]) -> f64 {
+        match *norms {
             [high, low] if high > 0.0 => high * high / (high * high + 0.01 * low * low).sqrt(),
             [first, ..] => first,
             [] => f64::NAN,
-        };
-        Ok(h.abs() * ratio)
+        }
+    }
+
+    /// The weights of every error estimate.
+    pub(crate) fn b_error(&self) -> &[Vec<f64>] {
+        &self.b_error
     }
 }
 

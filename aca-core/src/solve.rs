@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::clock::Clock;
 use crate::kernels::Scale;
 use crate::run::Run;
-use crate::{Error, Result, Solver, Stats, StepSink, Stepping, TimeSpan, VectorField};
+use crate::{Batching, Error, Result, Solver, Stats, StepSink, Stepping, TimeSpan, VectorField};
 
 /// How a solve ended.
 #[derive(Clone, Debug)]
@@ -42,6 +42,10 @@ impl Solver {
         sink: &mut dyn StepSink,
     ) -> Result<SolveEnd> {
         self.validate()?;
+        if self.batching == Batching::PerSample {
+            let (what, remedy) = ("Solver::solve", "call solve_samples");
+            return Err(Error::OwnClocks { what, remedy });
+        }
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
         let run = Run::new(self, field, y0, clock, sink)?;
         run.finish(self.scale(y0)?.as_ref())

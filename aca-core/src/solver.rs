@@ -7,7 +7,7 @@ use aca_tableau::Tableau;
 use candle_core::Tensor;
 
 use crate::controller::setting;
-use crate::{Error, Pid, Result, TimeSpan, Tolerances};
+use crate::{Batching, Error, OnFailure, Pid, Result, TimeSpan, Tolerances};
 
 /// How an explicit Runge-Kutta solve is carried out: plain values, checked once a solve.
 ///
@@ -55,6 +55,10 @@ pub struct Solver {
     /// evaluated: the asynchronous leapfrog, whose steps can be undone exactly. Needs the tableau
     /// [`ALF`](aca_tableau::ALF).
     pub leapfrog: bool,
+    /// Whether the samples of a batch share their steps or each has a clock of its own.
+    pub batching: Batching,
+    /// What becomes of the other samples when one with a clock of its own fails.
+    pub on_failure: OnFailure,
     /// Called after every accepted step.
     pub progress: Option<ProgressFn>,
 }
@@ -121,6 +125,8 @@ impl Solver {
             max_steps: Self::MAX_STEPS,
             trace: false,
             leapfrog: false,
+            batching: Batching::default(),
+            on_failure: OnFailure::default(),
             progress: None,
         }
     }

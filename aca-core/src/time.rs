@@ -50,9 +50,9 @@ impl Time {
     ///
     /// # Errors
     /// [`Error::NoTimes`](crate::Error::NoTimes) for an empty batch.
-    pub fn of_samples(ts: &[f64], samples: Arc<[usize]>) -> crate::Result<Self> {
+    pub fn of_samples(ts: Arc<[f64]>, samples: Arc<[usize]>) -> crate::Result<Self> {
         let &value = ts.first().ok_or(crate::Error::NoTimes)?;
-        let clocks = Some(Clocks { ts: ts.into(), samples, misread: Arc::default() });
+        let clocks = Some(Clocks { ts, samples, misread: Arc::default() });
         Ok(Self { value, clocks, tracked: false, leaf: OnceLock::new() })
     }
 
@@ -91,8 +91,8 @@ impl Time {
 
     /// Returns which samples of the batch the state's rows hold, where samples have clocks of their
     /// own; fields that [take rows](crate::VectorField::takes_rows) may see some of them only.
-    pub fn samples(&self) -> Option<&[usize]> {
-        self.clocks.as_ref().map(|clocks| &clocks.samples[..])
+    pub fn samples(&self) -> Option<&Arc<[usize]>> {
+        self.clocks.as_ref().map(|clocks| &clocks.samples)
     }
 
     /// Whether the field asked for one number where the samples' times differ.

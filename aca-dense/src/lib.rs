@@ -26,17 +26,25 @@
 //! | the solver's own steps | [`SaveAt::Steps`] |
 //! | `y(t)` and `y'(t)` later, anywhere | [`SaveAt::Dense`] |
 //! | several of these | [`SaveAt::All`] |
+//! | a clock, a span and times for each sample of a batch | [`solve_samples`] |
 
 mod interpolate;
 mod placement;
+mod ragged;
+mod sample_saver;
+mod sample_solution;
 mod save_at;
 mod saver;
 mod solution;
+mod spans;
 mod trajectory;
 
 pub use interpolate::{interpolate, interpolate_derivative};
 pub use placement::Placement;
+pub use ragged::Ragged;
+pub use sample_solution::{SampleSolution, solve_samples};
 pub use save_at::SaveAt;
 pub use saver::{Saved, Saver};
 pub use solution::{Solution, solve};
+pub use spans::{SaveSamples, Spans};
 pub use trajectory::{DenseOutput, DenseStep};

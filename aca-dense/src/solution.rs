@@ -1,9 +1,11 @@
 //! A solved ODE.
 
-use aca_core::{Error, Method, Result, Solver, Stats, StepSink, TimeSpan, VectorField};
+use aca_core::{
+    Batching, Error, Method, Result, Solver, Stats, Status, StepSink, TimeSpan, VectorField,
+};
 use candle_core::Tensor;
 
-use crate::{DenseOutput, Placement, SaveAt, Saver};
+use crate::{DenseOutput, Placement, SaveAt, Saver, solve_samples};
 
 /// A solved ODE: what a [`SaveAt`] asked for, detached from candle's graph.
 #[derive(Clone, Debug)]
@@ -18,6 +20,14 @@ pub struct Solution {
     pub stats: Stats,
     placements: Vec<Placement>,
     dense: Option<DenseOutput>,
+    samples: Samples,
+}
+
+/// What is known of samples with clocks of their own; nothing where they shared their steps.
+#[derive(Clone, Debug, Default)]
+struct Samples {
+    stats: Vec<Stats>,
+    statuses: Vec<Status>,
 }
 
 impl Solution {
@@ -30,7 +40,22 @@ impl Solution {
         stats: Stats,
         placements: Vec<Placement>,
     ) -> Self {
-        Self { ts, ys, y1, stats, placements, dense: None }
+        Self { ts, ys, y1, stats, placements, dense: None, samples: Samples::default() }
+    }
+
+    /// Adds what is known of samples with clocks of their own.
+    pub(crate) fn of_samples(self, stats: Vec<Stats>, statuses: Vec<Status>) -> Self {
+        Self { samples: Samples { stats, statuses }, ..self }
+    }
+
+    /// What each sample's solve cost, where samples had clocks of their own; else nothing.
+    pub fn sample_stats(&self) -> &[Stats] {
+        &self.samples.stats
+    }
+
+    /// How each sample ended, where samples had clocks of their own; else nothing.
+    pub fn statuses(&self) -> &[Status] {
+        &self.samples.statuses
     }
 
     /// Returns the same solution outside candle's graph.
@@ -73,7 +98,7 @@ impl Solution {
         let method = Method::new(solver)?;
         let dense = saved.dense.map(|steps| DenseOutput::new(method, ends, y0, steps));
         let (ts, ys, placements) = (saved.ts, saved.ys, saved.placements);
-        Ok(Self { ts, ys, y1: end.y1, stats: end.stats, placements, dense })
+        Ok(Self { dense, ..Self::new(ts, ys, end.y1, end.stats, placements) })
     }
 }
 
@@ -111,5 +136,10 @@ pub fn solve(
     span: (f64, f64),
     save_at: &SaveAt,
 ) -> Result<Solution> {
-    Solution::record(solver, field, y0, span, save_at, ())
+    match solver.batching {
+        Batching::Shared => Solution::record(solver, field, y0, span, save_at, ()),
+        Batching::PerSample => {
+            solve_samples(solver, field, y0, span, save_at.clone())?.into_shared()
+        }
+    }
 }

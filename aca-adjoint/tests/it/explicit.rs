@@ -46,6 +46,7 @@ fn merging_adds_to_what_candle_found() {
         y0: state(DType::F64),
         theta: vec![w1.ones_like().unwrap()],
         times: None,
+        sample_times: Vec::new(),
         nfe: 0,
     };
     gradients.merge_into(ode.params(), &mut store).unwrap();

@@ -8,6 +8,7 @@ mod common;
 mod discrete;
 mod explicit;
 mod refusals;
+mod samples;
 mod second_order;
 mod strategies;
 mod times;

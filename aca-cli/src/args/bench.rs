@@ -22,6 +22,9 @@ pub struct BenchArgs {
     /// Time the solver alone instead: what a step costs beyond the field's own time
     #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol"])]
     pub overhead: bool,
+    /// A clock for every sample of vdp instead of one shared step
+    #[arg(long)]
+    pub per_sample: bool,
     /// Gradient strategy
     #[arg(long, default_value = "aca")]
     pub gradient: Strategy,

@@ -27,6 +27,9 @@ pub struct Timing {
     grad_head: Vec<f64>,
     /// Most bytes alive at once during a solve and its gradient, beyond those before.
     peak_bytes: isize,
+    /// Forward evaluations of each sample with a clock of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nfe_samples: Vec<usize>,
     note: String,
 }
 
@@ -38,6 +41,11 @@ impl fmt::Display for Timing {
             "{workload}: forward {ms_forward:.3} ms, forward and gradient {ms_gradient:.3} ms"
         )?;
         writeln!(f, "{nfe} evaluations, {:.3} MB at most", self.peak_bytes as f64 / 1e6)?;
+        if let Some((fewest, most)) =
+            self.nfe_samples.iter().min().zip(self.nfe_samples.iter().max())
+        {
+            writeln!(f, "{fewest} to {most} forward evaluations a sample (--json lists them)")?;
+        }
         writeln!(f, "loss {loss:.12}, gradient {grad_head:?}")?;
         f.write_str(note)
     }
@@ -62,6 +70,7 @@ pub fn time(workload: &Workload, reps: usize) -> Result<Timing> {
         grad_norm: entries.iter().map(|g| g * g).sum::<f64>().sqrt(),
         grad_head: entries.into_iter().take(4).collect(),
         peak_bytes: peak - before,
+        nfe_samples: gradient.nfe_samples,
         note: format!(
             "{}, {} accepted, {} rejected steps",
             workload.note, gradient.stats.accepted, gradient.stats.rejected

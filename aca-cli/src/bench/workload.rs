@@ -1,7 +1,7 @@
 //! The workloads, built from the formulas of the peers' benchmark.
 
 use aca_adjoint::{Ode, OdeSolution};
-use aca_core::{Solver, Stats, Tolerance, VectorField};
+use aca_core::{Batching, Solver, Stats, Tolerance, VectorField};
 use aca_dense::SaveAt;
 use aca_models::systems::{ThreeBody, VanDerPol};
 use candle_core::backprop::GradStore;
@@ -31,6 +31,8 @@ pub struct Gradient {
     pub stats: Stats,
     /// Evaluations forward and backward.
     pub nfe: usize,
+    /// Forward evaluations of each sample with a clock of its own.
+    pub nfe_samples: Vec<usize>,
 }
 
 /// What a workload is solved by unless the command line says otherwise.
@@ -82,7 +84,14 @@ impl Workload {
 
     /// Solves without a gradient.
     pub fn forward(&self) -> Result<()> {
-        self.ode.forward(&self.y0, self.span, &self.save_at)?;
+        match self.ode.solver().batching {
+            Batching::Shared => {
+                self.ode.forward(&self.y0, self.span, &self.save_at)?;
+            }
+            Batching::PerSample => {
+                self.ode.forward_samples(&self.y0, self.span, self.save_at.clone())?;
+            }
+        }
         Ok(())
     }
 
@@ -93,7 +102,8 @@ impl Workload {
         let grads = loss.backward()?;
         let nfe = sol.stats.nfe + sol.nfe_backward();
         let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
-        Ok(Gradient { loss, grads, stats: sol.stats, nfe })
+        let nfe_samples = sol.sample_stats().iter().map(|stats| stats.nfe).collect();
+        Ok(Gradient { loss, grads, stats: sol.stats, nfe, nfe_samples })
     }
 }
 
@@ -111,7 +121,10 @@ fn ode(
     let tableau = crate::method::method(args.method.as_deref().unwrap_or(usual.method))?;
     let rtol = args.rtol.unwrap_or(usual.tolerance);
     let tolerance = Tolerance { rtol, atol: args.atol.unwrap_or(usual.tolerance) };
-    let note = format!("{} with {} at rtol {rtol:e}", args.gradient.name(), tableau.name());
-    let ode = Ode::new(Solver::adaptive(tableau, tolerance), field, vars.to_vec())?;
+    let clocks = if args.per_sample { ", a clock for every sample" } else { "" };
+    let note = format!("{} with {} at rtol {rtol:e}{clocks}", args.gradient.name(), tableau.name());
+    let batching = if args.per_sample { Batching::PerSample } else { Batching::Shared };
+    let solver = Solver { batching, ..Solver::adaptive(tableau, tolerance) };
+    let ode = Ode::new(solver, field, vars.to_vec())?;
     Ok((ode.gradient(args.gradient.gradient()), note))
 }

@@ -155,8 +155,9 @@ pub fn gather_rows(sources: &[(&Tensor, usize)]) -> Result<Tensor> {
             let source = same[0].0.contiguous()?;
             let view = View::held(&source);
             let rows = view.slice::<T>()?;
-            for &(_, row) in same {
-                out.extend_from_slice(&rows[row * length..][..length]);
+            // Neighbours that stay neighbours travel together.
+            for run in same.chunk_by(|a, b| a.1 + 1 == b.1) {
+                out.extend_from_slice(&rows[run[0].1 * length..][..run.len() * length]);
             }
         }
         Ok(Tensor::from_vec(out, row_shape(first, sources.len()), &Device::Cpu)?)
@@ -172,11 +173,11 @@ pub fn choose_rows(mask: &[bool], a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let length = a.elem_count() / mask.len().max(1);
     with_element!(a.dtype(), T => {
         let (a_view, b_view) = (View::held(&a), View::held(&b));
-        let rows = a_view.slice::<T>()?.chunks_exact(length);
-        let rows = mask.iter().zip(rows.zip(b_view.slice::<T>()?.chunks_exact(length)));
+        let (from_a, from_b) = (a_view.slice::<T>()?, b_view.slice::<T>()?);
         let mut out: Vec<T> = Vec::with_capacity(a.elem_count());
-        for (&mask, (a, b)) in rows {
-            out.extend_from_slice(if mask { a } else { b });
+        for run in mask.chunk_by(|x, y| x == y) {
+            let range = out.len()..out.len() + run.len() * length;
+            out.extend_from_slice(if run[0] { &from_a[range] } else { &from_b[range] });
         }
         Ok(Tensor::from_vec(out, a.shape(), &Device::Cpu)?)
     })

@@ -1,8 +1,12 @@
 //! Vector fields from functions on slices.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use aca_core::kernels::View;
 use aca_core::{Cotangents, Pullback, Time, VectorField};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use crate::Real;
 
@@ -69,115 +73,140 @@ impl<S: System> ClosedForm<S> {
         &self.system
     }
 
-    /// Number of states in `y`, after checking that everything fits.
-    fn states(&self, y: &Tensor) -> Result<usize> {
+    /// Where the parameters of the states in `y` lie, after checking that everything fits.
+    fn places(&self, t: &Time, y: &Tensor) -> Result<Places> {
         let (dim, theta) = (S::DIM, self.theta.elem_count());
-        let states = y.elem_count() / dim;
         if y.dims().last() != Some(&dim) {
             bail!("the system has states of {dim} numbers, but y has shape {:?}", y.dims());
-        }
-        if theta != S::PARAMS && theta != states * S::PARAMS {
-            bail!("{theta} parameters do not fit {states} states of {} each", S::PARAMS);
         }
         if y.dtype() != self.theta.dtype() {
             bail!("y is {:?} but the parameters are {:?}; cast one", y.dtype(), self.theta.dtype());
         }
-        Ok(states)
+        let states = y.elem_count() / dim;
+        if theta == S::PARAMS {
+            return Ok(Places { states, each: Each::Shared });
+        }
+        let rows = y.dims()[0].max(1);
+        let (count, own) = (states / rows, theta / S::PARAMS);
+        let each = match t.samples().filter(|samples| samples.len() == rows) {
+            Some(samples) if !samples.iter().copied().eq(0..rows) => {
+                Each::Sample(samples.clone(), count)
+            }
+            _ => Each::State,
+        };
+        // Solves that leave samples out see some rows of the parameters only.
+        let fits = match &each {
+            Each::Sample(samples, _) => samples.iter().all(|sample| (sample + 1) * count <= own),
+            _ => own >= states && (own == states || t.samples().is_some()),
+        };
+        if !fits || theta % S::PARAMS != 0 {
+            bail!("{theta} parameters do not fit {states} states of {} each", S::PARAMS);
+        }
+        Ok(Places { states, each })
     }
 
-    fn slopes<T: Real>(&self, y: &Tensor) -> Result<Tensor> {
-        self.states(y)?;
-        let mut dy = vec![T::zero(); y.elem_count()];
-        with_slices(&self.theta, y, |theta: &[T], y| {
-            let rows = y.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
-            for ((y, dy), theta) in rows.zip(theta_rows(theta, S::PARAMS)) {
-                self.system.slope(theta, y, dy);
-            }
-        })?;
+    fn slopes_at(&self, places: &Places, y: &Tensor) -> Result<Tensor> {
+        match y.dtype() {
+            DType::F32 => self.slopes::<f32>(places, y),
+            _ => self.slopes::<f64>(places, y),
+        }
+    }
+
+    fn slopes<T: Real>(&self, places: &Places, y: &Tensor) -> Result<Tensor> {
+        let (theta, y) = (self.theta.contiguous()?, y.contiguous()?);
+        let (theta, view) = (View::new(&theta)?, View::new(&y)?);
+        let (theta, states) = (theta.slice::<T>()?, view.slice::<T>()?);
+        let mut dy = vec![T::zero(); states.len()];
+        let rows = states.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
+        for (state, (y, dy)) in rows.enumerate() {
+            self.system.slope(&theta[places.range(state, S::PARAMS)], y, dy);
+        }
         Tensor::from_vec(dy, y.shape(), &Device::Cpu)
     }
 
-    fn pull<T: Real>(&self, y: &Tensor, lambda: &Tensor) -> Result<Cotangents> {
-        let states = self.states(y)?;
-        let shared = self.theta.elem_count() == S::PARAMS;
-        let mut y_bar = vec![T::zero(); y.elem_count()];
-        let mut theta_bar = vec![T::zero(); self.theta.elem_count()];
-        with_slices(&self.theta, y, |theta: &[T], y| {
-            with_slice(lambda, |lambda: &[T]| {
-                let rows = y.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
-                let rows =
-                    rows.zip(y_bar.chunks_exact_mut(S::DIM)).zip(theta_rows(theta, S::PARAMS));
-                for (row, (((y, lambda), y_bar), theta)) in rows.enumerate() {
-                    let start = if shared || states == 1 { 0 } else { row * S::PARAMS };
-                    let theta_bar = &mut theta_bar[start..start + S::PARAMS];
-                    self.system.pullback(theta, y, lambda, y_bar, theta_bar);
-                }
-            })
-        })??;
+    fn pull<T: Real>(&self, places: &Places, y: &Tensor, lambda: &Tensor) -> Result<Cotangents> {
+        let (theta, y) = (self.theta.contiguous()?, y.contiguous()?);
+        let lambda = lambda.contiguous()?;
+        let (theta, view, lambda) = (View::new(&theta)?, View::new(&y)?, View::new(&lambda)?);
+        let (theta, states, lambda) = (theta.slice::<T>()?, view.slice()?, lambda.slice()?);
+        let mut y_bar = vec![T::zero(); states.len()];
+        let mut theta_bar = vec![T::zero(); theta.len()];
+        let rows = states.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
+        let rows = rows.zip(y_bar.chunks_exact_mut(S::DIM));
+        for (state, ((y, lambda), y_bar)) in rows.enumerate() {
+            let range = places.range(state, S::PARAMS);
+            let theta_bar = &mut theta_bar[range.clone()];
+            self.system.pullback(&theta[range], y, lambda, y_bar, theta_bar);
+        }
         let mut store = GradStore::default();
         store.insert(&self.theta, Tensor::from_vec(theta_bar, self.theta.shape(), &Device::Cpu)?);
-        Ok(Cotangents {
-            y: Tensor::from_vec(y_bar, y.shape(), &Device::Cpu)?,
-            theta: store,
-            t: None,
-        })
+        let y = Tensor::from_vec(y_bar, y.shape(), &Device::Cpu)?;
+        Ok(Cotangents { y, theta: store, t: None })
     }
 }
 
 impl<S: System> VectorField for ClosedForm<S> {
-    fn eval(&self, _t: &Time, y: &Tensor) -> Result<Tensor> {
-        match y.dtype() {
-            DType::F32 => self.slopes::<f32>(y),
-            _ => self.slopes::<f64>(y),
-        }
+    fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.slopes_at(&self.places(t, y)?, y)
     }
 
-    fn trace(&self, _t: &Time, y: &Tensor) -> Result<Tensor> {
-        let states = self.states(y)?;
-        let theta = match self.theta.elem_count() {
-            count if count == S::PARAMS => self.theta.reshape(S::PARAMS)?,
-            _ => self.theta.reshape((states, S::PARAMS))?,
+    fn trace(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        let places = self.places(t, y)?;
+        let theta = match &places.each {
+            Each::Shared => self.theta.reshape(S::PARAMS)?,
+            Each::State => self.theta.reshape(((), S::PARAMS))?.narrow(0, 0, places.states)?,
+            Each::Sample(..) => {
+                let rows = (0..places.states).map(|state| places.row(state) as u32);
+                let rows = Tensor::from_iter(rows, y.device())?;
+                self.theta.reshape(((), S::PARAMS))?.index_select(&rows, 0)?
+            }
         };
-        self.system.trace(&theta, &y.reshape((states, S::DIM))?)?.reshape(y.shape())
+        self.system.trace(&theta, &y.reshape((places.states, S::DIM))?)?.reshape(y.shape())
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
-        let (f, y) = (self.eval(t, y)?, y.detach());
+        let (places, y) = (self.places(t, y)?, y.detach());
+        let f = self.slopes_at(&places, &y)?;
         let pullback = move |lambda: &Tensor| match y.dtype() {
-            DType::F32 => self.pull::<f32>(&y, lambda),
-            _ => self.pull::<f64>(&y, lambda),
+            DType::F32 => self.pull::<f32>(&places, &y, lambda),
+            _ => self.pull::<f64>(&places, &y, lambda),
         };
         Ok((f, Pullback::new(pullback)))
     }
-}
 
-/// The parameters of each state: its own row, or the same for all.
-fn theta_rows<T>(theta: &[T], params: usize) -> impl Iterator<Item = &[T]> {
-    theta.chunks_exact(params).cycle()
-}
-
-/// Runs `body` on the elements of a CPU tensor, copied first if they are not contiguous.
-fn with_slice<T: Real, R>(x: &Tensor, body: impl FnOnce(&[T]) -> R) -> Result<R> {
-    let x = x.contiguous()?;
-    let (storage, layout) = x.storage_and_layout();
-    let start = layout.start_offset();
-    match &*storage {
-        Storage::Cpu(storage) => Ok(body(&slice::<T>(storage)?[start..start + x.elem_count()])),
-        _ => bail!(
-            "closed-form systems run on the CPU; the state lies on {:?}",
-            x.device().location()
-        ),
+    fn takes_rows(&self) -> bool {
+        true
     }
 }
 
-fn with_slices<T: Real, R>(
-    theta: &Tensor,
-    y: &Tensor,
-    body: impl FnOnce(&[T], &[T]) -> R,
-) -> Result<R> {
-    with_slice(theta, |theta: &[T]| with_slice(y, |y: &[T]| body(theta, y)))?
+/// Where the parameters of each state lie.
+struct Places {
+    states: usize,
+    each: Each,
 }
 
-fn slice<T: Real>(storage: &CpuStorage) -> Result<&[T]> {
-    storage.as_slice::<T>()
+/// Which states share parameters.
+enum Each {
+    /// All of them.
+    Shared,
+    /// None: each has its own row, in order.
+    State,
+    /// None: the states of the rows' samples, so many each, have their own rows.
+    Sample(Arc<[usize]>, usize),
+}
+
+impl Places {
+    /// The row of a state's parameters.
+    fn row(&self, state: usize) -> usize {
+        match &self.each {
+            Each::Shared => 0,
+            Each::State => state,
+            Each::Sample(samples, count) => samples[state / count] * count + state % count,
+        }
+    }
+
+    fn range(&self, state: usize, params: usize) -> Range<usize> {
+        let start = self.row(state) * params;
+        start..start + params
+    }
 }

@@ -1,0 +1,211 @@
+//! The Adaptive Checkpoint Adjoint of samples with clocks of their own.
+
+use std::sync::Arc;
+
+use aca_core::kernels::{self, RowTerm};
+use aca_core::{Evaluator, Method, Result, RowSteps, VectorField};
+use aca_dense::Placement;
+use candle_core::Tensor;
+
+use crate::backward::Backward;
+use crate::params::Accumulator;
+use crate::sample_outputs::SampleOutputs;
+use crate::sample_replay::{Pulled, RowOutput, RowOutputs, SampleReplay};
+use crate::sample_tape::{SampleCheckpoint, SampleCheckpoints};
+use crate::{Gradients, Params, TimeGradients};
+
+/// Replays the accepted steps of all samples, each its newest first: one step of every sample at a
+/// turn.
+///
+/// # Cost
+/// Memory: as many states as all samples took steps, and the graphs of one step of the batch.
+pub(crate) struct SampleAca {
+    pub(crate) field: Arc<dyn VectorField>,
+    pub(crate) params: Params,
+    pub(crate) method: Method,
+    pub(crate) y0: Tensor,
+    pub(crate) checkpoints: SampleCheckpoints,
+    /// Number of outputs of each sample, its end included.
+    pub(crate) counts: Vec<usize>,
+    /// Samples without a gradient, because they failed.
+    pub(crate) failed: Vec<bool>,
+}
+
+impl Backward for SampleAca {
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
+        let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
+        let statistics = field.snapshot()?;
+        let outputs = SampleOutputs::new(&self.counts, placements.to_vec());
+        let gradients = Sweep::new(self, &field, &outputs, cotangents, want_times)?.run();
+        field.restore(&statistics)?;
+        gradients
+    }
+}
+
+/// One backward pass.
+struct Sweep<'a> {
+    tape: &'a SampleAca,
+    field: &'a Evaluator<'a>,
+    outputs: &'a SampleOutputs,
+    cotangents: &'a Tensor,
+    theta: Accumulator<'a>,
+    /// The samples in the rows of `a`.
+    samples: Arc<[usize]>,
+    /// Cotangents of the states between the steps that are done and the next.
+    a: Tensor,
+    /// Where the cotangent of each sample lies that has left `a`.
+    starts: Vec<Option<(Tensor, usize)>>,
+    times: Vec<TimeGradients>,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(
+        tape: &'a SampleAca,
+        field: &'a Evaluator<'a>,
+        outputs: &'a SampleOutputs,
+        cotangents: &'a Tensor,
+        want_times: bool,
+    ) -> Result<Self> {
+        let batch = tape.failed.len();
+        // A sample without steps ends where it starts: all its outputs are that state.
+        let still = (0..batch).filter(|&s| tape.checkpoints.samples()[s].is_empty());
+        let still = still.filter(|&s| !tape.failed[s]).flat_map(|row| {
+            let own = outputs.of_sample(row);
+            own.map(move |source| RowTerm { row, weight: 1.0, source })
+        });
+        let a = kernels::add_rows(&tape.y0.zeros_like()?, &still.collect::<Vec<_>>(), cotangents)?;
+        let times = (0..batch).map(|sample| TimeGradients::zeros(outputs.count(sample) - 1));
+        Ok(Self {
+            tape,
+            field,
+            outputs,
+            cotangents,
+            theta: Accumulator::new(&tape.params),
+            samples: (0..batch).collect(),
+            a,
+            starts: vec![None; batch],
+            times: if want_times { times.collect() } else { Vec::new() },
+        })
+    }
+
+    fn run(mut self) -> Result<Gradients> {
+        let longest = (0..self.samples.len()).map(|sample| self.steps(sample)).max().unwrap_or(0);
+        for turn in 0..longest {
+            self.turn(turn)?;
+        }
+        self.leave();
+        let starts: Vec<_> = self.starts.iter().flatten().map(|(a, row)| (a, *row)).collect();
+        let (y0, theta) = (kernels::gather_rows(&starts)?, self.theta.finish()?);
+        let nfe = self.field.nfe();
+        Ok(Gradients { y0, theta, times: None, sample_times: self.times, nfe })
+    }
+
+    /// Number of steps to go back through.
+    fn steps(&self, sample: usize) -> usize {
+        match self.tape.failed[sample] {
+            true => 0,
+            false => self.tape.checkpoints.samples()[sample].len(),
+        }
+    }
+
+    /// The step that a sample goes back through at a turn.
+    fn step(&self, sample: usize, turn: usize) -> Option<(usize, &'a SampleCheckpoint)> {
+        let index = self.steps(sample).checked_sub(turn + 1)?;
+        Some((index, &self.tape.checkpoints.samples()[sample][index]))
+    }
+
+    /// Pulls back through one step of every sample that has one left.
+    fn turn(&mut self, turn: usize) -> Result<()> {
+        self.gather(turn)?;
+        let steps: Vec<_> =
+            self.samples.iter().map(|&sample| (sample, self.step(sample, turn))).collect();
+        let span = |step: &(usize, Option<(usize, &SampleCheckpoint)>)| match step.1 {
+            Some((_, step)) => (step.t0, step.t1),
+            None => (0.0, 0.0),
+        };
+        let t0 = steps.iter().map(|step| span(step).0).collect();
+        let t1 = steps.iter().map(|step| span(step).1).collect();
+        let rows = RowSteps::new(self.samples.clone(), t0, t1);
+        // Rows that rest need some state at which the field is finite, which their own may not be.
+        let some = steps.iter().find_map(|(_, step)| *step);
+        let start = |step: &(usize, Option<(usize, &'a SampleCheckpoint)>)| {
+            Some(self.tape.checkpoints.start(step.1.or(some)?.1))
+        };
+        let y0 = kernels::gather_rows(&steps.iter().filter_map(start).collect::<Vec<_>>())?;
+        let (mut ends, mut inside, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, &(sample, step)) in steps.iter().enumerate() {
+            let Some((index, _)) = step else { continue };
+            for output in self.outputs.of_step(sample, index) {
+                let term = RowTerm { row, weight: 1.0, source: output.index };
+                match output.s {
+                    1.0 => ends.push(term),
+                    0.0 => starts.push(term),
+                    s => inside.push(RowOutput { row, s, index: output.index }),
+                }
+            }
+        }
+        let a = kernels::add_rows(&self.a, &ends, self.cotangents)?;
+        let (method, field) = (&self.tape.method, self.field);
+        let replay = SampleReplay { method, field, rows: &rows, y0: &y0 };
+        let outputs = RowOutputs { outputs: inside, cotangents: self.cotangents };
+        let want_times = !self.times.is_empty();
+        let pulled = replay.pull(&a, &outputs, &mut self.theta, want_times)?;
+        self.a = kernels::add_rows(&pulled.start, &starts, self.cotangents)?;
+        if want_times {
+            self.move_times(turn, &pulled)?;
+        }
+        Ok(())
+    }
+
+    /// Adds how the loss moves with the times that belong to each row's step.
+    fn move_times(&mut self, turn: usize, pulled: &Pulled) -> Result<()> {
+        for (row, &sample) in self.samples.clone().iter().enumerate() {
+            let Some((index, _)) = self.step(sample, turn) else { continue };
+            let (step, outputs) = (&pulled.times[row], self.outputs);
+            let times = &mut self.times[sample];
+            if turn == 0 {
+                times.t1 = step.h;
+            }
+            if index == 0 {
+                times.t0 = step.t0 - step.h;
+            }
+            let inside = outputs.of_step(sample, index).filter(|o| o.s != 0.0 && o.s != 1.0);
+            for (output, slope) in inside.zip(&step.outputs) {
+                times.ts[outputs.position(sample, output)] = *slope;
+            }
+            // An output at the end of the step before has this step's slope at its start.
+            let before = index.checked_sub(1);
+            let at_start = before.into_iter().flat_map(|i| outputs.of_step(sample, i));
+            for output in at_start.filter(|output| output.s == 1.0) {
+                let (g, k1) = (self.cotangents.get(output.index)?, pulled.k1.get(row)?);
+                times.ts[outputs.position(sample, output)] = kernels::dot(&g, &k1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves samples without steps to go out of the rows, where the field allows it and it pays.
+    fn gather(&mut self, turn: usize) -> Result<()> {
+        let under_way = |row: &usize| self.step(self.samples[*row], turn).is_some();
+        let rows: Vec<usize> = (0..self.samples.len()).filter(under_way).collect();
+        if !RowSteps::pays_to_gather(rows.len(), self.samples.len()) || !self.field.takes_rows() {
+            return Ok(());
+        }
+        self.leave();
+        self.a = kernels::gather_rows(&rows.iter().map(|&row| (&self.a, row)).collect::<Vec<_>>())?;
+        self.samples = rows.iter().map(|&row| self.samples[row]).collect();
+        Ok(())
+    }
+
+    /// Notes where the cotangents of all samples in `a` lie.
+    fn leave(&mut self) {
+        for (row, &sample) in self.samples.iter().enumerate() {
+            self.starts[sample] = Some((self.a.clone(), row));
+        }
+    }
+}

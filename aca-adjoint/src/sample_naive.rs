@@ -1,0 +1,162 @@
+//! Candle's own graph through every accepted step of samples with clocks of their own.
+
+use std::sync::Arc;
+
+use aca_core::kernels::{self, Terms};
+use aca_core::{Evaluator, Method, Result, RowSteps};
+use aca_dense::Placement;
+use candle_core::{Tensor, Var};
+
+use crate::backward::Backward;
+use crate::naive::differentiate;
+use crate::sample_outputs::SampleOutputs;
+use crate::sample_tape::SampleCheckpoints;
+use crate::{Gradients, Params, deep};
+
+/// A traced solve; its backward is candle's.
+///
+/// # Cost
+/// Memory: all graphs of all steps. The steps are searched for first and traced after, so that
+/// rejected ones leave no graph; no evaluation of the field in backward.
+pub(crate) struct SampleNaive {
+    pub(crate) params: Params,
+    pub(crate) y0: Var,
+    /// All outputs, as part of the graph.
+    outputs: Tensor,
+    /// What they hang on: held so that it is dropped after them, in its own order.
+    _steps: Steps,
+    nodes: usize,
+}
+
+/// The tensors of every turn, oldest first.
+struct Steps(Vec<Vec<Tensor>>);
+
+impl Drop for Steps {
+    /// Drops the newest first, so that no drop recurses through more than one step.
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
+/// What a traced solve goes along.
+pub(crate) struct Course<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) field: Evaluator<'a>,
+    pub(crate) checkpoints: &'a SampleCheckpoints,
+    pub(crate) outputs: &'a SampleOutputs,
+    /// Samples without a gradient, because they failed.
+    pub(crate) failed: &'a [bool],
+    pub(crate) nodes_per_step: usize,
+}
+
+/// The rows of one turn.
+struct Turn {
+    rows: RowSteps,
+    /// The step that each row takes, if it does not rest.
+    steps: Vec<Option<usize>>,
+    y: Tensor,
+}
+
+impl Course<'_> {
+    /// Steps from `y0` along the course, as part of candle's graph.
+    pub(crate) fn trace(&self, y0: Var, params: Params) -> Result<SampleNaive> {
+        let zero = y0.as_tensor().detach().narrow(0, 0, 1)?.zeros_like()?.squeeze(0)?;
+        let mut outputs = vec![zero; self.outputs.len()];
+        let batch = self.failed.len();
+        for sample in (0..batch).filter(|&sample| self.steps(sample) == 0 && !self.failed[sample]) {
+            for index in self.outputs.of_sample(sample) {
+                outputs[index] = y0.get(sample)?;
+            }
+        }
+        let longest = (0..batch).map(|sample| self.steps(sample)).max().unwrap_or(0);
+        let mut kept = Steps(Vec::new());
+        let (mut samples, mut y): (Arc<[usize]>, _) =
+            ((0..batch).collect(), y0.as_tensor().clone());
+        for turn in 0..longest {
+            deep::check(turn + 1, self.nodes_per_step)?;
+            (samples, y) = self.gather(turn, samples, y)?;
+            let turn = self.turn(turn, samples.clone(), y)?;
+            let (mut k, y1) = self.method.step_rows(&self.field, &turn.rows, &turn.y, None)?;
+            self.place(&turn, &mut k, &y1, &mut outputs)?;
+            kept.0.push(k.into_iter().chain([turn.y]).collect());
+            y = y1;
+        }
+        let nodes = (longest + 1) * self.nodes_per_step + 64 * outputs.len();
+        Ok(SampleNaive { params, y0, outputs: Tensor::stack(&outputs, 0)?, _steps: kept, nodes })
+    }
+
+    fn steps(&self, sample: usize) -> usize {
+        match self.failed[sample] {
+            true => 0,
+            false => self.checkpoints.samples()[sample].len(),
+        }
+    }
+
+    /// Leaves samples without steps to go out of the rows, where the field allows it and it pays.
+    fn gather(
+        &self,
+        turn: usize,
+        samples: Arc<[usize]>,
+        y: Tensor,
+    ) -> Result<(Arc<[usize]>, Tensor)> {
+        let under_way = |row: &usize| turn < self.steps(samples[*row]);
+        let rows: Vec<usize> = (0..samples.len()).filter(under_way).collect();
+        if !RowSteps::pays_to_gather(rows.len(), samples.len()) || !self.field.takes_rows() {
+            return Ok((samples, y));
+        }
+        let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let y = y.index_select(&Tensor::new(index, y.device())?, 0)?;
+        Ok((rows.iter().map(|&row| samples[row]).collect(), y))
+    }
+
+    fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<Turn> {
+        let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
+        let steps: Vec<Option<usize>> = samples.iter().map(step).collect();
+        let times = samples.iter().zip(&steps).map(|(&sample, step)| {
+            let own = &self.checkpoints.samples()[sample];
+            let still = own.last().map_or((0.0, 0.0), |last| (last.t1, last.t1));
+            step.map_or(still, |step| (own[step].t0, own[step].t1))
+        });
+        let (t0, t1): (Vec<f64>, Vec<f64>) = times.unzip();
+        Ok(Turn { rows: RowSteps::new(samples, t0.into(), t1.into()), steps, y })
+    }
+
+    /// Puts the outputs of one turn where they belong among all.
+    fn place(
+        &self,
+        turn: &Turn,
+        k: &mut Vec<Tensor>,
+        y1: &Tensor,
+        outputs: &mut [Tensor],
+    ) -> Result<()> {
+        let h = turn.rows.h();
+        for (row, step) in turn.steps.iter().enumerate() {
+            let Some(step) = *step else { continue };
+            for output in self.outputs.of_step(turn.rows.samples()[row], step) {
+                outputs[output.index] = match output.s {
+                    0.0 => turn.y.get(row)?,
+                    1.0 => y1.get(row)?,
+                    s => {
+                        self.method.extend_row_stages(&self.field, &turn.rows, &turn.y, k)?;
+                        let weights = self.method.interpolant().weights(s).into_iter();
+                        let own = k.iter().map(|k| Ok(k.get(row)?)).collect::<Result<Vec<_>>>()?;
+                        let terms: Terms<'_> = weights.map(|w| h[row] * w).zip(&own).collect();
+                        kernels::combine(Some(&turn.y.get(row)?), &terms)?
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backward for SampleNaive {
+    fn pullback(
+        &self,
+        _placements: &[Placement],
+        cotangents: &Tensor,
+        _want_times: bool,
+    ) -> Result<Gradients> {
+        differentiate(&self.outputs, cotangents, &self.y0, &self.params, self.nodes)
+    }
+}

@@ -1,0 +1,64 @@
+//! Checkpoints of samples with clocks of their own.
+
+use aca_core::{Result, SampleSink, SampleSteps, kernels};
+use candle_core::Tensor;
+
+/// An accepted step of one sample: its times, and where its start lies among the kept states.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleCheckpoint {
+    /// Where the step starts.
+    pub t0: f64,
+    /// Where it ends.
+    pub t1: f64,
+    turn: usize,
+    row: usize,
+}
+
+/// The sink that keeps the start of every accepted step of every sample: as many states as all samples
+/// took steps, whatever the longest took.
+#[derive(Clone, Debug, Default)]
+pub struct SampleCheckpoints {
+    turns: Vec<Tensor>,
+    samples: Vec<Vec<SampleCheckpoint>>,
+}
+
+impl SampleCheckpoints {
+    /// Prepares for `batch` samples.
+    pub fn new(batch: usize) -> Self {
+        Self { turns: Vec::new(), samples: vec![Vec::new(); batch] }
+    }
+
+    /// The steps of each sample.
+    pub fn samples(&self) -> &[Vec<SampleCheckpoint>] {
+        &self.samples
+    }
+
+    /// Where a step's start lies: a tensor and its row.
+    pub(crate) fn start(&self, checkpoint: &SampleCheckpoint) -> (&Tensor, usize) {
+        (&self.turns[checkpoint.turn], checkpoint.row)
+    }
+}
+
+impl SampleSink for SampleCheckpoints {
+    fn accept(&mut self, steps: &mut SampleSteps<'_>) -> Result<()> {
+        let all = steps.accepted.len() == steps.y0.dims()[0];
+        let turn = self.turns.len();
+        for (position, step) in steps.accepted.iter().enumerate() {
+            let row = if all { step.row } else { position };
+            self.samples[step.sample].push(SampleCheckpoint {
+                t0: step.t0,
+                t1: step.t1,
+                turn,
+                row,
+            });
+        }
+        self.turns.push(match all {
+            true => steps.y0.clone(),
+            false => {
+                let rows = steps.accepted.iter().map(|step| (steps.y0, step.row));
+                kernels::gather_rows(&rows.collect::<Vec<_>>())?
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Lists of states of different lengths, one a sample.
+
+use aca_core::{Error, Result};
+use candle_core::Tensor;
+
+/// Outputs of a batch whose samples may have different numbers of them.
+///
+/// All of it is made of candle's operations, so it is differentiable where the outputs are.
+#[derive(Clone, Debug)]
+pub struct Ragged {
+    flat: Tensor,
+    counts: Vec<usize>,
+}
+
+impl Ragged {
+    /// Joins the outputs of all samples, one sample after the other, to how many each has.
+    ///
+    /// # Shapes
+    /// `flat`: `[sum(counts), ..state]`.
+    ///
+    /// # Errors
+    /// [`Error::SampleCount`] when the counts do not add up.
+    pub fn new(flat: Tensor, counts: Vec<usize>) -> Result<Self> {
+        let (got, expected) = (flat.dims().first().copied().unwrap_or(0), counts.iter().sum());
+        match got == expected {
+            true => Ok(Self { flat, counts }),
+            false => Err(Error::SampleCount { what: "outputs", got, expected }),
+        }
+    }
+
+    /// All outputs, `[sum(counts), ..state]`.
+    pub fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// How many outputs each sample has.
+    pub fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
+    /// The outputs of one sample, `[outputs, ..state]`.
+    ///
+    /// # Errors
+    /// [`Error::SampleCount`] beyond the batch.
+    pub fn sample(&self, sample: usize) -> Result<Tensor> {
+        let Some(&count) = self.counts.get(sample) else {
+            let (what, expected) = ("samples", self.counts.len());
+            return Err(Error::SampleCount { what, got: sample + 1, expected });
+        };
+        Ok(self.flat.narrow(0, self.counts[..sample].iter().sum(), count)?)
+    }
+
+    /// All outputs as one tensor, filled up with zeros, and the mask of what is no filling.
+    ///
+    /// # Shapes
+    /// `[batch, most outputs, ..state]`, and `[batch, most outputs]` of `u8`.
+    pub fn padded(&self) -> Result<(Tensor, Tensor)> {
+        let most = self.counts.iter().copied().max().unwrap_or(0);
+        let (mut index, mut mask, mut start) = (Vec::new(), Vec::new(), 0);
+        for &count in &self.counts {
+            index.extend((0..most).map(|m| if m < count { (start + m) as u32 } else { 0 }));
+            mask.extend((0..most).map(|m| u8::from(m < count)));
+            start += count;
+        }
+        let device = self.flat.device();
+        let index = Tensor::new(index, device)?;
+        let mask = Tensor::from_vec(mask, (self.counts.len(), most), device)?;
+        let mut shape = vec![self.counts.len(), most];
+        let ones = vec![1; self.flat.rank() - 1];
+        let column = mask.reshape([&shape[..], &ones[..]].concat())?;
+        shape.extend(&self.flat.dims()[1..]);
+        let rows = self.flat.index_select(&index, 0)?.reshape(shape)?;
+        // Failed samples hold NaN, which a product with zero would keep: fillings are chosen instead.
+        let column = column.broadcast_as(rows.shape())?;
+        Ok((column.where_cond(&rows, &rows.zeros_like()?)?, mask))
+    }
+
+    /// Splits off the last output of every sample, `[batch, ..state]`; each has at least one.
+    pub fn split_last(&self) -> Result<(Self, Tensor)> {
+        let mut start = 0;
+        let (mut lasts, mut others) = (Vec::new(), Vec::new());
+        for &count in &self.counts {
+            others.extend(start as u32..(start + count - 1) as u32);
+            lasts.push((start + count - 1) as u32);
+            start += count;
+        }
+        let select = |rows: Vec<u32>| {
+            let rows = Tensor::new(rows, self.flat.device())?;
+            self.flat.index_select(&rows, 0)
+        };
+        let counts = self.counts.iter().map(|count| count - 1).collect();
+        Ok((Self { flat: select(others)?, counts }, select(lasts)?))
+    }
+}

@@ -101,6 +101,31 @@ fn usage(gradient: &Gradient, tableau: &Tableau, steps: usize) -> Usage {
     Usage { kept, backward: PEAK.load(Relaxed) - before - kept }
 }
 
+#[test]
+fn tape_of_samples_grows_with_their_own_steps_not_with_the_longest() {
+    const SAMPLES: usize = 8;
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let field = |_t: &Time, y: &Tensor| y.tanh();
+    let ode = Ode::new(Solver::fixed(DOPRI5, 0.125), field, vec![]).unwrap();
+    let y0 = spread(0.5, 1.5).reshape((1, NUMBERS)).unwrap().repeat((SAMPLES, 1)).unwrap();
+    // One span with a single step for each of seven samples, and one as long as all those of a batch.
+    let mut spans = vec![(0.0, 0.125); SAMPLES];
+    spans[3] = (0.0, 16.0);
+    let sum = (SAMPLES - 1) + 128;
+    let run = || ode.forward_samples(&y0, spans.clone(), SaveAt::End).unwrap();
+    drop(run()); // what the ODE does only once
+    let before = ALIVE.load(Relaxed);
+    let (sol, tape) = run();
+    assert_eq!(sol.stats.iter().map(|stats| stats.accepted).sum::<usize>(), sum);
+    drop(sol);
+    let kept = ALIVE.load(Relaxed) - before;
+    drop(tape);
+    // The starts of the first steps are the caller's own tensor.
+    let least = STATE * (sum - SAMPLES) as isize;
+    let most = (STATE + 1024) * sum as isize;
+    assert!((least..=most).contains(&kept), "{kept} bytes for {sum} steps, not {least} to {most}");
+}
+
 fn spread(low: f64, high: f64) -> Tensor {
     let step = (high - low) / (NUMBERS - 1) as f64;
     let numbers: Vec<f64> = (0..NUMBERS).map(|i| low + step * i as f64).collect();

@@ -158,6 +158,8 @@ pub enum CheckProblem {
     VanDerPol,
     /// Three bodies in space, a chaotic system
     ThreeBody,
+    /// Oscillators of different stiffness, with one step for all or a clock for each
+    Samples,
 }
 
 /// Options of `aca gradcheck`.

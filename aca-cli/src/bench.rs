@@ -1,7 +1,7 @@
 //! `aca bench`: the workloads shared with other libraries, timed.
 
 mod overhead;
-mod timing;
+pub mod timing;
 mod workload;
 
 use crate::args::{BenchArgs, WorkloadName};
@@ -15,6 +15,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
     let workload = match args.workload {
         WorkloadName::ThreeBody => Workload::three_body(args)?,
+        WorkloadName::Mlp => Workload::mlp(args)?,
         WorkloadName::VanDerPol => Workload::van_der_pol(args)?,
     };
     let timing = timing::time(&workload, args.reps as usize)?;

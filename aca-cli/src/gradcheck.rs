@@ -7,6 +7,7 @@ mod measure;
 mod memory;
 mod reverse;
 mod row;
+mod samples;
 mod setting;
 mod three_body;
 mod van_der_pol;
@@ -53,6 +54,7 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
             CheckProblem::Linear => linear::run(&plan)?,
             CheckProblem::VanDerPol => van_der_pol::run(&plan)?,
             CheckProblem::ThreeBody => three_body::run(&plan)?,
+            CheckProblem::Samples => samples::run(&plan)?,
         };
         all.rows.extend(checked.rows);
         all.files.extend(checked.files);
@@ -68,8 +70,11 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
 
 /// The problems asked for, each once and in a fixed order; all of them when none is named.
 fn chosen(asked: &[CheckProblem]) -> Vec<CheckProblem> {
-    let all = [CheckProblem::Linear, CheckProblem::VanDerPol, CheckProblem::ThreeBody];
-    all.into_iter().filter(|problem| asked.is_empty() || asked.contains(problem)).collect()
+    use CheckProblem::{Linear, Samples, ThreeBody, VanDerPol};
+    [Linear, VanDerPol, ThreeBody, Samples]
+        .into_iter()
+        .filter(|problem| asked.is_empty() || asked.contains(problem))
+        .collect()
 }
 
 /// The rows of each strategy under its name.

@@ -12,6 +12,7 @@ mod counting;
 mod fraction;
 mod gradcheck;
 mod method;
+mod oscillators;
 mod plot;
 mod report;
 mod solve;

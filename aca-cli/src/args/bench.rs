@@ -8,6 +8,9 @@ pub enum WorkloadName {
     /// Gradient of the three-body orbits with respect to the masses
     #[value(name = "three_body")]
     ThreeBody,
+    /// A network 64 -> 256 tanh -> 64 on 256 states in f32
+    #[value(name = "mlp")]
+    Mlp,
     /// 256 oscillators of van der Pol, each with its stiffness
     #[value(name = "vdp")]
     VanDerPol,
@@ -25,6 +28,9 @@ pub struct BenchArgs {
     /// A clock for every sample of vdp instead of one shared step
     #[arg(long)]
     pub per_sample: bool,
+    /// Largest stiffness of vdp
+    #[arg(long, default_value_t = 10.0)]
+    pub mu_max: f64,
     /// Gradient strategy
     #[arg(long, default_value = "aca")]
     pub gradient: Strategy,

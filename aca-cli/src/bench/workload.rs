@@ -3,11 +3,14 @@
 use aca_adjoint::{Ode, OdeSolution};
 use aca_core::{Batching, Solver, Stats, Tolerance, VectorField};
 use aca_dense::SaveAt;
-use aca_models::systems::{ThreeBody, VanDerPol};
+use aca_models::fields::{Mlp, TimeInput};
+use aca_models::layers::{Activation, Linear};
+use aca_models::systems::ThreeBody;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::args::BenchArgs;
+use crate::oscillators;
 use crate::report::Result;
 
 /// A workload made ready to run.
@@ -59,15 +62,41 @@ impl Workload {
         })
     }
 
-    /// The mean square of 256 oscillators at the end, their stiffness from 1 to 10.
+    /// The mean square of 256 states of 64 numbers at the end, moved by a network.
+    pub fn mlp(args: &BenchArgs) -> Result<Self> {
+        let [states, dim, hidden] = [256, 64, 256];
+        let vars = vec![
+            fill(&[hidden, dim], 0.15, 0.1)?,
+            fill(&[hidden], 0.1, 0.2)?,
+            fill(&[dim, hidden], 0.08, 0.3)?,
+            fill(&[dim], 0.1, 0.4)?,
+        ];
+        let layer = |weight: &Var, bias: &Var, activation| Linear {
+            weight: weight.as_tensor().clone(),
+            bias: Some(bias.as_tensor().clone()),
+            activation,
+        };
+        let layers = vec![
+            layer(&vars[0], &vars[1], Activation::Tanh),
+            layer(&vars[2], &vars[3], Activation::Identity),
+        ];
+        let field = Mlp::from_layers(layers, TimeInput::None)?;
+        let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-5 }, field, &vars)?;
+        Ok(Self {
+            name: "mlp",
+            vars,
+            note,
+            ode,
+            y0: fill(&[states, dim], 1.0, 0.5)?.as_detached_tensor(),
+            span: (0.0, 1.0),
+            save_at: SaveAt::End,
+            loss: mean_square_at_end,
+        })
+    }
+
+    /// The mean square of 256 oscillators at the end, their stiffness from 1 to a largest.
     pub fn van_der_pol(args: &BenchArgs) -> Result<Self> {
-        const COUNT: usize = 256;
-        let mu: Vec<f64> = (0..COUNT).map(|i| 1.0 + 9.0 * i as f64 / (COUNT - 1) as f64).collect();
-        let starts = (0..COUNT).flat_map(|i| {
-            let (sin, cos) = (i as f64).sin_cos();
-            [1.5 + 0.5 * sin, 0.5 * cos]
-        });
-        let field = VanDerPol::field(&mu)?;
+        let field = oscillators::field(args.mu_max)?;
         let vars = vec![field.theta().clone()];
         let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-6 }, field, &vars)?;
         Ok(Self {
@@ -75,8 +104,8 @@ impl Workload {
             vars,
             note,
             ode,
-            y0: Tensor::from_iter(starts, &Device::Cpu)?.reshape((COUNT, 2))?,
-            span: (0.0, 10.0),
+            y0: oscillators::starts()?,
+            span: (0.0, oscillators::END),
             save_at: SaveAt::End,
             loss: mean_square_at_end,
         })
@@ -105,6 +134,13 @@ impl Workload {
         let nfe_samples = sol.sample_stats().iter().map(|stats| stats.nfe).collect();
         Ok(Gradient { loss, grads, stats: sol.stats, nfe, nfe_samples })
     }
+}
+
+/// `scale sin(phase + 0.7 i)` for the `i`-th number, in `f32`.
+fn fill(shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var> {
+    let count = shape.iter().product::<usize>();
+    let numbers = (0..count).map(|i| (scale * (phase + 0.7 * i as f64).sin()) as f32);
+    Var::from_tensor(&Tensor::from_iter(numbers, &Device::Cpu)?.reshape(shape)?)
 }
 
 fn mean_square_at_end(sol: &OdeSolution) -> candle_core::Result<Tensor> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::reverse::Return;
 use super::row::Row;
+use super::samples::Finding;
 use super::verdict;
 use crate::plot::{Color, Figure, HUES, INK, Key, Label, Marker, Panel, Scale, faded};
 use crate::report::Result;
@@ -73,6 +74,39 @@ fn same_tolerance(row: &Row) -> Option<Label> {
     let shown = row.rtol == Some(verdict::RTOL) && row.method == "dopri5";
     let color = key(row.strategy, None).color;
     shown.then(|| Label { at, text: format!("rtol {}", power(verdict::RTOL)), color })
+}
+
+/// Time and error over the spread of stiffness in a batch.
+pub fn samples(stem: &Path, findings: &[Finding]) -> Result<Vec<PathBuf>> {
+    let ways = [(false, "one step for all", HUES[1]), (true, "a clock for each", HUES[0])];
+    let curves = |value: fn(&Finding) -> f64| {
+        let of = |own| findings.iter().filter(move |found| found.own_clocks == own);
+        ways.map(|(own, ..)| of(own).map(|found| (found.mu_max, value(found))).collect()).to_vec()
+    };
+    let panel = |name, value: fn(&Finding) -> f64| Panel {
+        title: String::new(),
+        x: (Scale::Log(1.0, 100.0), "largest stiffness μ in the batch (the smallest is 1)"),
+        y: (Scale::logarithmic(findings.iter().map(value)), name),
+        curves: curves(value),
+        labels: Vec::new(),
+    };
+    let key = |(_, name, color): (bool, &str, Color)| Key {
+        name: name.to_owned(),
+        color,
+        width: 2.0,
+        marker: Marker::Dot,
+    };
+    let figure = Figure {
+        caption: "256 van der Pol oscillators to t = 10, dopri5 at 10^−6",
+        keys: &ways.map(key),
+        panels: &[
+            panel("solve and gradient, ms", |found| found.ms),
+            panel(ERROR, |found| found.error),
+        ],
+        columns: 2,
+        size: (560.0, 440.0),
+    };
+    Ok(figure.write(stem)?.into())
 }
 
 /// The trajectory forward and back, and the distance between both.

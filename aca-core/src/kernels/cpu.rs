@@ -101,13 +101,25 @@ fn written<T: Element>(size: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -
 }
 
 fn combine_into<T: Element>(out: &mut [MaybeUninit<T>], base: Option<&[T]>, terms: &Terms<'_, T>) {
-    let arch = Arch::new();
     if out.len() < 2 * TASK {
-        return arch.dispatch(|| combine_blocks(out, 0, base, terms));
+        return vectorised(
+            #[inline(always)]
+            || combine_blocks(out, 0, base, terms),
+        );
     }
-    out.par_chunks_mut(TASK)
-        .enumerate()
-        .for_each(|(task, out)| arch.dispatch(|| combine_blocks(out, task * TASK, base, terms)));
+    out.par_chunks_mut(TASK).enumerate().for_each(|(task, out)| {
+        vectorised(
+            #[inline(always)]
+            || combine_blocks(out, task * TASK, base, terms),
+        );
+    });
+}
+
+/// Runs `work` compiled for the widest vectors of this processor. A closure is compiled so only where
+/// it is marked `#[inline(always)]`, and so is all that it calls.
+#[inline(always)]
+fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(work)
 }
 
 #[inline(always)]
@@ -167,13 +179,17 @@ pub(super) fn sum_of_squares<T: Element>(
     scale: Scale<'_, T>,
     terms: &Terms<'_, T>,
 ) -> f64 {
-    reduce(y0.len(), |range| {
-        let mut error = [T::zero(); BUFFER];
-        let error = &mut error[..range.len()];
-        add_terms(error, range.clone(), terms);
-        divide_by_scale(error, &y0[range.clone()], &y1[range.clone()], scale, range);
-        sum_of_products(error, error)
-    })
+    reduce(
+        y0.len(),
+        #[inline(always)]
+        |range: Range<usize>| {
+            let mut error = [T::zero(); BUFFER];
+            let error = &mut error[..range.len()];
+            add_terms(error, range.clone(), terms);
+            divide_by_scale(error, &y0[range.clone()], &y1[range.clone()], scale, range);
+            sum_of_products(error, error)
+        },
+    )
 }
 
 #[inline(always)]
@@ -203,7 +219,11 @@ fn divide_by_scale<T: Element>(
 
 /// See [`super::dot`].
 pub(super) fn dot<T: Element>(a: &[T], b: &[T]) -> f64 {
-    reduce(a.len(), |range| sum_of_products(&a[range.clone()], &b[range]))
+    reduce(
+        a.len(),
+        #[inline(always)]
+        |range: Range<usize>| sum_of_products(&a[range.clone()], &b[range]),
+    )
 }
 
 /// `sum(a_i b_i)` in eight interleaved sums, which the compiler turns into vectors.
@@ -223,15 +243,12 @@ fn sum_of_products<T: Element>(a: &[T], b: &[T]) -> f64 {
 
 /// Sums `block` over the buffers of `0..size`; the order of the sum depends on `size` alone.
 fn reduce(size: usize, block: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
-    let arch = Arch::new();
     let task = |start: usize, end: usize| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || {
-                (start..end)
-                    .step_by(BUFFER)
-                    .map(|at| block(at..(at + BUFFER).min(end)))
-                    .sum::<f64>()
+                let blocks = (start..end).step_by(BUFFER);
+                blocks.map(|at| block(at..(at + BUFFER).min(end))).sum::<f64>()
             },
         )
     };

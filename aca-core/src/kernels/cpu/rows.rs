@@ -3,12 +3,11 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use pulp::Arch;
 use smallvec::SmallVec;
 
 use super::{
     BUFFER, Element, Scale, Terms, add_terms, begin, combine_blocks, divide_by_scale,
-    sum_of_products, sum_of_squares, written,
+    sum_of_products, sum_of_squares, vectorised, written,
 };
 
 /// Rows of at least so many entries are worth a pass of their own; shorter ones share blocks.
@@ -22,7 +21,6 @@ pub(crate) fn combine_each<T: Element>(
     terms: &[(f64, &[T])],
 ) -> Vec<T> {
     let length = size / h.len().max(1);
-    let arch = Arch::new();
     written(size, |out| {
         if length >= LONG {
             for (row, &h) in h.iter().enumerate() {
@@ -30,10 +28,16 @@ pub(crate) fn combine_each<T: Element>(
                 let scaled = terms.iter().map(|&(w, x)| (T::from_f64(h * w), &x[row * length..]));
                 let scaled: SmallVec<[_; 16]> = scaled.collect();
                 let base = base.map(|base| &base[row * length..]);
-                arch.dispatch(|| combine_blocks(out, 0, base, &scaled));
+                vectorised(
+                    #[inline(always)]
+                    || combine_blocks(out, 0, base, &scaled),
+                );
             }
         } else {
-            arch.dispatch(|| combine_short(out, length, base, h, terms));
+            vectorised(
+                #[inline(always)]
+                || combine_short(out, length, base, h, terms),
+            );
         }
     })
 }
@@ -94,14 +98,16 @@ pub(crate) fn combine_picked<T: Element>(
     weights: &[f64],
     xs: &[&[T]],
 ) -> Vec<T> {
-    let arch = Arch::new();
     written(rows.len() * length, |out| {
         let weights = weights.chunks_exact(xs.len());
         for ((out, &row), weights) in out.chunks_exact_mut(length).zip(rows).zip(weights) {
             let start = row * length;
             let terms = weights.iter().zip(xs).map(|(&w, x)| (T::from_f64(w), &x[start..]));
             let terms: SmallVec<[_; 16]> = terms.collect();
-            arch.dispatch(|| combine_blocks(out, 0, Some(&base[start..]), &terms));
+            vectorised(
+                #[inline(always)]
+                || combine_blocks(out, 0, Some(&base[start..]), &terms),
+            );
         }
     })
 }
@@ -124,15 +130,18 @@ pub(crate) fn sums_of_squares<T: Element>(
     }
     let mut sums = Vec::with_capacity(y0.len() / length);
     let step = BUFFER / length * length;
-    Arch::new().dispatch(|| {
-        for first in (0..y0.len()).step_by(step) {
-            let range = first..(first + step).min(y0.len());
-            let mut error = [T::zero(); BUFFER];
-            let error = &mut error[..range.len()];
-            add_terms(error, range.clone(), terms);
-            divide_by_scale(error, &y0[range.clone()], &y1[range.clone()], scale, range);
-            sums.extend(error.chunks_exact(length).map(|row| sum_of_products(row, row)));
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for first in (0..y0.len()).step_by(step) {
+                let range = first..(first + step).min(y0.len());
+                let mut error = [T::zero(); BUFFER];
+                let error = &mut error[..range.len()];
+                add_terms(error, range.clone(), terms);
+                divide_by_scale(error, &y0[range.clone()], &y1[range.clone()], scale, range);
+                sums.extend(error.chunks_exact(length).map(|row| sum_of_products(row, row)));
+            }
+        },
+    );
     sums
 }

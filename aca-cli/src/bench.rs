@@ -16,6 +16,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let workload = match args.workload {
         WorkloadName::ThreeBody => Workload::three_body(args)?,
         WorkloadName::Mlp => Workload::mlp(args)?,
+        WorkloadName::Conv => Workload::conv(args)?,
         WorkloadName::VanDerPol => Workload::van_der_pol(args)?,
     };
     let timing = timing::time(&workload, args.reps as usize)?;

@@ -11,6 +11,9 @@ pub enum WorkloadName {
     /// A network 64 -> 256 tanh -> 64 on 256 states in f32
     #[value(name = "mlp")]
     Mlp,
+    /// NODE18's first block, conv-bn-relu twice, on 16 images of 64 channels and 32 x 32 pixels in f32
+    #[value(name = "conv")]
+    Conv,
     /// 256 oscillators of van der Pol, each with its stiffness
     #[value(name = "vdp")]
     VanDerPol,

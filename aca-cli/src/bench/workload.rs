@@ -3,8 +3,8 @@
 use aca_adjoint::{Ode, OdeSolution};
 use aca_core::{Batching, Solver, Stats, Tolerance, VectorField};
 use aca_dense::SaveAt;
-use aca_models::fields::{Mlp, TimeInput};
-use aca_models::layers::{Activation, Linear};
+use aca_models::fields::{ConvBlock, Mlp, TimeInput};
+use aca_models::layers::{Activation, BatchNorm2d, Conv2d, Linear};
 use aca_models::systems::ThreeBody;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -88,6 +88,34 @@ impl Workload {
             note,
             ode,
             y0: fill(&[states, dim], 1.0, 0.5)?.as_detached_tensor(),
+            span: (0.0, 1.0),
+            save_at: SaveAt::End,
+            loss: mean_square_at_end,
+        })
+    }
+
+    /// The mean square of 16 images at the end, moved by the residual branch of NODE18's first block.
+    pub fn conv(args: &BenchArgs) -> Result<Self> {
+        let (images, channels, pixels) = (16, 64, 32);
+        let shape = [channels, channels, 3, 3];
+        let vars = vec![fill(&shape, 0.05, 0.1)?, fill(&shape, 0.05, 0.2)?];
+        let conv = |weight: &Var| {
+            let (weight, bias) = (weight.as_tensor().clone(), None);
+            Conv2d { weight, bias, stride: 1, padding: [1, 1] }
+        };
+        let norm = || {
+            let one = Tensor::ones(channels, DType::F32, &Device::Cpu)?;
+            let zero = one.zeros_like()?;
+            BatchNorm2d::from_tensors([one.clone(), zero.clone()], [zero, one])
+        };
+        let field = ConvBlock::from_layers([conv(&vars[0]), conv(&vars[1])], [norm()?, norm()?])?;
+        let (ode, note) = ode(args, Usual { method: "heun_euler", tolerance: 1e-2 }, field, &vars)?;
+        Ok(Self {
+            name: "conv",
+            vars,
+            note,
+            ode,
+            y0: fill(&[images, channels, pixels, pixels], 1.0, 0.5)?.as_detached_tensor(),
             span: (0.0, 1.0),
             save_at: SaveAt::End,
             loss: mean_square_at_end,

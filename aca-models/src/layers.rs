@@ -1,3 +1,13 @@
 //! Layers with their own backward, on kernels of our own.
 
+mod activation;
+pub(crate) mod batch_norm;
+mod conv2d;
+mod elements;
 pub(crate) mod kernels;
+pub(crate) mod linear;
+
+pub use activation::Activation;
+pub use batch_norm::{BatchNorm2d, BatchNormMode};
+pub use conv2d::{Conv2d, Conv2dConfig};
+pub use linear::{Linear, LinearCotangents, LinearPullback};

@@ -2,6 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+mod activation_values;
+mod activations;
+mod batch_norm;
 mod closed_forms;
+mod conv2d;
+mod conv_block;
+mod linear;
+mod mlp_field;
+mod mlp_refusals;
 mod strategies;
 mod three_body;

@@ -1,7 +1,8 @@
 //! The model zoo of the ACA workspace.
 //!
 //! [`systems`] holds systems of physics with unknown parameters, whose derivatives are closed
-//! forms: they run at native speed and without graphs.
+//! forms: they run at native speed and without graphs. [`data`] holds images to classify and the
+//! batches to learn them by.
 //!
 //! ```
 //! use aca_adjoint::Ode;
@@ -22,11 +23,14 @@
 //! # }
 //! ```
 
+pub mod data;
+mod error;
 pub mod fields;
 pub mod layers;
 mod real;
 pub mod systems;
 
+pub use error::{Error, Result};
 pub use real::Real;
 
 #[cfg(doctest)]

@@ -5,9 +5,14 @@
 mod activation_values;
 mod activations;
 mod batch_norm;
+mod batches;
 mod closed_forms;
 mod conv2d;
 mod conv_block;
+mod data_cifar;
+mod data_digits;
+#[cfg(feature = "download")]
+mod download;
 mod linear;
 mod mlp_field;
 mod mlp_refusals;

@@ -1,0 +1,154 @@
+//! The crate's error type.
+
+use std::{io, path::PathBuf};
+
+/// Everything that can go wrong with data; each message states the fact with its values, then the
+/// remedy where one is known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// A data set could not be fetched.
+    #[cfg(feature = "download")]
+    #[error(transparent)]
+    Download(#[from] crate::data::DownloadError),
+
+    /// A file or directory could not be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The place to look for data is no directory.
+    #[error("{} is not a directory; give the one that holds {name}", path.display())]
+    NotADirectory {
+        /// The path given.
+        path: PathBuf,
+        /// The data set.
+        name: &'static str,
+    },
+    /// Files of a data set are absent.
+    #[error(
+        "{} lacks {} of {name}; its binary version is published at {publisher}",
+        directory.display(),
+        files.join(", ")
+    )]
+    MissingFiles {
+        /// Where they were looked for.
+        directory: PathBuf,
+        /// All that are absent.
+        files: Vec<&'static str>,
+        /// The data set.
+        name: &'static str,
+        /// Page that offers them.
+        publisher: &'static str,
+    },
+    /// A file of a data set is too short or too long.
+    #[error(
+        "{} has {got} bytes, but {expected} in the binary version of {name}; unpack or fetch it again",
+        path.display()
+    )]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        got: u64,
+        /// The size it should have.
+        expected: u64,
+        /// The data set.
+        name: &'static str,
+    },
+    /// A line of the embedded digits is not 64 grey values and a digit.
+    #[error("line {line} of the embedded digits is not {expected} numbers below 256")]
+    Row {
+        /// Number of the line, from 1.
+        line: usize,
+        /// Numbers in a whole line.
+        expected: usize,
+    },
+
+    /// The bytes of a set of images do not fit its labels and shape.
+    #[error("{pixels} bytes are not {labels} images of shape {shape:?}")]
+    PixelCount {
+        /// Bytes given.
+        pixels: usize,
+        /// Labels given.
+        labels: usize,
+        /// Channels, height and width.
+        shape: [usize; 3],
+    },
+    /// A label names no class.
+    #[error("image {image} of {from} has label {label}, but the classes are 0 to {last}")]
+    Label {
+        /// Position of the image.
+        image: usize,
+        /// File or collection that holds it.
+        from: String,
+        /// The label.
+        label: u8,
+        /// The last class.
+        last: usize,
+    },
+
+    /// A batch without images was asked for.
+    #[error("batches of 0 images are not possible; give at least 1")]
+    EmptyBatch,
+    /// There are fewer images than one batch takes.
+    #[error("batches of {batch_size} images were asked of {images}; lower the batch size")]
+    BatchTooLarge {
+        /// Images in a batch.
+        batch_size: usize,
+        /// Images in this shard of the data.
+        images: usize,
+    },
+    /// The shard is none of the ranks'.
+    #[error("there is no shard {rank} of {ranks}; ranks count from 0")]
+    Shard {
+        /// The shard asked for.
+        rank: usize,
+        /// Their number.
+        ranks: usize,
+    },
+    /// The recipe does not fit the images' channels.
+    #[error("the recipe has {means} means and {stds} deviations for {channels} channels")]
+    RecipeChannels {
+        /// Entries of `mean`.
+        means: usize,
+        /// Entries of `std`.
+        stds: usize,
+        /// Channels of the images.
+        channels: usize,
+    },
+    /// A number of the recipe cannot be used.
+    #[error("{name} = {value} is not allowed in a recipe; it must be {range}")]
+    RecipeNumber {
+        /// Name of the recipe's field.
+        name: &'static str,
+        /// The offending value.
+        value: f32,
+        /// The values that are allowed, in words.
+        range: &'static str,
+    },
+    /// The system gave no thread to prepare batches on.
+    #[error("cannot start the thread that prepares batches: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Result with the crate's [`Error`], unless another is named.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<Error> for candle_core::Error {
+    /// Lets data be read with `?` among tensor operations; the message stays whole.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(inner) => inner,
+            other => candle_core::Error::wrap(other),
+        }
+    }
+}

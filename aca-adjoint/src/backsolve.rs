@@ -50,6 +50,23 @@ impl Backward for Reverse {
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients> {
+        // The solve back lets running statistics advance with its own accepted steps, which are none
+        // of the training's.
+        let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
+        let statistics = field.snapshot()?;
+        let gradients = self.solve(placements, cotangents, want_times);
+        field.restore(&statistics)?;
+        gradients
+    }
+}
+
+impl Reverse {
+    fn solve(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients> {
         let mut rows = Rows::new(placements, cotangents);
         if self.grid.is_empty() {
             let y0 = rows.sum()?.map_or_else(|| self.y0.zeros_like(), Ok)?;

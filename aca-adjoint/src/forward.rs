@@ -92,10 +92,6 @@ impl Forward<'_> {
     }
 
     fn backsolve(&self, settings: &Backsolve) -> Result<Finished> {
-        if !self.field.running_statistics().is_empty() {
-            let (strategy, what) = ("Backsolve", "fields with running statistics");
-            return Err(Error::Unsupported { strategy, what });
-        }
         let mut grid = Grid::default();
         let sol = self.record(&self.plain(), self.y0, &mut grid)?;
         let reverse = Reverse {

@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod bench;
+mod classify;
 
 pub use bench::{BenchArgs, WorkloadName};
+pub use classify::{
+    ClassifyCommand, CompareArgs, DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, ShowArgs,
+    SolverArgs, TestArgs, TrainArgs,
+};
 
 /// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
 #[derive(Debug, Parser)]
@@ -35,6 +40,12 @@ pub enum Command {
     },
     /// Check the gradient strategies against known gradients: error, time, evaluations, memory
     Gradcheck(GradcheckArgs),
+    /// Train, test and compare image classifiers with ODE blocks
+    Classify {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ClassifyCommand,
+    },
     /// Time a workload, in the form of the peers' benchmark
     Bench(BenchArgs),
 }

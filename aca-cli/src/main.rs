@@ -8,6 +8,7 @@ use mimalloc::MiMalloc;
 
 mod args;
 mod bench;
+mod classify;
 mod counting;
 mod fraction;
 mod gradcheck;
@@ -45,6 +46,7 @@ fn run(command: Command) -> report::Result<()> {
         Command::Solve(args) => solve::run(&args),
         Command::Tableau { command } => tableau::run(&command),
         Command::Gradcheck(args) => gradcheck::run(&args),
+        Command::Classify { command } => classify::run(&command),
         Command::Bench(args) => bench::run(&args),
     }
 }

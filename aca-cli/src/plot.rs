@@ -14,7 +14,7 @@ mod svg;
 mod trajectory;
 
 pub use animation::animation;
-pub use canvas::Color;
+pub use canvas::{Color, Point};
 pub use curves::{Chart, Mark, loss_curve};
 pub use figure::{Figure, Key, Label, Marker, Panel, Scale};
 pub use orbits::{Orbits, orbits};

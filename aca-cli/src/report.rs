@@ -17,6 +17,9 @@ pub enum Error {
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// The model zoo refused or failed.
+    #[error(transparent)]
+    Models(#[from] aca_models::Error),
     /// A method was refused.
     #[error(transparent)]
     Tableau(#[from] aca_tableau::TableauError),
@@ -61,6 +64,33 @@ pub enum Error {
     /// Training without an epoch leaves nothing to keep.
     #[error("training needs at least one epoch")]
     NoEpoch,
+    /// CIFAR was asked for without its place.
+    #[error("the binary files of CIFAR lie in a directory; name it with --data")]
+    NoDataDirectory,
+    /// A checkpoint was not written by this program.
+    #[error("{} holds no settings of `aca classify train`: {reason}", path.display())]
+    Settings {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The user stopped the training.
+    #[error(
+        "stopped in epoch {epoch} after {batch} batches; go on with --resume {}",
+        path.display()
+    )]
+    Stopped {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Whole batches of it.
+        batch: usize,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Ctrl-C cannot be listened to.
+    #[error("cannot listen to Ctrl-C: {0}")]
+    Interrupt(#[from] ctrlc::Error),
     /// The font of pictures could not be read.
     #[error("cannot read the font of pictures: {0}")]
     Font(#[from] ab_glyph::InvalidFont),

@@ -3,9 +3,11 @@
 use aca_adjoint::{Backsolve, Gradient};
 use aca_tableau::Tableau;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// A gradient strategy.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// Replay of accepted steps
     Aca,

@@ -10,6 +10,9 @@ pub enum Error {
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// A solve or its gradient failed.
+    #[error(transparent)]
+    Ode(#[from] aca_core::Error),
     /// A data set could not be fetched.
     #[cfg(feature = "download")]
     #[error(transparent)]
@@ -135,6 +138,127 @@ pub enum Error {
         /// The values that are allowed, in words.
         range: &'static str,
     },
+    /// A number of a training plan cannot be used.
+    #[error("a {name} of {value} is not allowed; it must be {range}")]
+    PlanNumber {
+        /// What the number is.
+        name: &'static str,
+        /// The offending value.
+        value: f64,
+        /// The values that are allowed, in words.
+        range: &'static str,
+    },
+    /// The data have classes that the network cannot name.
+    #[error("the images have {data} classes, but the network tells {network} apart")]
+    Classes {
+        /// Classes of the images.
+        data: usize,
+        /// Classes of the network.
+        network: usize,
+    },
+    /// Training went astray.
+    #[error(
+        "the loss is not finite in batch {batch} of epoch {epoch}; lower the learning rate or the tolerances"
+    )]
+    LossNotFinite {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The batch, from 1.
+        batch: usize,
+    },
+    /// A file is no checkpoint of a training run.
+    #[error("{} is no checkpoint that can be read: {reason}", path.display())]
+    NoCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint belongs to another network.
+    #[error("the checkpoint holds the network {found}, not {expected}; give the network it holds")]
+    OtherNetwork {
+        /// The checkpoint's network.
+        found: String,
+        /// The network to be restored.
+        expected: &'static str,
+    },
+    /// A checkpoint belongs to other images.
+    #[error(
+        "the checkpoint was trained on {found}, not on {expected}; give the data it was trained on"
+    )]
+    OtherData {
+        /// The checkpoint's data.
+        found: String,
+        /// The data at hand.
+        expected: &'static str,
+    },
+    /// A checkpoint lacks tensors, or has them in other shapes.
+    #[error(
+        "the checkpoint does not fit the network: {} of its tensors are missing or of another shape, such as {}",
+        names.len(),
+        names.first().map_or("", String::as_str)
+    )]
+    Tensors {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// An epoch cannot go on with other batches than it began with.
+    #[error(
+        "the checkpoint stands within epoch {epoch}, begun with batches of {batch_size} and seed {seed}; go on with these to its end"
+    )]
+    MidEpoch {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Images in its batches.
+        batch_size: u64,
+        /// Its seed.
+        seed: u64,
+    },
+    /// A checkpoint of PyTorch cannot be read.
+    #[error(
+        "{} is no checkpoint that can be read: {reason}; save it with torch.save, whose zip form is the default since PyTorch 1.6",
+        path.display()
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// A checkpoint of PyTorch has no tensors where tensors are looked for.
+    #[error(
+        "{} holds no tensors; save the state dict, alone or under the key state_dict",
+        path.display()
+    )]
+    EmptyCheckpoint {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint belongs to something else.
+    #[error(
+        "none of the {tensors} tensors in {} belongs to the network, the first is {first}; choose the network that it was saved from",
+        path.display()
+    )]
+    ForeignCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// Number of its tensors.
+        tensors: usize,
+        /// Name of the first.
+        first: String,
+    },
+    /// A tensor of a checkpoint has another shape than the network's.
+    #[error(
+        "{name} has shape {got:?} in the checkpoint, but {expected:?} in the network; choose the network and the classes that it was saved with"
+    )]
+    CheckpointShape {
+        /// Name in the file.
+        name: String,
+        /// Shape in the file.
+        got: Vec<usize>,
+        /// Shape in the network.
+        expected: Vec<usize>,
+    },
     /// The system gave no thread to prepare batches on.
     #[error("cannot start the thread that prepares batches: {0}")]
     Thread(#[source] io::Error),
@@ -148,6 +272,7 @@ impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Candle(inner) => inner,
+            Error::Ode(inner) => inner.into(),
             other => candle_core::Error::wrap(other),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`systems`] holds systems of physics with unknown parameters, whose derivatives are closed
 //! forms: they run at native speed and without graphs. [`data`] holds images to classify and the
-//! batches to learn them by.
+//! batches to learn them by, [`networks`] what learns them, and [`training`] how.
 //!
 //! ```
 //! use aca_adjoint::Ode;
@@ -27,11 +27,15 @@ pub mod data;
 mod error;
 pub mod fields;
 pub mod layers;
+pub mod networks;
 mod real;
+pub mod sgd;
 pub mod systems;
+pub mod training;
 
 pub use error::{Error, Result};
 pub use real::Real;
+pub use sgd::Sgd;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -1,9 +1,9 @@
 //! What a gradient refuses rather than getting wrong.
 
-use aca_adjoint::Ode;
-use aca_core::{Error, Time, VectorField};
+use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::{Error, Solver, Time, VectorField};
 use aca_dense::SaveAt;
-use aca_tableau::DOPRI5;
+use aca_tableau::{ALF, DOPRI5};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -53,17 +53,38 @@ impl VectorField for Counting {
 
 #[test]
 fn backward_leaves_running_statistics_alone() {
+    let backsolve = Gradient::Backsolve(Backsolve::default());
+    for gradient in [Gradient::Aca, Gradient::AcaBudget { checkpoints: 2 }, backsolve] {
+        let count = Var::zeros(1, DType::F64, &Device::Cpu).unwrap();
+        let field = Counting { count: count.clone() };
+        let ode = Ode::new(adaptive(&DOPRI5, 1e-6), field, vec![]).unwrap();
+        let ode = ode.gradient(gradient.clone());
+        let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
+        let read = || count.to_vec1::<f64>().unwrap()[0];
+        let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+        // One evaluation at the start and six a step: neither the look at the field's variables nor
+        // the search for the first step leaves a trace.
+        assert_eq!(read(), 1.0 + 6.0 * sol.stats.accepted as f64, "{gradient:?}");
+        let before = read();
+        loss(&sol.y1().unwrap()).backward().unwrap();
+        assert_eq!(read(), before, "{gradient:?}");
+        assert!(sol.nfe_backward() > 0, "{gradient:?}: nothing ran backward");
+    }
+}
+
+#[test]
+fn mali_lets_running_statistics_follow_its_accepted_steps_alone() {
     let count = Var::zeros(1, DType::F64, &Device::Cpu).unwrap();
-    let ode = Ode::new(adaptive(&DOPRI5, 1e-6), Counting { count: count.clone() }, vec![]).unwrap();
+    let solver = Solver { first_step: Some(1.0), ..adaptive(&ALF, 1e-3) };
+    let ode = Ode::new(solver, Counting { count: count.clone() }, vec![]).unwrap();
+    let ode = ode.gradient(Gradient::Mali);
     let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
-    let read = || count.to_vec1::<f64>().unwrap()[0];
     let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-    // One evaluation at the start and six a step: neither the look at the field's variables nor the
-    // search for the first step leaves a trace.
-    assert_eq!(read(), 1.0 + 6.0 * sol.stats.accepted as f64);
-    let before = read();
+    assert!(sol.stats.rejected > 0, "a solve without rejections shows little");
+    let expected = 1.0 + sol.stats.accepted as f64;
+    assert_eq!(count.to_vec1::<f64>().unwrap()[0], expected);
     loss(&sol.y1().unwrap()).backward().unwrap();
-    assert_eq!(read(), before);
+    assert_eq!(count.to_vec1::<f64>().unwrap()[0], expected);
 }
 
 /// Batch norm in training mode as a field.

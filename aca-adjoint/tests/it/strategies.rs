@@ -305,20 +305,3 @@ fn outputs_chosen_later_have_the_gradient_of_those_named_before() {
         assert!(distance(&later, &named) < 1e-13, "{gradient:?}: {:e}", distance(&later, &named));
     }
 }
-
-#[test]
-fn backsolve_refuses_running_statistics() {
-    struct Running;
-    impl aca_core::VectorField for Running {
-        fn eval(&self, _t: &aca_core::Time, y: &Tensor) -> candle_core::Result<Tensor> {
-            y.neg()
-        }
-        fn running_statistics(&self) -> Vec<Var> {
-            vec![Var::new(0f64, &candle_core::Device::Cpu).unwrap()]
-        }
-    }
-    let ode = Ode::new(adaptive(&DOPRI5, 1e-4), Running, vec![]).unwrap();
-    let ode = ode.gradient(Gradient::Backsolve(Backsolve::default()));
-    let error = ode.forward(&state(DType::F64), (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "Backsolve cannot do fields with running statistics; use Aca");
-}

@@ -1,0 +1,218 @@
+//! Options of `aca classify`.
+
+use std::path::PathBuf;
+
+use aca_models::networks::NetworkName;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::strategy::Strategy;
+
+/// What `aca classify` can do.
+#[derive(Debug, Subcommand)]
+pub enum ClassifyCommand {
+    /// Train a classifier; without options a small one on handwritten digits
+    Train(TrainArgs),
+    /// Test a trained classifier, with its own solver or with others
+    Test(TestArgs),
+    /// Compare strategies of the gradient and a plain network: accuracy, time, reliability
+    Compare(CompareArgs),
+    /// Print the parameters of a network
+    Show(ShowArgs),
+}
+
+/// Networks to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkChoice {
+    /// Two ODE blocks, for the digits
+    Digits,
+    /// ResNet18, each stage one plain block and one ODE block
+    Node18,
+    /// ResNet18 with plain blocks alone
+    Resnet18,
+    /// SqueezeNext-23-1x with ODE blocks
+    Squeezenext,
+}
+
+/// Images to learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataChoice {
+    /// 1797 handwritten digits, built in
+    Digits,
+    /// CIFAR-10, from its binary files
+    Cifar10,
+    /// CIFAR-100, from its binary files
+    Cifar100,
+}
+
+/// Ways of the original to solve and differentiate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Graph through the accepted steps, end state only
+    Fast,
+    /// Replay of the accepted steps, end state only
+    MemoryEfficient,
+    /// Replay of the accepted steps, output read by the interpolant at requested times
+    MultiTime,
+}
+
+/// How ODE blocks are solved; what is not given comes from the network's preset, or from the
+/// checkpoint that is resumed or tested.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SolverArgs {
+    /// Method: a name of `aca tableau list` or a TOML file
+    #[arg(long)]
+    pub method: Option<String>,
+    /// Fixed step, or the first one of an adaptive method
+    #[arg(long)]
+    pub h: Option<f64>,
+    /// Start of the span
+    #[arg(long, allow_negative_numbers = true)]
+    pub t0: Option<f64>,
+    /// End of the span
+    #[arg(long, allow_negative_numbers = true)]
+    pub t1: Option<f64>,
+    /// Relative tolerance
+    #[arg(long)]
+    pub rtol: Option<f64>,
+    /// Absolute tolerance
+    #[arg(long)]
+    pub atol: Option<f64>,
+    /// Largest number of steps of a solve
+    #[arg(long)]
+    pub max_steps: Option<usize>,
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DataArgs {
+    /// The images; digits, or with --data cifar10
+    #[arg(long)]
+    pub dataset: Option<DataChoice>,
+    /// Directory of the binary files of CIFAR
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Fetch CIFAR into the directory of --data where it is not there yet
+    #[cfg(feature = "download")]
+    #[arg(long, requires = "data")]
+    pub download: bool,
+}
+
+/// How long and how a network is trained; what is not given comes from the preset or the
+/// checkpoint.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PlanArgs {
+    /// Passes over the training images
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Images in a batch
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Learning rate before its schedule acts on it
+    #[arg(long)]
+    pub lr: Option<f64>,
+}
+
+/// Options of `aca classify train`.
+#[derive(Clone, Debug, Args)]
+pub struct TrainArgs {
+    /// The network; digits, or node18 on CIFAR
+    #[arg(long)]
+    pub network: Option<NetworkChoice>,
+    /// Gradient strategy
+    #[arg(long)]
+    pub gradient: Option<Strategy>,
+    /// A way of the original, in the place of --gradient
+    #[arg(long, conflicts_with = "gradient")]
+    pub mode: Option<Mode>,
+    #[command(flatten)]
+    pub solver: SolverArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Decides start parameters, order and variation of images
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Go on from this checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/classify")]
+    pub out: PathBuf,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `aca classify test`.
+#[derive(Clone, Debug, Args)]
+pub struct TestArgs {
+    /// The checkpoint
+    #[arg(long, value_name = "FILE", default_value = "runs/classify/best.safetensors")]
+    pub resume: PathBuf,
+    #[command(flatten)]
+    pub solver: SolverArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Test with every method, fixed steps of several sizes and adaptive ones
+    #[arg(long, conflicts_with_all = ["method", "h"])]
+    pub all_solvers: bool,
+    /// Folder of the table and the picture of --all-solvers
+    #[arg(long, default_value = "runs/classify")]
+    pub out: PathBuf,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `aca classify compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// The network; digits, or node18 on CIFAR
+    #[arg(long)]
+    pub network: Option<NetworkChoice>,
+    /// Runs of each contestant, with seeds 0, 1, ..
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    #[command(flatten)]
+    pub solver: SolverArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/compare")]
+    pub out: PathBuf,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `aca classify show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// The network
+    #[arg(long, default_value = "digits")]
+    pub network: NetworkChoice,
+    /// Number of classes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub classes: u32,
+    /// Name PyTorch's checkpoint to try on the network
+    #[arg(long, value_name = "FILE")]
+    pub pth: Option<PathBuf>,
+}
+
+impl NetworkChoice {
+    /// The library's name.
+    pub fn name(self) -> NetworkName {
+        match self {
+            Self::Digits => NetworkName::Digits,
+            Self::Node18 => NetworkName::Node18,
+            Self::Resnet18 => NetworkName::ResNet18,
+            Self::Squeezenext => NetworkName::SqueezeNext,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! `aca classify compare`: strategies of the gradient and a plain network, with the same seeds.
+
+use std::fs;
+use std::path::Path;
+
+use aca_models::data::DataSet;
+use aca_models::training::{EpochRow, Trainer, evaluate};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::draw;
+use super::reliability::intraclass_correlation;
+use super::setting::Setting;
+use super::train::Run;
+use crate::args::{CompareArgs, NetworkChoice};
+use crate::report::{self, Error, Result, Side, aligned};
+use crate::strategy::Strategy;
+
+/// Who is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contestant {
+    Aca,
+    Naive,
+    Backsolve,
+    /// The network without ODEs: plain blocks in their place.
+    Plain,
+}
+
+/// One training.
+pub struct Trained {
+    pub contestant: Contestant,
+    pub seed: u64,
+    pub history: Vec<EpochRow>,
+    /// Share given to the true class of each test image, after the last epoch.
+    certainties: Vec<f64>,
+}
+
+/// What the trainings of a contestant gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub contestant: Contestant,
+    /// Test accuracy after the last epoch, sorted.
+    pub accuracies: Vec<f64>,
+    pub mean_accuracy: f64,
+    /// Median time of a training.
+    pub seconds: f64,
+    /// Time of ACA divided by this.
+    pub aca_time_ratio: f64,
+    /// Evaluations of fields for a training batch.
+    pub nfe: [f64; 2],
+    pub reliability: Option<f64>,
+}
+
+/// Trains every contestant with every seed, and draws the paper's figure 7 of it.
+pub fn run(args: &CompareArgs) -> Result<()> {
+    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
+    let base = Setting::preset(args.network, &args.data).solved(&args.solver).planned(&args.plan);
+    let data = super::images(&base, &args.data)?;
+    let runs = train_all(args, &base, &data)?;
+    let summaries = summaries(&runs);
+    report::line(&table(&summaries).join("\n"))?;
+    let mut files = vec![args.out.join("compare.csv"), args.out.join("epochs.csv")];
+    write_summaries(&files[0], &summaries)?;
+    write_epochs(&files[1], &runs)?;
+    files.extend(draw::compare(&args.out.join("compare"), &runs, &summaries)?);
+    for file in files {
+        report::line(&format!("written  {}", file.display()))?;
+    }
+    if args.json { report::json(&summaries) } else { Ok(()) }
+}
+
+fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<Trained>> {
+    let bar = ProgressBar::new(u64::from(args.runs) * Contestant::ALL.len() as u64);
+    let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} {msg} [{elapsed}]");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut runs = Vec::new();
+    // Seeds outside, so that a load on the machine that comes and goes meets all alike.
+    for seed in 0..u64::from(args.runs) {
+        for contestant in Contestant::ALL {
+            bar.set_message(format!("{}, seed {seed}", contestant.name()));
+            let out = args.out.join(format!("{}-{seed}", contestant.file_name()));
+            let run =
+                Run { setting: contestant.setting(base, seed), out, stop: None, shows: false };
+            runs.push(train(contestant, &run, data.clone())?);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(runs)
+}
+
+fn train(contestant: Contestant, run: &Run, data: DataSet) -> Result<Trained> {
+    let (test, recipe) = (data.test.clone(), data.recipe.clone());
+    let (network, plan) = (run.setting.network(&data)?, run.setting.plan.clone());
+    let seed = plan.seed;
+    let mut trainer = Trainer::new(network, data, plan)?;
+    run.train(&mut trainer)?;
+    let certainties = evaluate(trainer.network(), &test, &recipe, 128)?.certainties;
+    Ok(Trained { contestant, seed, history: trainer.history().to_vec(), certainties })
+}
+
+impl Contestant {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Aca, Self::Naive, Self::Backsolve, Self::Plain];
+
+    /// Its name in tables and pictures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aca => "ACA",
+            Self::Naive => "naive",
+            Self::Backsolve => "backsolve",
+            Self::Plain => "plain network",
+        }
+    }
+
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::Aca => "aca",
+            Self::Naive => "naive",
+            Self::Backsolve => "backsolve",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// How it is trained.
+    ///
+    /// The paper's naive baseline differentiates the search for step sizes, so this one does. One
+    /// step of Euler's method over the whole span is a residual block: y + f(y).
+    fn setting(self, base: &Setting, seed: u64) -> Setting {
+        let gradient = match self {
+            Self::Aca | Self::Plain => Strategy::Aca,
+            Self::Naive => Strategy::NaiveThroughStepSize,
+            Self::Backsolve => Strategy::Backsolve,
+        };
+        let mut setting = base.clone().differentiated(Some(gradient), None);
+        setting.plan.seed = seed;
+        if self == Self::Plain {
+            match setting.network {
+                NetworkChoice::Node18 => setting.network = NetworkChoice::Resnet18,
+                _ => {
+                    setting.method = aca_tableau::EULER.name().to_owned();
+                    setting.h = Some((setting.t1 - setting.t0).abs());
+                }
+            }
+        }
+        setting
+    }
+}
+
+impl Trained {
+    /// Time of the training.
+    pub fn seconds(&self) -> f64 {
+        self.history.last().map_or(0.0, |row| row.seconds)
+    }
+
+    /// Test accuracy after the last epoch.
+    fn accuracy(&self) -> f64 {
+        self.history.last().map_or(0.0, |row| row.test.accuracy())
+    }
+}
+
+fn summaries(runs: &[Trained]) -> Vec<Summary> {
+    let of = |contestant| runs.iter().filter(move |run| run.contestant == contestant);
+    let seconds = |contestant| median(of(contestant).map(Trained::seconds).collect());
+    let summary = |contestant| {
+        let mut accuracies: Vec<f64> = of(contestant).map(Trained::accuracy).collect();
+        accuracies.sort_by(f64::total_cmp);
+        let certainties: Vec<_> = of(contestant).map(|run| run.certainties.clone()).collect();
+        let rows = of(contestant).flat_map(|run| &run.history);
+        let nfe = rows.map(|row| row.train.nfe_a_batch()).collect::<Vec<_>>();
+        let mean = |i: usize| nfe.iter().map(|nfe| nfe[i]).sum::<f64>() / nfe.len().max(1) as f64;
+        Summary {
+            contestant,
+            mean_accuracy: accuracies.iter().sum::<f64>() / accuracies.len().max(1) as f64,
+            accuracies,
+            seconds: seconds(contestant),
+            aca_time_ratio: seconds(Contestant::Aca) / seconds(contestant),
+            nfe: [mean(0), mean(1)],
+            reliability: intraclass_correlation(&certainties),
+        }
+    };
+    Contestant::ALL.map(summary).into()
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    draw::quantile(&numbers, 0.5)
+}
+
+fn table(summaries: &[Summary]) -> Vec<String> {
+    let heads = [
+        "trained by",
+        "mean accuracy, %",
+        "least to most, %",
+        "seconds",
+        "ACA's time to it",
+        "NFE a batch",
+        "reliability (ICC)",
+    ];
+    let percent = |x: Option<&f64>| format!("{:.2}", 100.0 * x.copied().unwrap_or_default());
+    let rows = summaries.iter().map(|summary| {
+        let accuracies = &summary.accuracies;
+        vec![
+            summary.contestant.name().to_owned(),
+            percent(Some(&summary.mean_accuracy)),
+            format!("{} to {}", percent(accuracies.first()), percent(accuracies.last())),
+            format!("{:.1}", summary.seconds),
+            format!("{:.2}", summary.aca_time_ratio),
+            format!("{:.0} + {:.0}", summary.nfe[0], summary.nfe[1]),
+            summary.reliability.map_or_else(|| "-".to_owned(), |icc| format!("{icc:.3}")),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect();
+    aligned(&rows, |column| if column == 0 { Side::Left } else { Side::Right })
+}
+
+fn write_summaries(path: &Path, summaries: &[Summary]) -> Result<()> {
+    let mut csv = csv::Writer::from_path(path)?;
+    let heads = ["trained_by", "mean_accuracy", "least_accuracy", "most_accuracy", "seconds"];
+    let more = ["aca_time_ratio", "nfe_forward", "nfe_backward", "reliability"];
+    csv.write_record(heads.iter().chain(&more))?;
+    for summary in summaries {
+        let accuracies = &summary.accuracies;
+        csv.serialize((
+            summary.contestant,
+            summary.mean_accuracy,
+            (accuracies.first(), accuracies.last()),
+            (summary.seconds, summary.aca_time_ratio),
+            summary.nfe,
+            summary.reliability,
+        ))?;
+    }
+    csv.flush().map_err(Error::file("write", path))
+}
+
+fn write_epochs(path: &Path, runs: &[Trained]) -> Result<()> {
+    let mut csv = csv::Writer::from_path(path)?;
+    csv.write_record([
+        "trained_by",
+        "seed",
+        "epoch",
+        "seconds",
+        "train_accuracy",
+        "test_accuracy",
+    ])?;
+    for run in runs {
+        for row in &run.history {
+            let accuracies = (row.train.accuracy(), row.test.accuracy());
+            csv.serialize((run.contestant, run.seed, row.epoch, row.seconds, accuracies))?;
+        }
+    }
+    csv.flush().map_err(Error::file("write", path))
+}

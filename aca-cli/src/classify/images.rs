@@ -1,0 +1,45 @@
+//! The images of a run, fetched from their publisher where that was asked for.
+
+use aca_models::data::DataSet;
+
+use super::setting::Setting;
+use crate::args::{DataArgs, DataChoice};
+use crate::report::{Error, Result};
+
+/// The images that `setting` names.
+pub fn images(setting: &Setting, args: &DataArgs) -> Result<DataSet> {
+    fetch(setting, args)?;
+    let dir = || setting.data.as_deref().ok_or(Error::NoDataDirectory);
+    Ok(match setting.dataset {
+        DataChoice::Digits => DataSet::digits()?,
+        DataChoice::Cifar10 => DataSet::cifar10(dir()?)?,
+        DataChoice::Cifar100 => DataSet::cifar100(dir()?)?,
+    })
+}
+
+#[cfg(feature = "download")]
+fn fetch(setting: &Setting, args: &DataArgs) -> Result<()> {
+    use aca_models::data::Archive;
+    use indicatif::{ProgressBar, ProgressStyle};
+
+    let archive = match setting.dataset {
+        DataChoice::Cifar10 => Archive::cifar10(),
+        DataChoice::Cifar100 => Archive::cifar100(),
+        DataChoice::Digits => return Ok(()),
+    };
+    let Some(dir) = args.data.as_deref().filter(|_| args.download) else { return Ok(()) };
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} {bytes_per_sec}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    archive.fetch(dir, &mut |here, whole| {
+        bar.set_length(whole.unwrap_or(here));
+        bar.set_position(here);
+    })?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+#[cfg(not(feature = "download"))]
+fn fetch(_: &Setting, _: &DataArgs) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! What is written down and shown while a classifier learns.
+
+use std::path::{Path, PathBuf};
+
+use aca_models::training::{BatchReport, EpochRow, replace};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::events::Events;
+use crate::report::{self, Error, Result};
+
+/// Progress bar, metrics.csv and TensorBoard's events.
+pub struct Log {
+    bar: ProgressBar,
+    events: Events,
+    metrics: PathBuf,
+    shows: bool,
+}
+
+/// One line of metrics.csv.
+#[derive(Serialize)]
+struct Line {
+    epoch: usize,
+    lr: f64,
+    train_loss: f64,
+    train_accuracy: f64,
+    test_loss: f64,
+    test_accuracy: f64,
+    nfe_forward: f64,
+    nfe_backward: f64,
+    accepted: usize,
+    rejected: usize,
+    mean_step: f64,
+    seconds: f64,
+}
+
+impl Log {
+    /// Begins to log in `folder`, with the epochs that a resumed run already has; `shows` tells
+    /// whether there is a progress bar.
+    pub fn new(folder: &Path, history: &[EpochRow], shows: bool) -> Result<Self> {
+        let bar = if shows { ProgressBar::new(1) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{prefix} {bar:24} {pos:>4}/{len} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let (events, metrics) = (Events::new(folder)?, folder.join("metrics.csv"));
+        let mut log = Self { bar, events, metrics, shows };
+        for row in history {
+            log.add_events(row)?;
+        }
+        write_metrics(&log.metrics, history)?;
+        Ok(log)
+    }
+
+    /// Shows a batch.
+    pub fn batch(&self, report: &BatchReport, epochs: usize) {
+        let tally = &report.so_far;
+        let [forward, backward] = report.own.nfe_a_batch();
+        self.bar.set_length(report.batches as u64);
+        self.bar.set_prefix(format!("epoch {:>3}/{epochs}", report.epoch + 1));
+        self.bar.set_position(report.batch as u64 + 1);
+        self.bar.set_message(format!(
+            "loss {:.4}, accuracy {:.2} %, NFE {forward:.0} + {backward:.0}",
+            tally.mean_loss(),
+            100.0 * tally.accuracy(),
+        ));
+    }
+
+    /// Notes an epoch, the last of `history`.
+    pub fn epoch(&mut self, history: &[EpochRow]) -> Result<()> {
+        write_metrics(&self.metrics, history)?;
+        let Some(row) = history.last() else { return Ok(()) };
+        self.add_events(row)?;
+        let EpochRow { epoch, train, test, seconds, .. } = row;
+        let text = format!(
+            "epoch {epoch:>3}: loss {:.4}, accuracy {:.2} %; test {:.4}, {:.2} %; {seconds:.1} s",
+            train.mean_loss(),
+            100.0 * train.accuracy(),
+            test.mean_loss(),
+            100.0 * test.accuracy(),
+        );
+        if self.shows { self.bar.suspend(|| report::line(&text)) } else { Ok(()) }
+    }
+
+    /// Takes the progress bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn add_events(&mut self, row: &EpochRow) -> Result<()> {
+        let [forward, backward] = row.train.nfe_a_batch();
+        let scalars = [
+            ("Train/Loss", row.train.mean_loss()),
+            ("Train/Accuracy", row.train.accuracy()),
+            ("Test/Loss", row.test.mean_loss()),
+            ("Test/Accuracy", row.test.accuracy()),
+            ("NFE/Forward", forward),
+            ("NFE/Backward", backward),
+            ("Steps/Mean", row.train.mean_step()),
+            ("Steps/Rejected", row.train.rejected as f64),
+            ("Learning rate", row.lr),
+        ];
+        self.events.scalars(row.epoch, &scalars)
+    }
+}
+
+/// Writes the whole table anew, so that it never holds half a line or an epoch twice.
+fn write_metrics(path: &Path, history: &[EpochRow]) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for row in history {
+        table.serialize(Line::new(row))?;
+    }
+    let bytes = table.into_inner().map_err(|error| Error::Csv(error.into_error().into()))?;
+    Ok(replace(path, &bytes)?)
+}
+
+impl Line {
+    fn new(row: &EpochRow) -> Self {
+        let [nfe_forward, nfe_backward] = row.train.nfe_a_batch();
+        Self {
+            epoch: row.epoch,
+            lr: row.lr,
+            train_loss: row.train.mean_loss(),
+            train_accuracy: row.train.accuracy(),
+            test_loss: row.test.mean_loss(),
+            test_accuracy: row.test.accuracy(),
+            nfe_forward,
+            nfe_backward,
+            accepted: row.train.accepted,
+            rejected: row.train.rejected,
+            mean_step: row.train.mean_step(),
+            seconds: row.seconds,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a run of `aca classify` works with: presets, a checkpoint's settings, the user's options.
+
+use std::path::PathBuf;
+
+use aca_core::{Solver, Tolerance};
+use aca_models::data::DataSet;
+use aca_models::networks::{Network, OdeOptions};
+use aca_models::training::TrainPlan;
+use candle_core::DType;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, SolverArgs};
+use crate::method::method;
+use crate::report::Result;
+use crate::strategy::Strategy;
+
+/// Everything that decides a run; kept in its checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    pub network: NetworkChoice,
+    pub dataset: DataChoice,
+    pub data: Option<PathBuf>,
+    pub gradient: Strategy,
+    /// Whether a block's output is read by the interpolant.
+    pub multi_time: bool,
+    pub method: String,
+    pub h: Option<f64>,
+    pub t0: f64,
+    pub t1: f64,
+    pub rtol: f64,
+    pub atol: f64,
+    pub max_steps: usize,
+    pub plan: TrainPlan,
+}
+
+impl Setting {
+    /// The preset of a network: its own on digits, the original's recipe elsewhere.
+    pub fn preset(network: Option<NetworkChoice>, data: &DataArgs) -> Self {
+        let dataset = data.dataset.unwrap_or(match data.data {
+            Some(_) => DataChoice::Cifar10,
+            None => DataChoice::Digits,
+        });
+        let own = if dataset == DataChoice::Digits {
+            NetworkChoice::Digits
+        } else {
+            NetworkChoice::Node18
+        };
+        let network = network.unwrap_or(own);
+        let plan = match dataset {
+            DataChoice::Digits => TrainPlan::digits(),
+            _ => TrainPlan::cifar(),
+        };
+        Self {
+            network,
+            dataset,
+            data: data.data.clone(),
+            gradient: Strategy::Aca,
+            multi_time: false,
+            method: "heun_euler".to_owned(),
+            h: None,
+            t0: 0.0,
+            t1: 1.0,
+            rtol: 1e-2,
+            atol: 1e-2,
+            max_steps: 50_000,
+            plan,
+        }
+    }
+
+    /// The same with what the user gave for the solver.
+    pub fn solved(mut self, args: &SolverArgs) -> Self {
+        if let Some(method) = &args.method {
+            self.method.clone_from(method);
+            // A step that fits one method says nothing about another.
+            self.h = None;
+        }
+        self.h = args.h.or(self.h);
+        self.t0 = args.t0.unwrap_or(self.t0);
+        self.t1 = args.t1.unwrap_or(self.t1);
+        self.rtol = args.rtol.unwrap_or(self.rtol);
+        self.atol = args.atol.unwrap_or(self.atol);
+        self.max_steps = args.max_steps.unwrap_or(self.max_steps);
+        self
+    }
+
+    /// The same with what the user gave for the plan.
+    pub fn planned(mut self, args: &PlanArgs) -> Self {
+        self.plan.epochs = args.epochs.unwrap_or(self.plan.epochs);
+        self.plan.batch_size = args.batch_size.unwrap_or(self.plan.batch_size);
+        self.plan.lr = args.lr.unwrap_or(self.plan.lr);
+        self
+    }
+
+    /// The same with the strategy that the user gave.
+    ///
+    /// MALI has a method of its own, which therefore is the preset with it.
+    pub fn differentiated(mut self, gradient: Option<Strategy>, mode: Option<Mode>) -> Self {
+        let strategy = mode.map(|mode| match mode {
+            Mode::Fast => Strategy::Naive,
+            Mode::MemoryEfficient | Mode::MultiTime => Strategy::Aca,
+        });
+        if let Some(strategy) = gradient.or(strategy) {
+            let alf = aca_tableau::ALF.name();
+            match (strategy == Strategy::Mali, self.method == alf) {
+                (true, false) => self.method = alf.to_owned(),
+                (false, true) => "heun_euler".clone_into(&mut self.method),
+                _ => {}
+            }
+            self.gradient = strategy;
+            self.multi_time = mode == Some(Mode::MultiTime);
+        }
+        self
+    }
+
+    /// The same with images from where the user says.
+    pub fn with_data(mut self, args: &DataArgs) -> Self {
+        self.dataset = args.dataset.unwrap_or(self.dataset);
+        self.data = args.data.clone().or(self.data);
+        self
+    }
+
+    /// Whether ODE blocks are solved as in `other`.
+    pub fn solves_like(&self, other: &Self) -> bool {
+        let solver = |setting: &Self| {
+            let Setting { method, h, t0, t1, rtol, atol, .. } = setting.clone();
+            (method, h, t0, t1, rtol, atol)
+        };
+        solver(self) == solver(other)
+    }
+
+    /// How ODE blocks are solved.
+    pub fn ode(&self) -> Result<OdeOptions> {
+        let tableau = method(&self.method)?;
+        let tolerance = Tolerance { rtol: self.rtol, atol: self.atol };
+        let solver = Solver::for_tableau(tableau, tolerance, self.h)?;
+        Ok(OdeOptions {
+            solver: Solver { max_steps: self.max_steps, ..solver },
+            gradient: self.gradient.gradient(),
+            span: (self.t0, self.t1),
+            multi_time: self.multi_time,
+        })
+    }
+
+    /// A network with start parameters.
+    pub fn network(&self, data: &DataSet) -> Result<Network> {
+        let (classes, [channels, ..]) = (data.train.classes(), data.train.shape());
+        let (name, ode) = (self.network.name(), self.ode()?);
+        Ok(Network::new(name, classes, channels, &ode, DType::F32, self.plan.seed)?)
+    }
+}

@@ -1,0 +1,158 @@
+//! `aca classify train`.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aca_models::training::{Checkpoint, Trainer};
+use serde::Serialize;
+
+use super::log::Log;
+use super::setting::Setting;
+use crate::args::TrainArgs;
+use crate::report::{self, Error, Result};
+
+/// The checkpoint after every epoch, and where a run was stopped.
+pub const LAST: &str = "checkpoint.safetensors";
+/// The checkpoint of the epoch with the highest test accuracy.
+pub const BEST: &str = "best.safetensors";
+
+/// What a training run reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub test_accuracy: f64,
+    pub train_accuracy: f64,
+    pub best_epoch: usize,
+    pub seconds: f64,
+    pub images_per_second: f64,
+}
+
+/// Trains, or goes on to.
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let checkpoint = args.resume.as_deref().map(Checkpoint::load).transpose()?;
+    let setting = settle(args, checkpoint.as_ref())?;
+    let data = super::images(&setting, &args.data)?;
+    let network = setting.network(&data)?;
+    let mut trainer = Trainer::new(network, data, setting.plan.clone())?;
+    if let Some(checkpoint) = &checkpoint {
+        trainer.resume(checkpoint)?;
+    }
+    let stop = stop_on_interrupt()?;
+    let run = Run { setting, out: args.out.clone(), stop: Some(stop), shows: true };
+    let summary = run.train(&mut trainer)?;
+    report::line(&text(&summary, &args.out))?;
+    if args.json { report::json(&summary) } else { Ok(()) }
+}
+
+/// A training run and where it leaves what it finds.
+pub struct Run {
+    pub setting: Setting,
+    pub out: PathBuf,
+    /// Becomes true when the user wants the run to stop.
+    pub stop: Option<Arc<AtomicBool>>,
+    /// Whether epochs are shown.
+    pub shows: bool,
+}
+
+impl Run {
+    /// Trains to the last epoch.
+    pub fn train(&self, trainer: &mut Trainer) -> Result<Summary> {
+        fs::create_dir_all(&self.out).map_err(Error::file("create", &self.out))?;
+        let mut log = Log::new(&self.out, trainer.history(), self.shows)?;
+        let learned = self.learn(trainer, &mut log);
+        log.finish();
+        learned?;
+        summary(trainer)
+    }
+
+    fn learn(&self, trainer: &mut Trainer, log: &mut Log) -> Result<()> {
+        let epochs = trainer.plan().epochs;
+        let stops = || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        while trainer.position().epoch < epochs {
+            let row = trainer.epoch(&mut |report| {
+                log.batch(report, epochs);
+                if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            self.save(trainer)?;
+            match row {
+                Some(_) => log.epoch(trainer.history())?,
+                None => return Err(self.stopped(trainer)),
+            }
+            if stops() && trainer.position().epoch < epochs {
+                return Err(self.stopped(trainer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves the run as it is, and its best epoch beside it when that is the last one.
+    fn save(&self, trainer: &Trainer) -> Result<()> {
+        let settings = serde_json::to_value(&self.setting).unwrap_or_default();
+        let checkpoint = trainer.checkpoint(settings)?;
+        checkpoint.save(&self.out.join(LAST))?;
+        let last = trainer.history().last().map(|row| row.epoch);
+        let is_best = trainer.best().map(|row| row.epoch) == last && trainer.position().batch == 0;
+        if is_best {
+            checkpoint.save(&self.out.join(BEST))?;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, trainer: &Trainer) -> Error {
+        let position = trainer.position();
+        let (epoch, batch) = (position.epoch + 1, position.batch);
+        Error::Stopped { epoch, batch, path: self.out.join(LAST) }
+    }
+}
+
+/// Joins the preset, or the settings of a checkpoint, with the user's options.
+fn settle(args: &TrainArgs, checkpoint: Option<&Checkpoint>) -> Result<Setting> {
+    let mut setting = match checkpoint {
+        Some(checkpoint) => {
+            super::stored_setting(checkpoint, args.resume.as_deref())?.with_data(&args.data)
+        }
+        None => Setting::preset(args.network, &args.data),
+    };
+    // Another network than the checkpoint's is refused where its tensors are read.
+    setting.network = args.network.unwrap_or(setting.network);
+    setting.plan.seed = args.seed.unwrap_or(setting.plan.seed);
+    Ok(setting.differentiated(args.gradient, args.mode).solved(&args.solver).planned(&args.plan))
+}
+
+/// A flag that Ctrl-C raises; a second one ends the program at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = stop.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(stop)
+}
+
+fn summary(trainer: &Trainer) -> Result<Summary> {
+    let best = trainer.best().ok_or(Error::NoEpoch)?;
+    let history = trainer.history();
+    let images: usize = history.iter().map(|row| row.train.images).sum();
+    let seconds = history.last().map_or(0.0, |row| row.seconds);
+    Ok(Summary {
+        test_accuracy: best.test.accuracy(),
+        train_accuracy: best.train.accuracy(),
+        best_epoch: best.epoch,
+        seconds,
+        images_per_second: images as f64 / seconds.max(f64::MIN_POSITIVE),
+    })
+}
+
+fn text(summary: &Summary, out: &Path) -> String {
+    let Summary { test_accuracy, best_epoch, seconds, images_per_second, .. } = summary;
+    format!(
+        "test accuracy    {:.2} %, epoch {best_epoch}\nseconds          {seconds:.1}\nimages a second  \
+         {images_per_second:.0}\nwritten          {}",
+        100.0 * test_accuracy,
+        out.display()
+    )
+}

@@ -1,0 +1,189 @@
+//! Training, testing and comparing classifiers, as a user does it.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use aca_models::training::Checkpoint;
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+use crate::common::{Ran, aca_in};
+
+/// Trains as briefly as the command line allows, into `run` of `folder`.
+fn train(folder: &Path, more: &[&str]) -> Ran {
+    let brief = ["classify", "train", "--out", "run", "--method", "euler", "--h", "1"];
+    aca_in(folder, &[&brief[..], more].concat())
+}
+
+const LAST: &str = "run/checkpoint.safetensors";
+const ONE: [&str; 4] = ["--epochs", "1", "--batch-size", "128"];
+
+fn trained() -> TempDir {
+    let folder = tempdir().unwrap();
+    train(folder.path(), &ONE).succeeded();
+    folder
+}
+
+fn load(path: &Path) -> Checkpoint {
+    Checkpoint::load(path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Names and bits of all tensors of a checkpoint.
+fn bits(path: &Path) -> Vec<(String, Vec<u32>)> {
+    let bits = |(name, tensor): (&String, &candle_core::Tensor)| {
+        let numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        (name.clone(), numbers.into_iter().map(f32::to_bits).collect())
+    };
+    load(path).tensors.iter().map(bits).collect()
+}
+
+/// Starts a training and waits for its first checkpoint.
+fn start(folder: &Path, epochs: &str) -> Child {
+    let words = ["classify", "train", "--out", "run", "--method", "euler", "--h", "1"];
+    let plan = ["--batch-size", "128", "--epochs", epochs];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aca"));
+    command.current_dir(folder).args(words).args(plan);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begin = Instant::now();
+    while !folder.join(LAST).exists() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "no checkpoint in two minutes");
+        sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+/// Presses Ctrl-C and waits for the end.
+fn interrupt(child: Child) -> (bool, String) {
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_run_leaves_checkpoints_metrics_and_events() {
+    let folder = tempdir().unwrap();
+    let json = train(folder.path(), &[&ONE[..], &["--json"]].concat()).json();
+    for key in ["test_accuracy", "train_accuracy", "best_epoch", "seconds", "images_per_second"] {
+        assert!(json[key].is_number(), "{key} in {json}");
+    }
+    let run = folder.path().join("run");
+    assert_eq!(load(&run.join("checkpoint.safetensors")).about.history.len(), 1);
+    assert_eq!(bits(&run.join("best.safetensors")), bits(&run.join("checkpoint.safetensors")));
+    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert!(metrics.starts_with("epoch,lr,train_loss,train_accuracy,test_loss"), "{metrics}");
+    assert_eq!(metrics.lines().count(), 2);
+    assert!(fs::metadata(run.join("events.out.tfevents.aca")).unwrap().len() > 100);
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_numbers_of_one_that_never_stopped() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    // The schedule depends on the number of epochs: both runs want two.
+    let plan = ["--epochs", "2", "--batch-size", "128"];
+    train(path, &plan).succeeded();
+    fs::rename(path.join("run"), path.join("whole")).unwrap();
+    interrupt(start(path, "2"));
+    train(path, &["--resume", LAST]).succeeded();
+    let end = |run: &str| bits(&path.join(run).join("checkpoint.safetensors"));
+    assert!(end("run") == end("whole"));
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let folder = tempdir().unwrap();
+    let (success, error) = interrupt(start(folder.path(), "500"));
+    assert!(
+        !success && error.contains("go on with --resume run/checkpoint.safetensors"),
+        "{error}"
+    );
+    load(&folder.path().join("run/checkpoint.safetensors"));
+}
+
+#[test]
+fn a_run_killed_at_any_moment_leaves_checkpoints_that_load() {
+    let folder = tempdir().unwrap();
+    for wait in [0, 7, 31, 64] {
+        let mut child = start(folder.path(), "500");
+        sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for name in ["checkpoint.safetensors", "best.safetensors"] {
+            let path = folder.path().join("run").join(name);
+            if path.exists() {
+                load(&path);
+            }
+        }
+        fs::remove_file(folder.path().join("run/checkpoint.safetensors")).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_the_old_checkpoint() {
+    let folder = trained();
+    let checkpoint = folder.path().join("run/checkpoint.safetensors");
+    let old = fs::read(&checkpoint).unwrap();
+    // Files may grow to 50 KiB only: enough for tables, too little for a checkpoint.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 50; exec {} classify train --out run --method euler --h 1 --epochs 1",
+        env!("CARGO_BIN_EXE_aca")
+    );
+    let shell = ["-c", &script];
+    let output = Command::new("bash").args(shell).current_dir(folder.path()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("cannot write run/checkpoint.safetensors"), "{error}");
+    assert_eq!(fs::read(&checkpoint).unwrap(), old);
+    assert!(!folder.path().join("run/checkpoint.safetensors.partial").exists());
+}
+
+#[test]
+fn a_trained_network_is_tested_with_its_own_and_with_other_solvers() {
+    let folder = trained();
+    let test = ["classify", "test", "--resume", "run/checkpoint.safetensors", "--json"];
+    let own = aca_in(folder.path(), &test).json();
+    assert_eq!(own["trained"], true);
+    let history = load(&folder.path().join("run/checkpoint.safetensors")).about.history;
+    let accuracy = own["test_accuracy"].as_f64().unwrap();
+    assert_eq!(accuracy, history[0].test.accuracy());
+    let other = [&test[..], &["--method", "dopri5", "--rtol", "1e-3"]].concat();
+    let other = aca_in(folder.path(), &other).json();
+    assert_eq!(
+        (&other["trained"], &other["method"]),
+        (&Value::from(false), &Value::from("dopri5"))
+    );
+    assert!(other["nfe"].as_f64() > own["nfe"].as_f64());
+}
+
+#[test]
+fn show_lists_every_parameter_and_their_sum() {
+    let folder = tempdir().unwrap();
+    let resnet = ["classify", "show", "--network", "resnet18"];
+    let text = aca_in(folder.path(), &resnet).succeeded();
+    assert!(text.lines().last().unwrap().ends_with("11173962"), "{text}");
+    assert!(text.contains("64 x 3 x 3 x 3"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_remedy() {
+    let folder = trained();
+    fs::write(folder.path().join("bad.safetensors"), "no tensors").unwrap();
+    let refused = |args: &[&str], words: &str| {
+        let error = aca_in(folder.path(), &[&["classify"], args].concat()).refused();
+        assert!(error.contains(words), "{args:?}: {error}");
+    };
+    let resume = ["train", "--resume", "run/checkpoint.safetensors"];
+    refused(&["train", "--method", "rk4"], "needs a fixed step; give h");
+    refused(&["train", "--dataset", "cifar10"], "name it with --data");
+    refused(&["train", "--data", "nowhere"], "nowhere is not a directory");
+    refused(&["train", "--data", "run"], "lacks data_batch_1.bin");
+    refused(&["train", "--batch-size", "2000"], "batches of 2000 images were asked of 1437");
+    refused(&["train", "--resume", "bad.safetensors"], "bad.safetensors is no checkpoint");
+    refused(&["train", "--resume", "none.safetensors"], "cannot read none.safetensors");
+    refused(&[&resume[..], &["--network", "squeezenext"]].concat(), "digits, not squeezenext");
+    refused(&["train", "--lr", "-1"], "learning rate of -1");
+}

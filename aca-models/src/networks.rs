@@ -1,0 +1,99 @@
+//! Networks that classify images, with ODE blocks where the ACA paper has them.
+//!
+//! | network | layers | parameters for 10 classes | state of its ODE blocks, CIFAR |
+//! |---|---|---|---|
+//! | [`NetworkName::ResNet18`] | four stages of two residual blocks | 11 173 962 | |
+//! | [`NetworkName::Node18`] | the second block of each stage is an ODE | 11 173 962 | 64 x 32 x 32, 128 x 16 x 16, 256 x 8 x 8, 512 x 4 x 4 |
+//! | [`NetworkName::SqueezeNext`] | four stages of a bottleneck and one as an ODE | 461 466 | 32 x 32 x 32, 64 x 16 x 16, 128 x 8 x 8, 256 x 4 x 4 |
+//! | [`NetworkName::Digits`] | two ODE blocks between plain layers, for 8 x 8 pixels | 28 410 | 16 x 8 x 8, 32 x 4 x 4 |
+//!
+//! Variables are called as PyTorch calls those of the same network, so that checkpoints of either can be
+//! [read](Network::load_pth): `conv1.weight`, `bn1.bias`, `linear.weight` around stages whose first block is
+//! `layer2.0.conv1.weight` (ResNet18), `layer2_1.0.conv1.weight` (Node18) or `stage2_1.0.conv1.weight`
+//! (SqueezeNext), with `shortcut.0` and `shortcut.1` beside it; an ODE block adds `odefunc`, as in
+//! `layer2_2.0.odefunc.bn2.weight`. Statistics end in `running_mean` and `running_var`.
+//!
+//! Initial values depend on the seed alone: convolutions with a bias start as Xavier's with gain
+//! sqrt(2) and the bias at 0, as in the original of the paper; everything else as in PyTorch.
+
+mod digits;
+mod evaluations;
+mod layer;
+mod network;
+mod ode_block;
+mod pth;
+mod residual;
+mod squeezenext;
+mod variables;
+
+use aca_adjoint::Gradient;
+use aca_core::{Solver, Tolerance};
+
+pub use evaluations::Evaluations;
+pub use network::{Network, Parameter};
+pub use pth::LoadReport;
+
+/// Which network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NetworkName {
+    /// ResNet18 for small images: the first kernels are 3x3 of stride 1, and nothing is pooled but the end.
+    ResNet18,
+    /// ResNet18 whose second block of each stage is an ODE over the same layers, without its shortcut.
+    Node18,
+    /// SqueezeNext-23 of width 1 whose second block of each stage is an ODE.
+    SqueezeNext,
+    /// A small network for digits of 8x8 pixels.
+    Digits,
+}
+
+impl NetworkName {
+    /// Every network.
+    pub const ALL: [Self; 4] = [Self::ResNet18, Self::Node18, Self::SqueezeNext, Self::Digits];
+
+    /// What the network is called: `resnet18`, `node18`, `squeezenext` or `digits`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "resnet18",
+            Self::Node18 => "node18",
+            Self::SqueezeNext => "squeezenext",
+            Self::Digits => "digits",
+        }
+    }
+}
+
+/// Whether a network learns or is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Batch norms use the statistics of the batch, the running ones follow, and the result is part of
+    /// candle's graph.
+    Train,
+    /// Batch norms use the running statistics, and the result is outside candle's graph.
+    Eval,
+}
+
+/// How the ODE blocks of a network are solved and differentiated.
+#[derive(Clone, Debug)]
+pub struct OdeOptions {
+    /// Method and tolerances.
+    pub solver: Solver,
+    /// How gradients are found.
+    pub gradient: Gradient,
+    /// From where to where.
+    pub span: (f64, f64),
+    /// Whether the end is read as an output at a requested time, in place of the end of the solve.
+    pub multi_time: bool,
+}
+
+impl OdeOptions {
+    /// What the ACA paper trains with: Heun-Euler steps at tolerances of 0.01 from 0 to 1, by ACA.
+    pub fn cifar() -> Self {
+        let tolerance = Tolerance { rtol: 1e-2, atol: 1e-2 };
+        let solver = Solver::adaptive(aca_tableau::HEUN_EULER, tolerance);
+        Self { solver, gradient: Gradient::Aca, span: (0.0, 1.0), multi_time: false }
+    }
+
+    /// What the digits are trained with.
+    pub fn digits() -> Self {
+        Self::cifar()
+    }
+}

@@ -1,0 +1,180 @@
+//! A network with its variables.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor, Var};
+
+use super::evaluations::Meter;
+use super::layer::Layer;
+use super::variables::{Named, Scope, Variables};
+use super::{
+    Evaluations, LoadReport, Mode, NetworkName, OdeOptions, digits, pth, residual, squeezenext,
+};
+use crate::Result;
+use crate::layers::BatchNormMode;
+
+/// A network that classifies images.
+///
+/// # Shapes
+/// Images: `[n, channels, height, width]`, of the network's dtype; result: `[n, classes]`, before any
+/// softmax. The size of the images is free, as long as something is left after three halvings (one for
+/// digits).
+///
+/// # Gradient
+/// By candle's `backward`, with respect to the images and the parameters; through ODE blocks as
+/// [`OdeOptions::gradient`] says. Parameters must not change between a forward pass and its backward.
+///
+/// # Example
+/// ```
+/// use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+/// use candle_core::{DType, Device, Tensor};
+///
+/// # fn main() -> aca_models::Result<()> {
+/// let network = Network::new(NetworkName::Digits, 10, 1, &OdeOptions::digits(), DType::F32, 7)?;
+/// let images = Tensor::ones((2, 1, 8, 8), DType::F32, &Device::Cpu)?;
+/// let logits = network.forward(&images, Mode::Train)?;
+/// assert_eq!(logits.dims(), [2, 10]);
+/// assert!(logits.sum_all()?.backward()?.get(&network.parameters()[0].1).is_some());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Network {
+    name: NetworkName,
+    classes: usize,
+    train: Vec<Layer>,
+    /// The same layers over the same variables with batch norms that use running statistics: a switch
+    /// in one set of layers would reach into backward passes that are still to come.
+    eval: Vec<Layer>,
+    parameters: Named,
+    statistics: Named,
+    meters: Vec<(String, Arc<Meter>)>,
+}
+
+/// A parameter of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, of parts joined by dots.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its entries.
+    pub count: usize,
+}
+
+impl Network {
+    /// Builds a network for images of so many channels, with initial values that follow from `seed`.
+    ///
+    /// # Errors
+    /// When the solver's settings are wrong, or the dtype is neither `f32` nor `f64`.
+    pub fn new(
+        name: NetworkName,
+        classes: usize,
+        channels: usize,
+        ode: &OdeOptions,
+        dtype: DType,
+        seed: u64,
+    ) -> Result<Self> {
+        let variables = RefCell::new(Variables::new(dtype, seed)?);
+        let layers = |mode: BatchNormMode| {
+            let scope = Scope::new(&variables, mode);
+            match name {
+                NetworkName::ResNet18 => residual::layers(&scope, channels, classes, None),
+                NetworkName::Node18 => residual::layers(&scope, channels, classes, Some(ode)),
+                NetworkName::SqueezeNext => squeezenext::layers(&scope, channels, classes, ode),
+                NetworkName::Digits => digits::layers(&scope, channels, classes, ode),
+            }
+        };
+        let (train, eval) = (layers(BatchNormMode::Train)?, layers(BatchNormMode::Eval)?);
+        let Variables { parameters, statistics, meters, .. } = variables.into_inner();
+        Ok(Self { name, classes, train, eval, parameters, statistics, meters })
+    }
+
+    /// Which network it is.
+    pub fn name(&self) -> NetworkName {
+        self.name
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Returns a score for each class; the larger, the likelier.
+    ///
+    /// # Errors
+    /// When the images do not fit, or an ODE cannot be solved.
+    pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        match mode {
+            Mode::Train => self.train.iter().try_fold(images.clone(), |x, layer| layer.forward(&x)),
+            Mode::Eval => self.eval.iter().try_fold(images.detach(), |x, layer| {
+                // At once, so that nothing is kept for a backward.
+                Ok(layer.forward(&x)?.detach())
+            }),
+        }
+    }
+
+    /// The parameters with their names, in the order of the layers.
+    pub fn parameters(&self) -> Vec<(String, Var)> {
+        self.parameters.clone()
+    }
+
+    /// The running means and variances with their names, in the order of the layers.
+    pub fn statistics(&self) -> Vec<(String, Var)> {
+        self.statistics.clone()
+    }
+
+    /// The parameters' names, shapes and counts, in the order of [`parameters`](Self::parameters).
+    pub fn describe(&self) -> Vec<Parameter> {
+        let rows = self.parameters.iter().map(|(name, var)| Parameter {
+            name: name.clone(),
+            shape: var.dims().to_vec(),
+            count: var.elem_count(),
+        });
+        rows.collect()
+    }
+
+    /// Solves and differentiates the ODE blocks in another way from now on; a network without them
+    /// takes no notice.
+    ///
+    /// # Errors
+    /// When the solver's settings are wrong; some blocks may then have them and others not.
+    pub fn set_ode(&mut self, ode: OdeOptions) -> Result<()> {
+        for layer in self.train.iter_mut().chain(&mut self.eval) {
+            if let Layer::Ode(block) = layer {
+                block.set(&ode)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What all ODE blocks have cost since [`reset_evaluations`](Self::reset_evaluations).
+    pub fn evaluations(&self) -> Evaluations {
+        let meters = self.meters.iter().map(|(_, meter)| meter.read());
+        meters.fold(Evaluations::default(), Evaluations::with)
+    }
+
+    /// What each ODE block has cost, with its name, in the order of the layers.
+    pub fn evaluations_by_block(&self) -> Vec<(String, Evaluations)> {
+        self.meters.iter().map(|(name, meter)| (name.clone(), meter.read())).collect()
+    }
+
+    /// Sets all counters back to zero.
+    pub fn reset_evaluations(&self) {
+        self.meters.iter().for_each(|(_, meter)| meter.reset());
+    }
+
+    /// Sets parameters and running statistics to those of a checkpoint of PyTorch.
+    ///
+    /// The file holds a state dict, or a dict with one under `state_dict`, `model_state_dict`, `model` or
+    /// `net`. Names may start with `module.`; torchvision's `fc` and `downsample` are understood; counts
+    /// of batches (`num_batches_tracked`) are passed over. Values are cast to the network's dtype.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no tensor, none that the network knows, or one of another
+    /// shape; then nothing has changed.
+    pub fn load_pth(&self, path: impl AsRef<Path>) -> Result<LoadReport> {
+        pth::load(path.as_ref(), &[&self.parameters[..], &self.statistics[..]].concat())
+    }
+}

@@ -1,0 +1,101 @@
+//! A layer that solves an ODE.
+
+use std::sync::Arc;
+
+use aca_adjoint::{Gradient, Ode};
+use aca_core::{Pullback, Time, VectorField};
+use aca_dense::SaveAt;
+use candle_core::{Tensor, Var};
+
+use super::OdeOptions;
+use super::evaluations::Meter;
+use super::variables::Scope;
+use crate::Result;
+
+/// Maps a state at the start of a span to that at its end.
+pub(super) struct OdeBlock {
+    field: Metered,
+    variables: Vec<Var>,
+    is_eval: bool,
+    ode: Ode,
+    span: (f64, f64),
+    save_at: SaveAt,
+}
+
+impl OdeBlock {
+    /// A block over `field`, which reads `variables`, counted at the place `scope`.
+    pub(super) fn new(
+        scope: &Scope<'_>,
+        field: impl VectorField + 'static,
+        variables: Vec<Var>,
+        options: &OdeOptions,
+    ) -> Result<Self> {
+        let field = Metered { field: Arc::new(field), meter: scope.meter() };
+        let is_eval = scope.is_eval();
+        let ode = ode(&field, &variables, options, is_eval)?;
+        let (span, save_at) = (options.span, save_at(options));
+        Ok(Self { field, variables, is_eval, ode, span, save_at })
+    }
+
+    /// Solves in another way from now on.
+    pub(super) fn set(&mut self, options: &OdeOptions) -> Result<()> {
+        self.ode = ode(&self.field, &self.variables, options, self.is_eval)?;
+        (self.span, self.save_at) = (options.span, save_at(options));
+        Ok(())
+    }
+
+    pub(super) fn forward(&self, y0: &Tensor) -> Result<Tensor> {
+        self.field.meter.solving(true);
+        let solution = self.ode.solve(y0, self.span, &self.save_at);
+        self.field.meter.solving(false);
+        let solution = solution?;
+        self.field.meter.solved(solution.stats, self.span);
+        Ok(solution.ys.get(0)?)
+    }
+}
+
+fn save_at(options: &OdeOptions) -> SaveAt {
+    if options.multi_time { SaveAt::Times(vec![options.span.1]) } else { SaveAt::End }
+}
+
+fn ode(field: &Metered, variables: &[Var], options: &OdeOptions, is_eval: bool) -> Result<Ode> {
+    let gradient = match &options.gradient {
+        // The strategies differ in what they keep for a backward that does not come; only MALI steps
+        // in a way of its own.
+        gradient if is_eval && !matches!(gradient, Gradient::Mali) => Gradient::Aca,
+        gradient => gradient.clone(),
+    };
+    Ok(Ode::new(options.solver.clone(), field.clone(), variables.to_vec())?.gradient(gradient))
+}
+
+/// A field whose evaluations are counted.
+#[derive(Clone)]
+struct Metered {
+    field: Arc<dyn VectorField>,
+    meter: Arc<Meter>,
+}
+
+impl VectorField for Metered {
+    fn eval(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        self.meter.evaluated();
+        self.field.eval(t, y)
+    }
+
+    fn trace(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        self.meter.evaluated();
+        self.field.trace(t, y)
+    }
+
+    fn linearize(&self, t: &Time, y: &Tensor) -> candle_core::Result<(Tensor, Pullback<'_>)> {
+        self.meter.evaluated();
+        self.field.linearize(t, y)
+    }
+
+    fn takes_rows(&self) -> bool {
+        self.field.takes_rows()
+    }
+
+    fn running_statistics(&self) -> Vec<Var> {
+        self.field.running_statistics()
+    }
+}

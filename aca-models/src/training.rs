@@ -1,0 +1,44 @@
+//! Training of image classifiers: a loop that stops and goes on at any batch, bit for bit.
+//!
+//! A [`Trainer`] owns a network, its optimiser and its data. It learns one epoch at a time, and
+//! what it has reached can be saved at any batch: parameters, running statistics, momentum, place
+//! in the epoch and history are one [`Checkpoint`]. Batches follow from seed, epoch and position
+//! alone, so a run that was stopped and resumed ends with the numbers of one that was not.
+//!
+//! ```no_run
+//! use std::{ops::ControlFlow, path::Path};
+//!
+//! use aca_models::{
+//!     data::DataSet,
+//!     networks::{Network, NetworkName, OdeOptions},
+//!     training::{TrainPlan, Trainer},
+//! };
+//! use candle_core::DType;
+//!
+//! # fn main() -> aca_models::Result<()> {
+//! let digits = DataSet::digits()?;
+//! let plan = TrainPlan::digits();
+//! let ode = OdeOptions::digits();
+//! let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F32, plan.seed)?;
+//! let mut trainer = Trainer::new(network, digits, plan)?;
+//! while let Some(row) = trainer.epoch(&mut |_| ControlFlow::Continue(()))? {
+//!     trainer.checkpoint(serde_json::Value::Null)?.save(Path::new("run.safetensors"))?;
+//!     assert!(row.test.accuracy() > 0.1);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod checkpoint;
+mod evaluate;
+mod history;
+mod plan;
+mod restore;
+mod trainer;
+
+pub use checkpoint::{About, Checkpoint, replace};
+pub use evaluate::{Verdict, evaluate};
+pub use history::{EpochRow, Position, Tally};
+pub use plan::{Schedule, TrainPlan};
+pub use restore::load_network;
+pub use trainer::{BatchReport, Trainer};

@@ -1,0 +1,140 @@
+//! A training run in one file.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{EpochRow, Position, TrainPlan};
+use crate::{Error, Result};
+
+/// Version of the layout of checkpoint files.
+const FORMAT: u32 = 1;
+/// Key of [`About`] in the file's metadata.
+const KEY: &str = "aca";
+
+/// Everything that a training run needs to go on: tensors by name, and what they belong to.
+///
+/// The file is a safetensors file, so other programs read its tensors; names begin with
+/// `parameters/`, `statistics/` or `momentum/`.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What the tensors belong to.
+    pub about: About,
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// What the tensors of a [`Checkpoint`] belong to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Version of the file's layout.
+    format: u32,
+    /// Name of the network.
+    pub network: String,
+    /// Name of the data set.
+    pub data: String,
+    /// What the run does.
+    pub plan: TrainPlan,
+    /// Where it stands.
+    pub position: Position,
+    /// Its whole epochs.
+    pub history: Vec<EpochRow>,
+    /// Settings of the program that trains, which the library carries unread.
+    pub settings: Value,
+}
+
+impl About {
+    pub(super) fn new(names: [&str; 2], plan: TrainPlan, settings: Value) -> Self {
+        Self {
+            format: FORMAT,
+            network: names[0].to_owned(),
+            data: names[1].to_owned(),
+            plan,
+            position: Position::default(),
+            history: Vec::new(),
+            settings,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read, [`Error::NoCheckpoint`] when it is damaged or
+    /// something else.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(file_error("read", path))?;
+        let foreign = |reason: String| Error::NoCheckpoint { path: path.to_owned(), reason };
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| foreign(error.to_string()))?;
+        let about = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+        let about =
+            about.ok_or_else(|| foreign("it was not written by this project".to_owned()))?;
+        let about: About =
+            serde_json::from_str(about).map_err(|error| foreign(error.to_string()))?;
+        if about.format != FORMAT {
+            return Err(foreign(format!(
+                "its layout has version {}, this program reads {FORMAT}",
+                about.format
+            )));
+        }
+        // The header alone does not say whether the data behind it are whole.
+        SafeTensors::deserialize(&bytes).map_err(|error| foreign(error.to_string()))?;
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+        Ok(Self { about, tensors: tensors.into_iter().collect() })
+    }
+
+    /// Writes the checkpoint so that `path` holds either the old file or the whole new one,
+    /// whatever happens in between.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the old file is as it was then.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let about = serde_json::to_string(&self.about)
+            .map_err(|error| file_error("write", path)(io::Error::other(error)))?;
+        let metadata = HashMap::from([(KEY.to_owned(), about)]);
+        let bytes = safetensors::serialize(&self.tensors, Some(metadata))
+            .map_err(|error| file_error("write", path)(io::Error::other(error)))?;
+        replace(path, &bytes)
+    }
+}
+
+/// Puts `bytes` in the place of the file at `path`, at once.
+///
+/// # Errors
+/// [`Error::File`]; the old file is as it was then.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = partial(path);
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        // Renamed before its bytes are on the disk, it could be empty after a loss of power.
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|error| {
+        // What it left is of no use; that it cannot be removed either changes nothing.
+        let _ = fs::remove_file(&partial);
+        file_error("write", path)(error)
+    })
+}
+
+/// The file's place while it is written: beside it, since a rename works within one file system.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    path.with_file_name(name)
+}
+
+fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File { action, path: path.to_owned(), source }
+}

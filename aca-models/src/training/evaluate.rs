@@ -1,0 +1,75 @@
+//! Judging a network by images that it did not learn from.
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Tensor};
+
+use super::Tally;
+use crate::{
+    Result,
+    data::{Batch, BatchPlan, Batches, Images, Recipe},
+    networks::{Mode, Network},
+};
+
+/// What a network makes of images.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Sums over the images.
+    pub sums: Tally,
+    /// Share that the network gives to the true class of each image, in the images' order.
+    pub certainties: Vec<f64>,
+}
+
+/// Judges `network` by all images, in batches of `batch_size` at most.
+///
+/// Batch normalisation uses its running statistics, so that no image changes another's result.
+///
+/// # Errors
+/// Those of [`Batches::new`], and what the network's fields and solver refuse.
+pub fn evaluate(
+    network: &Network,
+    images: &Arc<Images>,
+    recipe: &Recipe,
+    batch_size: usize,
+) -> Result<Verdict> {
+    let plan = BatchPlan::evaluation(batch_size.min(images.len()));
+    let (mut sums, mut certainties) = (Tally::default(), Vec::with_capacity(images.len()));
+    for batch in Batches::new(images.clone(), recipe, &plan, 0)? {
+        let Batch { images, labels, .. } = batch?;
+        network.reset_evaluations();
+        let logits = network.forward(&images, Mode::Eval)?;
+        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+        sums.add(&tally(network, &logits, &loss, &labels)?);
+        let shares = candle_nn::ops::softmax_last_dim(&logits)?;
+        let of_class = shares.gather(&labels.unsqueeze(1)?, 1)?.flatten_all()?;
+        certainties.extend(of_class.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+    }
+    Ok(Verdict { sums, certainties })
+}
+
+/// The sums of one batch.
+pub(super) fn tally(
+    network: &Network,
+    logits: &Tensor,
+    loss: &Tensor,
+    labels: &Tensor,
+) -> Result<Tally> {
+    let images = labels.elem_count();
+    let found = logits.argmax(D::Minus1)?.eq(labels)?;
+    let correct = found.to_vec1::<u8>()?.into_iter().map(usize::from).sum();
+    let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()? * images as f64;
+    let work = network.evaluations();
+    Ok(Tally {
+        loss,
+        correct,
+        images,
+        batches: 1,
+        nfe_forward: work.nfe_forward,
+        nfe_backward: work.nfe_backward,
+        accepted: work.accepted,
+        rejected: work.rejected,
+        length: work.length,
+        h_smallest: work.h_smallest,
+        h_largest: work.h_largest,
+    })
+}

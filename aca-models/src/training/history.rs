@@ -1,0 +1,100 @@
+//! What a training run has reached.
+
+use serde::{Deserialize, Serialize};
+
+/// Sums over the images of the batches so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Sum of the images' losses.
+    pub loss: f64,
+    /// Images whose class was found.
+    pub correct: usize,
+    /// Images seen.
+    pub images: usize,
+    /// Batches seen.
+    pub batches: usize,
+    /// Evaluations of fields while solving.
+    pub nfe_forward: usize,
+    /// Evaluations of fields for gradients.
+    pub nfe_backward: usize,
+    /// Accepted steps.
+    pub accepted: usize,
+    /// Rejected steps.
+    pub rejected: usize,
+    /// Sum of the sizes of accepted steps.
+    pub length: f64,
+    /// Size of the smallest accepted step; 0 without steps.
+    pub h_smallest: f64,
+    /// Size of the largest accepted step; 0 without steps.
+    pub h_largest: f64,
+}
+
+impl Tally {
+    /// Mean loss of an image.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images.max(1) as f64
+    }
+
+    /// Share of the images whose class was found.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images.max(1) as f64
+    }
+
+    /// Mean size of an accepted step; 0 where nothing was solved.
+    pub fn mean_step(&self) -> f64 {
+        if self.accepted == 0 { 0.0 } else { self.length / self.accepted as f64 }
+    }
+
+    /// Evaluations of fields a batch, forward and backward.
+    pub fn nfe_a_batch(&self) -> [f64; 2] {
+        let batches = self.batches.max(1) as f64;
+        [self.nfe_forward as f64 / batches, self.nfe_backward as f64 / batches]
+    }
+
+    /// Adds the sums of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.h_smallest = match (self.accepted, other.accepted) {
+            (0, _) => other.h_smallest,
+            (_, 0) => self.h_smallest,
+            _ => self.h_smallest.min(other.h_smallest),
+        };
+        self.h_largest = self.h_largest.max(other.h_largest);
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.images += other.images;
+        self.batches += other.batches;
+        self.nfe_forward += other.nfe_forward;
+        self.nfe_backward += other.nfe_backward;
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        self.length += other.length;
+    }
+}
+
+/// The next batch to learn from, and the sums of its epoch up to there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Number of the epoch, from 0.
+    pub epoch: usize,
+    /// Number of the batch, from 0.
+    pub batch: usize,
+    /// Sums of the epoch's batches before it.
+    pub tally: Tally,
+    /// Seconds spent on training and judging so far, over all runs that were resumed.
+    pub seconds: f64,
+}
+
+/// What one epoch gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Learning rate of its last batch.
+    pub lr: f64,
+    /// Sums over the training batches.
+    pub train: Tally,
+    /// Sums over the test images, after the epoch.
+    pub test: Tally,
+    /// Seconds since training began, over all runs that were resumed.
+    pub seconds: f64,
+}

@@ -1,0 +1,110 @@
+//! What a training run does, in numbers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Everything that decides a training run, apart from network and data.
+///
+/// # Source
+/// [`TrainPlan::cifar`] is the recipe of the reference implementation of ACA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainPlan {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Learning rate before the schedule acts on it.
+    pub lr: f64,
+    /// How the learning rate falls.
+    pub schedule: Schedule,
+    /// Share of the last update that the next one keeps.
+    pub momentum: f64,
+    /// Factor of the parameters that is added to their gradients.
+    pub weight_decay: f64,
+    /// Decides the order and the variation of images.
+    pub seed: u64,
+}
+
+/// How a learning rate falls while training goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Schedule {
+    /// From each of these epochs on, the learning rate is multiplied by that factor once.
+    Steps(Vec<(usize, f64)>),
+    /// Half a period of a cosine over all batches, after a rise over this share of them.
+    Cosine {
+        /// Share of the batches in which the learning rate rises linearly, below 1.
+        rise: f64,
+    },
+}
+
+impl TrainPlan {
+    /// 90 epochs of 128 images; learning rate 0.1, 0.01 after epoch 30 and 0.001 after 60.
+    pub fn cifar() -> Self {
+        Self {
+            epochs: 90,
+            batch_size: 128,
+            lr: 0.1,
+            schedule: Schedule::Steps(vec![(30, 0.1), (60, 0.1)]),
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            seed: 0,
+        }
+    }
+
+    /// The small network on the digits.
+    pub fn digits() -> Self {
+        let schedule = Schedule::Cosine { rise: 0.2 };
+        Self { epochs: 20, batch_size: 32, lr: 0.1, schedule, ..Self::cifar() }
+    }
+
+    /// Learning rate of a batch of an epoch that has `batches`.
+    pub fn lr_at(&self, epoch: usize, batch: usize, batches: usize) -> f64 {
+        match &self.schedule {
+            Schedule::Steps(steps) => {
+                let passed = steps.iter().filter(|(start, _)| *start <= epoch);
+                self.lr * passed.map(|(_, factor)| factor).product::<f64>()
+            }
+            Schedule::Cosine { rise } => {
+                let done = (epoch * batches + batch) as f64 + 0.5;
+                let share = done / (self.epochs * batches).max(1) as f64;
+                if share < *rise {
+                    return self.lr * share / rise;
+                }
+                let fallen = ((share - rise) / (1.0 - rise)).min(1.0);
+                0.5 * self.lr * (1.0 + (std::f64::consts::PI * fallen).cos())
+            }
+        }
+    }
+
+    /// Refuses numbers that cannot train.
+    pub(super) fn check(&self) -> Result<()> {
+        let positive = "a finite number above 0";
+        let finite = |x: f64| x.is_finite() && x >= 0.0;
+        let refuse = |name, value, range| Err(Error::PlanNumber { name, value, range });
+        if !(finite(self.lr) && self.lr > 0.0) {
+            return refuse("learning rate", self.lr, positive);
+        }
+        if !(finite(self.momentum) && self.momentum < 1.0) {
+            return refuse("momentum", self.momentum, "at least 0 and below 1");
+        }
+        if !finite(self.weight_decay) {
+            return refuse("weight decay", self.weight_decay, "a finite number, at least 0");
+        }
+        if self.epochs == 0 {
+            return refuse("number of epochs", 0.0, "at least 1");
+        }
+        match &self.schedule {
+            Schedule::Cosine { rise } if !(0.0..1.0).contains(rise) => {
+                refuse("share of rising learning rates", *rise, "at least 0 and below 1")
+            }
+            Schedule::Steps(steps) => {
+                match steps.iter().find(|step| step.1.is_nan() || step.1 <= 0.0) {
+                    Some(&(_, factor)) => refuse("factor of the learning rate", factor, positive),
+                    None => Ok(()),
+                }
+            }
+            Schedule::Cosine { .. } => Ok(()),
+        }
+    }
+}

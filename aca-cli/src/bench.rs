@@ -2,6 +2,7 @@
 
 mod overhead;
 pub mod timing;
+mod training;
 mod workload;
 
 use crate::args::{BenchArgs, WorkloadName};
@@ -14,6 +15,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return overhead::run(args);
     }
     let workload = match args.workload {
+        WorkloadName::Node18 => return training::run(args),
         WorkloadName::ThreeBody => Workload::three_body(args)?,
         WorkloadName::Mlp => Workload::mlp(args)?,
         WorkloadName::Conv => Workload::conv(args)?,

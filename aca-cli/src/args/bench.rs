@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use crate::strategy::Strategy;
@@ -17,6 +19,9 @@ pub enum WorkloadName {
     /// 256 oscillators of van der Pol, each with its stiffness
     #[value(name = "vdp")]
     VanDerPol,
+    /// A training step of NODE18 on 32 images of CIFAR's shape in f32
+    #[value(name = "node18")]
+    Node18,
 }
 
 /// Options of `aca bench`.
@@ -46,6 +51,9 @@ pub struct BenchArgs {
     /// Absolute tolerance; the workload's own when not given
     #[arg(long)]
     pub atol: Option<f64>,
+    /// Start NODE18 from this checkpoint of PyTorch
+    #[arg(long, value_name = "FILE")]
+    pub pth: Option<PathBuf>,
     /// Timed repetitions, of which the median counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub reps: u32,

@@ -89,7 +89,7 @@ fn flat(grads: &GradStore, vars: &[Var]) -> Result<Vec<f64>> {
 
 /// Runs `work` once to warm up and `reps` times on the clock; returns the median in ms and the last
 /// result.
-pub fn median<T>(reps: usize, work: impl Fn() -> Result<T>) -> Result<(f64, T)> {
+pub fn median<T>(reps: usize, mut work: impl FnMut() -> Result<T>) -> Result<(f64, T)> {
     let mut result = work()?;
     let mut times = Vec::with_capacity(reps);
     for _ in 0..reps {

@@ -165,7 +165,7 @@ impl Workload {
 }
 
 /// `scale sin(phase + 0.7 i)` for the `i`-th number, in `f32`.
-fn fill(shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var> {
+pub fn fill(shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var> {
     let count = shape.iter().product::<usize>();
     let numbers = (0..count).map(|i| (scale * (phase + 0.7 * i as f64).sin()) as f32);
     Var::from_tensor(&Tensor::from_iter(numbers, &Device::Cpu)?.reshape(shape)?)

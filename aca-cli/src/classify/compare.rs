@@ -125,12 +125,11 @@ impl Contestant {
 
     /// How it is trained.
     ///
-    /// The paper's naive baseline differentiates the search for step sizes, so this one does. One
-    /// step of Euler's method over the whole span is a residual block: y + f(y).
+    /// One step of Euler's method over the whole span is a residual block: y + f(y).
     fn setting(self, base: &Setting, seed: u64) -> Setting {
         let gradient = match self {
             Self::Aca | Self::Plain => Strategy::Aca,
-            Self::Naive => Strategy::NaiveThroughStepSize,
+            Self::Naive => Strategy::Naive,
             Self::Backsolve => Strategy::Backsolve,
         };
         let mut setting = base.clone().differentiated(Some(gradient), None);

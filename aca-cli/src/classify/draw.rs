@@ -15,37 +15,38 @@ pub fn solvers(stem: &Path, trained: &str, findings: &[Finding]) -> Result<Vec<P
             methods.push(&found.method);
         }
     }
-    let place = |found: &Finding| (found.nfe, 100.0 * (1.0 - found.test_accuracy));
     let markers = [Marker::Dot, Marker::Square, Marker::Diamond, Marker::Triangle];
     let key = |(i, method): (usize, &&str)| Key {
         name: (*method).to_owned(),
-        color: HUES[i % HUES.len()],
+        color: color(i),
         width: if *method == trained { 3.0 } else { 1.5 },
         marker: markers[i % markers.len()],
     };
-    let own = findings.iter().find(|found| found.trained);
-    let label = |found: &Finding| Label {
-        at: place(found),
-        text: "as trained".to_owned(),
-        color: crate::plot::INK,
+    let panel = |name, value: fn(&Finding) -> f64| {
+        let place = |found: &Finding| (found.nfe, value(found));
+        let curve = |method: &&str| of_method(method, findings).map(place).collect();
+        let label = |found| Label {
+            at: place(found),
+            text: "as trained".to_owned(),
+            color: crate::plot::INK,
+        };
+        Panel {
+            title: String::new(),
+            x: (Scale::logarithmic(findings.iter().map(|found| found.nfe)), "evaluations a batch"),
+            y: (Scale::logarithmic(findings.iter().map(value)), name),
+            curves: methods.iter().map(curve).collect(),
+            labels: findings.iter().filter(|found| found.trained).map(label).collect(),
+        }
     };
-    let panel = Panel {
-        title: String::new(),
-        x: (Scale::logarithmic(findings.iter().map(|found| found.nfe)), "evaluations a batch"),
-        y: (Scale::logarithmic(findings.iter().map(|found| place(found).1)), "test error, %"),
-        curves: methods
-            .iter()
-            .map(|method| of_method(method, findings).map(place).collect())
-            .collect(),
-        labels: own.map(label).into_iter().collect(),
-    };
-    let caption = format!("Trained with {trained}, tested with other solvers");
     let figure = Figure {
-        caption: &caption,
+        caption: &format!("Trained with {trained}, tested with other solvers"),
         keys: &methods.iter().enumerate().map(key).collect::<Vec<_>>(),
-        panels: &[panel],
-        columns: 1,
-        size: (900.0, 560.0),
+        panels: &[
+            panel("test error, %", |found| 100.0 * (1.0 - found.test_accuracy)),
+            panel("test loss", |found| found.test_loss),
+        ],
+        columns: 2,
+        size: (560.0, 480.0),
     };
     Ok(figure.write(stem)?.into())
 }

@@ -3,7 +3,7 @@
 use aca_core::{Cotangents, Pullback, Time, VectorField};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var, bail};
-use candle_nn::VarBuilder;
+use candle_nn::{Module, VarBuilder};
 
 use crate::layers::batch_norm::Normalise;
 use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
@@ -16,8 +16,8 @@ use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 ///
 /// # Gradient
 /// In closed form, with respect to the state and the parameters that are variables.
-/// [`trace`](VectorField::trace) gives the same function in candle's operations, which can be
-/// differentiated twice.
+/// [`trace`](VectorField::trace) gives the same function as nodes of candle's graph: of the layers, or
+/// where second derivatives are enabled of candle's own operations, which have them.
 ///
 /// In training mode every evaluation moves the running statistics; the solver sets them back where it
 /// rejects a step or repeats one.
@@ -151,7 +151,7 @@ impl VectorField for ConvBlock {
     fn trace(&self, _t: &Time, y: &Tensor) -> Result<Tensor> {
         self.check(y)?;
         let mut layers = self.convs.iter().zip(&self.norms);
-        layers.try_fold(y.clone(), |x, (conv, norm)| norm.trace(&conv.trace(&x)?))
+        layers.try_fold(y.clone(), |x, (conv, norm)| norm.forward(&conv.forward(&x)?))
     }
 
     fn linearize(&self, _t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {

@@ -2,7 +2,7 @@
 
 use aca_core::{Pullback, Time, VectorField};
 use candle_core::{DType, Result, Tensor, Var, bail};
-use candle_nn::VarBuilder;
+use candle_nn::{Module, VarBuilder};
 
 use crate::layers::{Activation, Linear};
 
@@ -42,8 +42,8 @@ pub struct MlpConfig {
 ///
 /// # Gradient
 /// In closed form, with respect to the state, the parameters that are variables, and the time where it is an
-/// input. [`trace`](VectorField::trace) gives the same function in candle's operations, which
-/// can be differentiated twice.
+/// input. [`trace`](VectorField::trace) gives the same function as nodes of candle's graph: of the layers, or
+/// where second derivatives are enabled of candle's own operations, which have them.
 ///
 /// # Errors
 /// Evaluation fails when the state or the time does not fit.
@@ -160,7 +160,7 @@ impl VectorField for Mlp {
                 Tensor::cat(&[y, &t], last)?
             }
         };
-        self.layers.iter().try_fold(input, |x, layer| layer.trace(&x))
+        self.layers.iter().try_fold(input, |x, layer| layer.forward(&x))
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {

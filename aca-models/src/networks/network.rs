@@ -25,6 +25,8 @@ use crate::layers::BatchNormMode;
 /// # Gradient
 /// By candle's `backward`, with respect to the images and the parameters; through ODE blocks as
 /// [`OdeOptions::gradient`] says. Parameters must not change between a forward pass and its backward.
+/// Second derivatives are there where candle keeps gradients in its graph, through ODE blocks with
+/// `Gradient::Naive` alone; other strategies then refuse them.
 ///
 /// # Example
 /// ```

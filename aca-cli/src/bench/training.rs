@@ -1,0 +1,86 @@
+//! A training step of NODE18: forward, gradient and update of 32 images of CIFAR's shape.
+
+use aca_core::{Solver, Tolerance};
+use aca_models::Sgd;
+use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use candle_core::{DType, Device, Tensor};
+use serde::Serialize;
+
+use super::timing::median;
+use super::workload::fill;
+use crate::args::BenchArgs;
+use crate::counting;
+use crate::report::{self, Result};
+
+/// Images of a step.
+const IMAGES: usize = 32;
+const CLASSES: usize = 10;
+
+/// What a step costs.
+#[derive(Serialize)]
+struct Findings {
+    workload: &'static str,
+    peer: &'static str,
+    ms_step: f64,
+    images_per_second: f64,
+    /// Evaluations of fields in a step.
+    nfe: usize,
+    /// Loss of the first step.
+    loss: f64,
+    peak_bytes: isize,
+    note: String,
+}
+
+/// Times training steps and prints what they cost.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let network = network(args)?;
+    let images = fill(&[IMAGES, 3, 32, 32], 1.0, 0.5)?.as_detached_tensor();
+    let labels = Tensor::from_iter((0..IMAGES).map(|i| (i % CLASSES) as u32), &Device::Cpu)?;
+    // So slow that every step does the work of the first.
+    let mut sgd = Sgd::new(network.parameters(), 1e-6, 0.9, 5e-4)?;
+    let mut step = || -> Result<f64> {
+        network.reset_evaluations();
+        let logits = network.forward(&images, Mode::Train)?;
+        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+        sgd.step(&loss.backward()?)?;
+        Ok(f64::from(loss.to_scalar::<f32>()?))
+    };
+    let loss = step()?;
+    let (ms_step, _) = median(args.reps as usize, &mut step)?;
+    counting::start();
+    let before = counting::alive();
+    let (peak, again) = counting::peak(&mut step);
+    again?;
+    let work = network.evaluations();
+    let findings = Findings {
+        workload: "node18",
+        peer: "aca",
+        ms_step,
+        images_per_second: 1e3 * IMAGES as f64 / ms_step,
+        nfe: work.nfe_forward + work.nfe_backward,
+        loss,
+        peak_bytes: peak - before,
+        note: format!("{} accepted, {} rejected steps", work.accepted, work.rejected),
+    };
+    if args.json {
+        return report::json(&findings);
+    }
+    let Findings { ms_step, images_per_second, nfe, note, .. } = &findings;
+    report::line(&format!(
+        "{ms_step:.1} ms a step, {images_per_second:.1} images a second; {nfe} evaluations, {note}"
+    ))
+}
+
+/// NODE18 as PyTorch's checkpoint has it, if one is given.
+fn network(args: &BenchArgs) -> Result<Network> {
+    let tableau = crate::method::method(args.method.as_deref().unwrap_or("heun_euler"))?;
+    let (rtol, atol) = (args.rtol.unwrap_or(1e-2), args.atol.unwrap_or(1e-2));
+    let solver = Solver::adaptive(tableau, Tolerance { rtol, atol });
+    let gradient = args.gradient.gradient();
+    let ode = OdeOptions { solver, gradient, ..OdeOptions::cifar() };
+    let network = Network::new(NetworkName::Node18, CLASSES, 3, &ode, DType::F32, 0)?;
+    if let Some(path) = &args.pth {
+        network.load_pth(path)?;
+    }
+    Ok(network)
+}

@@ -8,6 +8,9 @@ use rayon::prelude::*;
 use crate::Real;
 
 /// Entries per task.
+///
+/// Measured on 2 cores of an AVX-512 server with `f32`: a step of 65 536 entries takes 8 us alone; 131 072
+/// take 46 us alone or shared, 262 144 take 83 us alone and 37 us shared.
 const TASK: usize = 1 << 16;
 
 /// Gradient descent as PyTorch does it: with `g` the gradient plus `weight_decay` times the parameter,

@@ -8,4 +8,5 @@ mod gradcheck;
 mod method_files;
 mod solve;
 mod tableau;
+mod tensorboard;
 mod three_body;

@@ -1,10 +1,7 @@
 //! SqueezeNext-23 of width 1 with ODE blocks.
 
-use aca_core::{Time, VectorField};
-use candle_core::{Tensor, Var};
-use candle_nn::Module;
-
 use super::OdeOptions;
+use super::chain::Chain;
 use super::layer::{ConvNorm, Layer, Residual};
 use super::ode_block::OdeBlock;
 use super::variables::Scope;
@@ -74,21 +71,7 @@ fn plain_block(scope: &Scope<'_>, sizes: [usize; 2], stride: usize) -> Result<La
 }
 
 fn ode_block(scope: &Scope<'_>, channels: usize, ode: &OdeOptions) -> Result<Layer> {
-    let field = Bottleneck(bottleneck(&scope.pp("odefunc"), [channels; 2], 1)?);
-    let variables =
-        field.0.iter().map(ConvNorm::variables).collect::<candle_core::Result<Vec<_>>>()?;
-    Ok(Layer::Ode(Box::new(OdeBlock::new(scope, field, variables.concat(), ode)?)))
-}
-
-/// A bottleneck as an autonomous field, differentiated by candle through the layers' own backward.
-struct Bottleneck(Vec<ConvNorm>);
-
-impl VectorField for Bottleneck {
-    fn eval(&self, _t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
-        self.0.iter().try_fold(y.clone(), |x, unit| unit.forward(&x))
-    }
-
-    fn running_statistics(&self) -> Vec<Var> {
-        self.0.iter().flat_map(|unit| unit.norm.running_statistics()).collect()
-    }
+    let field = Chain::new(bottleneck(&scope.pp("odefunc"), [channels; 2], 1)?)?;
+    let variables = field.variables().to_vec();
+    Ok(Layer::Ode(Box::new(OdeBlock::new(scope, field, variables, ode)?)))
 }

@@ -8,7 +8,7 @@ use aca_models::{
 };
 use tempfile::{TempDir, tempdir};
 
-const SMALL10: CifarFormat = CifarFormat {
+pub const SMALL10: CifarFormat = CifarFormat {
     train: &[
         CifarFile { name: "data_batch_1.bin", images: 2 },
         CifarFile { name: "data_batch_2.bin", images: 2 },
@@ -17,7 +17,7 @@ const SMALL10: CifarFormat = CifarFormat {
     ..CifarFormat::CIFAR10
 };
 
-const SMALL100: CifarFormat = CifarFormat {
+pub const SMALL100: CifarFormat = CifarFormat {
     train: &[CifarFile { name: "train.bin", images: 4 }],
     test: CifarFile { name: "test.bin", images: 3 },
     ..CifarFormat::CIFAR100
@@ -43,7 +43,7 @@ fn write(format: &CifarFormat, dir: &Path) {
     }
 }
 
-fn written(format: &CifarFormat) -> TempDir {
+pub fn written(format: &CifarFormat) -> TempDir {
     let dir = tempdir().unwrap();
     write(format, dir.path());
     dir

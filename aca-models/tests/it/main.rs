@@ -17,6 +17,7 @@ mod linear;
 mod mlp_field;
 mod mlp_refusals;
 mod networks;
+mod node18_training;
 mod pth;
 mod sgd;
 mod statistics;

@@ -1,5 +1,6 @@
 //! `aca bench`: the workloads shared with other libraries, timed.
 
+mod growth;
 mod overhead;
 pub mod timing;
 mod training;
@@ -13,6 +14,9 @@ use workload::Workload;
 pub fn run(args: &BenchArgs) -> Result<()> {
     if args.overhead {
         return overhead::run(args);
+    }
+    if args.growth {
+        return growth::run(args);
     }
     let workload = match args.workload {
         WorkloadName::Node18 => return training::run(args),

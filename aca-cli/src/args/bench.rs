@@ -33,6 +33,9 @@ pub struct BenchArgs {
     /// Time the solver alone instead: what a step costs beyond the field's own time
     #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol"])]
     pub overhead: bool,
+    /// Time a network instead, over growing batches, steps and depths, beside the machine's limits
+    #[arg(long, conflicts_with_all = ["workload", "overhead", "gradient", "method", "rtol", "atol"])]
+    pub growth: bool,
     /// A clock for every sample of vdp instead of one shared step
     #[arg(long)]
     pub per_sample: bool,

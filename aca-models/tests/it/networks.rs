@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use aca_adjoint::Gradient;
 use aca_core::Solver;
+use aca_models::Sgd;
 use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Tensor};
 
 use crate::activations::{distance, filled};
 
+mod pytorch;
+mod second_order;
 mod solving;
 
 fn numbers(x: &Tensor) -> Vec<f64> {
@@ -170,6 +173,24 @@ fn initial_values_fill_the_interval_of_their_layer() {
             "{parameter} has mean {mean}, deviation {deviation}"
         );
     }
+}
+
+#[test]
+fn a_training_step_has_the_same_bits_on_any_number_of_threads() {
+    let trained = |threads: usize| {
+        let network = build(NetworkName::Digits, DType::F32, 3);
+        let mut sgd = Sgd::new(network.parameters(), 0.1, 0.9, 5e-4).unwrap();
+        let images = filled(&[40, 1, 8, 8], DType::F32);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let logits = network.forward(&images, Mode::Train).unwrap();
+            sgd.step(&loss(&logits).backward().unwrap()).unwrap();
+        });
+        let all = network.parameters().into_iter().chain(network.statistics());
+        all.map(|(_, var)| numbers(&var)).collect::<Vec<_>>()
+    };
+    let alone = trained(1);
+    assert!(trained(2) == alone && trained(3) == alone, "threads change the result");
 }
 
 #[test]

@@ -73,6 +73,15 @@ fn a_nested_state_dict_of_data_parallel_is_found_and_its_gaps_are_listed() {
 }
 
 #[test]
+fn names_of_torchvision_are_understood() {
+    let ode = OdeOptions::cifar();
+    let network = Network::new(NetworkName::ResNet18, 10, 3, &ode, DType::F32, 0).unwrap();
+    let report = network.load_pth(fixture("torchvision.pth")).unwrap();
+    assert_eq!(report.loaded, ["layer2.0.shortcut.1.bias", "linear.bias"]);
+    assert!(report.extra.is_empty(), "{report:?}");
+}
+
+#[test]
 fn a_checkpoint_is_cast_to_the_dtype_of_the_network() {
     let network = network(DType::F32);
     network.load_pth(fixture("digits.pth")).unwrap();

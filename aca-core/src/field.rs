@@ -4,6 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
 
 use crate::Time;
+use crate::seed::pull_back;
 
 /// The right-hand side of `dy/dt = f(t, y)`.
 ///
@@ -81,11 +82,8 @@ where
 }
 
 /// Pulls `cotangent` back through the graph of `f`.
-///
-/// The cotangent is detached: with `CANDLE_GRAD_DO_NOT_DETACH` set it would carry the graph of the
-/// loss, and the walk from here would run through that graph too.
 fn autograd(f: &Tensor, y: &Var, t: &Time, cotangent: &Tensor) -> Result<Cotangents> {
-    let mut theta = f.mul(&cotangent.detach())?.sum_all()?.backward()?;
+    let mut theta = pull_back(f, cotangent)?;
     let y_bar = match theta.remove(y) {
         Some(y_bar) => y_bar.detach(),
         None => y.zeros_like()?,

@@ -50,6 +50,7 @@ mod row_steps;
 mod run;
 mod sample_run;
 mod sample_sink;
+mod seed;
 mod sink;
 mod solve;
 mod solver;

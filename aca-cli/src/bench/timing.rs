@@ -1,7 +1,7 @@
 //! What a workload costs.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Var};
@@ -87,10 +87,17 @@ fn flat(grads: &GradStore, vars: &[Var]) -> Result<Vec<f64>> {
     Ok(all)
 }
 
-/// Runs `work` once to warm up and `reps` times on the clock; returns the median in ms and the last
+/// Time in which work warms up: caches, pages of memory, the processor's clock, sleeping threads.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// Runs `work` until it is warm and `reps` times on the clock; returns the median in ms and the last
 /// result.
 pub fn median<T>(reps: usize, mut work: impl FnMut() -> Result<T>) -> Result<(f64, T)> {
+    let begin = Instant::now();
     let mut result = work()?;
+    while begin.elapsed() < WARM_UP {
+        result = work()?;
+    }
     let mut times = Vec::with_capacity(reps);
     for _ in 0..reps {
         let start = Instant::now();

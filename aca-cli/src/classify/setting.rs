@@ -46,6 +46,7 @@ impl Setting {
             NetworkChoice::Node18
         };
         let network = network.unwrap_or(own);
+        let tolerance = if network == NetworkChoice::Digits { 1e-1 } else { 1e-2 };
         let plan = match dataset {
             DataChoice::Digits => TrainPlan::digits(),
             _ => TrainPlan::cifar(),
@@ -60,8 +61,8 @@ impl Setting {
             h: None,
             t0: 0.0,
             t1: 1.0,
-            rtol: 1e-2,
-            atol: 1e-2,
+            rtol: tolerance,
+            atol: tolerance,
             max_steps: 50_000,
             plan,
         }

@@ -55,7 +55,7 @@ impl TrainPlan {
     /// The small network on the digits.
     pub fn digits() -> Self {
         let schedule = Schedule::Cosine { rise: 0.2 };
-        Self { epochs: 20, batch_size: 32, lr: 0.1, schedule, ..Self::cifar() }
+        Self { epochs: 12, batch_size: 32, lr: 0.1, schedule, ..Self::cifar() }
     }
 
     /// Learning rate of a batch of an epoch that has `batches`.

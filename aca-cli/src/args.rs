@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod bench;
 mod classify;
 
-pub use bench::{BenchArgs, WorkloadName};
+pub use bench::{BenchArgs, DeviceName, WorkloadName};
 pub use classify::{
     ClassifyCommand, CompareArgs, DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, ShowArgs,
     SolverArgs, TestArgs, TrainArgs,

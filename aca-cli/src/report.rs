@@ -61,6 +61,9 @@ pub enum Error {
     /// The polish could not be set up.
     #[error("cannot polish: {0}")]
     Polish(String),
+    /// A GPU was asked for what has no kernels there.
+    #[error("{0} runs on the CPU alone; leave --device out")]
+    CpuOnly(&'static str),
     /// Training without an epoch leaves nothing to keep.
     #[error("training needs at least one epoch")]
     NoEpoch,

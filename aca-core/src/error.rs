@@ -30,10 +30,36 @@ pub enum Error {
         dtype: DType,
     },
     /// The kernels of this build do not work where the state lives.
-    #[error("a state on {device} is not supported by this build; move it to the CPU")]
+    #[error(
+        "a state on {device} is not supported by this build; move it to the CPU, or build with the feature cuda for one on CUDA"
+    )]
     UnsupportedDevice {
         /// Where the state lives.
         device: String,
+    },
+    /// A GPU was asked of a build that knows none.
+    #[error("GPU {ordinal} was asked for, but this build knows none; build with the feature cuda")]
+    CudaNotBuilt {
+        /// Its number.
+        ordinal: usize,
+    },
+    /// The machine has no such GPU, or no driver for it.
+    #[error(
+        "GPU {ordinal} cannot be used: {cause}; install NVIDIA's driver, or compute on the CPU"
+    )]
+    CudaUnavailable {
+        /// Its number.
+        ordinal: usize,
+        /// What the driver says.
+        cause: String,
+    },
+    /// Tensors of one solve lie on several devices.
+    #[error("tensors of one solve lie on {expected} and {got}; move them to one device")]
+    DeviceMismatch {
+        /// Where the state lives.
+        expected: String,
+        /// Where another tensor lives.
+        got: String,
     },
     /// The field's result has another shape than the state.
     #[error("the field returned shape {got:?} for a state of shape {expected:?}")]

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::{Error, Pullback, Result, Time, VectorField};
 
@@ -28,7 +28,7 @@ impl<'a> Evaluator<'a> {
         if !matches!(y0.dtype(), DType::F32 | DType::F64) {
             return Err(Error::UnsupportedDType { dtype: y0.dtype() });
         }
-        if !matches!(y0.device(), Device::Cpu) {
+        if !(y0.device().is_cpu() || (cfg!(feature = "cuda") && y0.device().is_cuda())) {
             return Err(Error::UnsupportedDevice {
                 device: format!("{:?}", y0.device().location()),
             });

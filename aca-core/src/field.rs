@@ -48,11 +48,7 @@ pub trait VectorField: Send + Sync {
     ///
     /// The default runs candle's autograd on one [`trace`](Self::trace).
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
-        let y = Var::from_tensor(&y.detach())?;
-        let t = t.track();
-        let f = self.trace(&t, &y)?;
-        let value = f.detach();
-        Ok((value, Pullback::new(move |cotangent| autograd(&f, &y, &t, cotangent))))
+        linearize_traced(|t, y| self.trace(t, y), t, y)
     }
 
     /// Whether the field can be evaluated on some rows of a batch alone, those that
@@ -79,6 +75,20 @@ where
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         self(t, y)
     }
+}
+
+/// Returns `f(t, y)` and its [`Pullback`] by candle's autograd on one call of `trace`: what fields do
+/// by default, and those with a closed form where their kernels cannot run.
+pub fn linearize_traced<'a>(
+    trace: impl FnOnce(&Time, &Tensor) -> Result<Tensor>,
+    t: &Time,
+    y: &Tensor,
+) -> Result<(Tensor, Pullback<'a>)> {
+    let y = Var::from_tensor(&y.detach())?;
+    let t = t.track();
+    let f = trace(&t, &y)?;
+    let value = f.detach();
+    Ok((value, Pullback::new(move |cotangent| autograd(&f, &y, &t, cotangent))))
 }
 
 /// Pulls `cotangent` back through the graph of `f`.

@@ -1,8 +1,9 @@
 //! The only place where the solver touches elements: fused passes over whole states.
 //!
 //! Each function names a mathematical operation; the body that runs it belongs to the device.
-//! States are `f32` or `f64`; sums over a state are accumulated in `f64` in an order that depends
-//! on its size alone, so a solve repeats bit for bit whatever the number of threads.
+//! States are `f32` or `f64`, on a GPU `f16` and `bf16` too; sums over a state are accumulated in
+//! `f64` in an order that depends on its size alone, so a solve repeats bit for bit whatever the
+//! number of threads.
 
 use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor, WithDType};
 use smallvec::SmallVec;
@@ -10,6 +11,17 @@ use smallvec::SmallVec;
 use crate::{Error, Result};
 
 mod cpu;
+pub mod cuda;
+
+/// Returns what `$work` gives on the GPU, where `$x` lives on one.
+macro_rules! on_gpu {
+    ($x:expr, $gpu:ident => $work:expr) => {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda($gpu) = $x.device() {
+            return $work;
+        }
+    };
+}
 
 /// Runs `$body` with `$T` bound to the element type of `$dtype`.
 macro_rules! with_element {
@@ -122,13 +134,14 @@ pub fn combine_with_rows(
         return combine_copies(base, terms, rows);
     }
     let like = base.or(terms.first().map(|&(_, x)| x));
-    let (dtype, shape) = match (like, rows) {
-        (Some(like), _) => (like.dtype(), like.shape().clone()),
-        (None, Some((_, rows))) => (rows.dtype(), Shape::from(&rows.dims()[1..])),
+    let (like, shape) = match (like, rows) {
+        (Some(like), _) => (like, like.shape().clone()),
+        (None, Some((_, rows))) => (rows, Shape::from(&rows.dims()[1..])),
         (None, None) => return Err(candle_core::Error::msg("combine needs a tensor").into()),
     };
+    on_gpu!(like, gpu => cuda::combine(gpu, base, terms, rows, shape));
     let size = shape.elem_count();
-    with_element!(dtype, T => {
+    with_element!(like.dtype(), T => {
         let base = base.map(View::held);
         let base = base.as_ref().map(View::slice::<T>).transpose()?;
         let views: SmallVec<[_; 8]> = terms.iter().map(|&(_, x)| View::held(x)).collect();
@@ -176,6 +189,7 @@ pub fn combine_rows(base: &Tensor, weights: &[f64], xs: &[&Tensor]) -> Result<Te
     }
     let base = base.contiguous()?;
     let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    on_gpu!(base, gpu => cuda::combine_rows(gpu, &base, weights, &xs));
     let rows = weights.len() / xs.len().max(1);
     let shape: Vec<usize> = std::iter::once(rows).chain(base.dims().iter().copied()).collect();
     with_element!(base.dtype(), T => {
@@ -204,6 +218,7 @@ pub fn scaled_norms(
 ) -> Result<SmallVec<[f64; 2]>> {
     let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
     let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    on_gpu!(y0, gpu => Ok(cuda::norms(gpu, (&y0, &y1), scale, (&k, weights), 1)?.swap_remove(0)));
     with_element!(y0.dtype(), T => {
         let (y0, y1) = (View::held(&y0), View::held(&y1));
         let (y0, y1) = (y0.slice::<T>()?, y1.slice::<T>()?);
@@ -223,6 +238,7 @@ pub fn scaled_norms(
 /// Returns the inner product of two tensors of the same shape and dtype.
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     let (a, b) = (a.contiguous()?, b.contiguous()?);
+    on_gpu!(a, gpu => Ok(cuda::dots(gpu, &a, &b, 1)?.swap_remove(0)));
     with_element!(a.dtype(), T => {
         let (a, b) = (View::held(&a), View::held(&b));
         Ok(cpu::dot(a.slice::<T>()?, b.slice::<T>()?))
@@ -232,6 +248,7 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 /// Returns the row-major index of the first entry that is NaN or infinite.
 pub fn first_non_finite(x: &Tensor) -> Result<Option<usize>> {
     let x = x.contiguous()?;
+    on_gpu!(x, gpu => cuda::first_non_finite(gpu, &x));
     with_element!(x.dtype(), T => {
         Ok(View::held(&x).slice::<T>()?.iter().position(|x| !x.is_finite()))
     })
@@ -239,7 +256,8 @@ pub fn first_non_finite(x: &Tensor) -> Result<Option<usize>> {
 
 /// Returns the smallest and the largest entry; NaN for both when an entry is NaN.
 pub(crate) fn extremes(x: &Tensor) -> Result<[f64; 2]> {
-    let x = x.contiguous()?;
+    // Once a solve.
+    let x = x.to_device(&Device::Cpu)?.contiguous()?;
     with_element!(x.dtype(), T => Ok(cpu::extremes(View::held(&x).slice::<T>()?)))
 }
 

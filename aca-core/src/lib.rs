@@ -64,7 +64,7 @@ pub use batching::{Batching, OnFailure, Status};
 pub use controller::{Pid, StepControl};
 pub use error::{Error, Result};
 pub use evaluator::Evaluator;
-pub use field::{Cotangents, Pullback, VectorField};
+pub use field::{Cotangents, Pullback, VectorField, linearize_traced};
 pub use method::Method;
 pub use packed::{PackedField, Packing};
 pub use row_steps::RowSteps;

@@ -1,5 +1,9 @@
 //! Where a backward pass begins.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+#[cfg(feature = "cuda")]
+use candle_core::backend::BackendDevice;
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
@@ -13,7 +17,8 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 /// takes many times the time of a matrix product to spread the sum's gradient over a large tensor.
 pub(crate) fn pull_back(f: &Tensor, cotangent: &Tensor) -> Result<GradStore> {
     let cotangent = cotangent.detach();
-    let seeds = f.device().is_cpu() && matches!(f.dtype(), DType::F32 | DType::F64);
+    let here = f.device().is_cpu() || (cfg!(feature = "cuda") && f.device().is_cuda());
+    let seeds = here && matches!(f.dtype(), DType::F32 | DType::F64);
     if !seeds || f.shape() != cotangent.shape() {
         return f.mul(&cotangent)?.sum_all()?.backward();
     }
@@ -35,6 +40,12 @@ impl CustomOp1 for Seed {
             other => bail!("a backward begins at f32 or f64, not {:?}; cast it", other.dtype()),
         };
         Ok((zero, Shape::from(())))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let scalar = Shape::from(());
+        Ok((storage.device().zeros_impl(&scalar, storage.dtype())?, scalar))
     }
 
     fn bwd(&self, _arg: &Tensor, _res: &Tensor, _grad: &Tensor) -> Result<Option<Tensor>> {

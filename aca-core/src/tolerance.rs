@@ -67,7 +67,8 @@ fn check(name: &'static str, value: f64, dtype: DType) -> Result<()> {
 }
 
 fn spread(name: &'static str, tolerance: &Tensor, y0: &Tensor) -> Result<Tensor> {
-    let spread = tolerance.detach().to_dtype(y0.dtype())?.broadcast_as(y0.shape());
+    let spread =
+        tolerance.detach().to_device(y0.device())?.to_dtype(y0.dtype())?.broadcast_as(y0.shape());
     let spread = spread.map_err(|_| Error::ToleranceShape {
         name,
         got: tolerance.dims().to_vec(),

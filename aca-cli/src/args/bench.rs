@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 
 use crate::strategy::Strategy;
@@ -24,12 +25,34 @@ pub enum WorkloadName {
     Node18,
 }
 
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The processor
+    Cpu,
+    /// The first GPU, in a build with the feature cuda
+    Cuda,
+}
+
+impl DeviceName {
+    /// The device of that name.
+    pub fn open(self) -> aca_core::Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda => aca_core::kernels::cuda::device(0),
+        }
+    }
+}
+
 /// Options of `aca bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
     /// The workload
     #[arg(long, default_value = "three_body")]
     pub workload: WorkloadName,
+    /// What computes; node18 runs on the CPU alone
+    #[arg(long, default_value = "cpu", conflicts_with_all = ["overhead", "growth"])]
+    pub device: DeviceName,
     /// Time the solver alone instead: what a step costs beyond the field's own time
     #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol"])]
     pub overhead: bool,

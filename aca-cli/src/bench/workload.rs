@@ -5,7 +5,7 @@ use aca_core::{Batching, Solver, Stats, Tolerance, VectorField};
 use aca_dense::SaveAt;
 use aca_models::fields::{ConvBlock, Mlp, TimeInput};
 use aca_models::layers::{Activation, BatchNorm2d, Conv2d, Linear};
-use aca_models::systems::ThreeBody;
+use aca_models::systems::{ClosedForm, System, ThreeBody};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -47,7 +47,8 @@ struct Usual {
 impl Workload {
     /// The mean square of 1000 positions of three bodies, at masses that are off by a few percent.
     pub fn three_body(args: &BenchArgs) -> Result<Self> {
-        let field = ThreeBody::field([1.05, 0.95, 1.0])?;
+        let device = args.device.open()?;
+        let field = on(ThreeBody::field([1.05, 0.95, 1.0])?, &device)?;
         let vars = vec![field.theta().clone()];
         let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-7 }, field, &vars)?;
         Ok(Self {
@@ -55,7 +56,7 @@ impl Workload {
             vars,
             note,
             ode,
-            y0: Tensor::new(&ThreeBody::Y0, &Device::Cpu)?,
+            y0: Tensor::new(&ThreeBody::Y0, &device)?,
             span: (0.0, 1.0),
             save_at: SaveAt::Times((0..1000).map(|i| f64::from(i) / 999.0).collect()),
             loss: |sol| sol.ys.narrow(1, 0, 9)?.sqr()?.mean_all(),
@@ -65,11 +66,12 @@ impl Workload {
     /// The mean square of 256 states of 64 numbers at the end, moved by a network.
     pub fn mlp(args: &BenchArgs) -> Result<Self> {
         let [states, dim, hidden] = [256, 64, 256];
+        let device = args.device.open()?;
         let vars = vec![
-            fill(&[hidden, dim], 0.15, 0.1)?,
-            fill(&[hidden], 0.1, 0.2)?,
-            fill(&[dim, hidden], 0.08, 0.3)?,
-            fill(&[dim], 0.1, 0.4)?,
+            fill_on(&device, &[hidden, dim], 0.15, 0.1)?,
+            fill_on(&device, &[hidden], 0.1, 0.2)?,
+            fill_on(&device, &[dim, hidden], 0.08, 0.3)?,
+            fill_on(&device, &[dim], 0.1, 0.4)?,
         ];
         let layer = |weight: &Var, bias: &Var, activation| Linear {
             weight: weight.as_tensor().clone(),
@@ -87,7 +89,7 @@ impl Workload {
             vars,
             note,
             ode,
-            y0: fill(&[states, dim], 1.0, 0.5)?.as_detached_tensor(),
+            y0: fill_on(&device, &[states, dim], 1.0, 0.5)?.as_detached_tensor(),
             span: (0.0, 1.0),
             save_at: SaveAt::End,
             loss: mean_square_at_end,
@@ -98,13 +100,14 @@ impl Workload {
     pub fn conv(args: &BenchArgs) -> Result<Self> {
         let (images, channels, pixels) = (16, 64, 32);
         let shape = [channels, channels, 3, 3];
-        let vars = vec![fill(&shape, 0.05, 0.1)?, fill(&shape, 0.05, 0.2)?];
+        let device = args.device.open()?;
+        let vars = vec![fill_on(&device, &shape, 0.05, 0.1)?, fill_on(&device, &shape, 0.05, 0.2)?];
         let conv = |weight: &Var| {
             let (weight, bias) = (weight.as_tensor().clone(), None);
             Conv2d { weight, bias, stride: 1, padding: [1, 1] }
         };
         let norm = || {
-            let one = Tensor::ones(channels, DType::F32, &Device::Cpu)?;
+            let one = Tensor::ones(channels, DType::F32, &device)?;
             let zero = one.zeros_like()?;
             BatchNorm2d::from_tensors([one.clone(), zero.clone()], [zero, one])
         };
@@ -115,7 +118,8 @@ impl Workload {
             vars,
             note,
             ode,
-            y0: fill(&[images, channels, pixels, pixels], 1.0, 0.5)?.as_detached_tensor(),
+            y0: fill_on(&device, &[images, channels, pixels, pixels], 1.0, 0.5)?
+                .as_detached_tensor(),
             span: (0.0, 1.0),
             save_at: SaveAt::End,
             loss: mean_square_at_end,
@@ -124,7 +128,8 @@ impl Workload {
 
     /// The mean square of 256 oscillators at the end, their stiffness from 1 to a largest.
     pub fn van_der_pol(args: &BenchArgs) -> Result<Self> {
-        let field = oscillators::field(args.mu_max)?;
+        let device = args.device.open()?;
+        let field = on(oscillators::field(args.mu_max)?, &device)?;
         let vars = vec![field.theta().clone()];
         let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-6 }, field, &vars)?;
         Ok(Self {
@@ -132,7 +137,7 @@ impl Workload {
             vars,
             note,
             ode,
-            y0: oscillators::starts()?,
+            y0: oscillators::starts()?.to_device(&device)?,
             span: (0.0, oscillators::END),
             save_at: SaveAt::End,
             loss: mean_square_at_end,
@@ -149,7 +154,7 @@ impl Workload {
                 self.ode.forward_samples(&self.y0, self.span, self.save_at.clone())?;
             }
         }
-        Ok(())
+        Ok(self.y0.device().synchronize()?)
     }
 
     /// Solves and finds the gradient of the loss.
@@ -169,6 +174,17 @@ pub fn fill(shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var>
     let count = shape.iter().product::<usize>();
     let numbers = (0..count).map(|i| (scale * (phase + 0.7 * i as f64).sin()) as f32);
     Var::from_tensor(&Tensor::from_iter(numbers, &Device::Cpu)?.reshape(shape)?)
+}
+
+/// [`fill`] on a device.
+fn fill_on(device: &Device, shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var> {
+    Var::from_tensor(&fill(shape, scale, phase)?.to_device(device)?)
+}
+
+/// The same field with its parameters on a device.
+fn on<S: System + Copy>(field: ClosedForm<S>, device: &Device) -> Result<ClosedForm<S>> {
+    let theta = Var::from_tensor(&field.theta().to_device(device)?)?;
+    Ok(ClosedForm::new(*field.system(), theta))
 }
 
 fn mean_square_at_end(sol: &OdeSolution) -> candle_core::Result<Tensor> {

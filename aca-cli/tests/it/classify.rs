@@ -185,5 +185,5 @@ fn what_cannot_be_used_is_refused_with_its_remedy() {
     refused(&["train", "--resume", "bad.safetensors"], "bad.safetensors is no checkpoint");
     refused(&["train", "--resume", "none.safetensors"], "cannot read none.safetensors");
     refused(&[&resume[..], &["--network", "squeezenext"]].concat(), "digits, not squeezenext");
-    refused(&["train", "--lr", "-1"], "learning rate of -1");
+    refused(&["train", "--lr=-1"], "learning rate of -1");
 }

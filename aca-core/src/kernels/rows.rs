@@ -6,6 +6,8 @@
 use candle_core::{DType, Device, Tensor};
 use smallvec::SmallVec;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{Scale, Term, View, cpu};
 use crate::{Error, Result};
 
@@ -37,6 +39,12 @@ pub fn combine_each(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Res
     let Some(like) = base.as_ref().or(copies.first().map(|(_, x)| x)) else {
         return Err(candle_core::Error::msg("combine_each needs a tensor").into());
     };
+    on_gpu!(like, gpu => {
+        let weights: Vec<f64> =
+            h.iter().flat_map(|h| terms.iter().map(move |(w, _)| h * w)).collect();
+        let xs: SmallVec<[_; 8]> = copies.iter().map(|(_, x)| x).collect();
+        cuda::combine_picked(gpu, base.as_ref(), None, &weights, &xs)
+    });
     with_element!(like.dtype(), T => {
         let held = base.as_ref().map(View::held);
         let held = held.as_ref().map(View::slice::<T>).transpose()?;
@@ -82,6 +90,10 @@ pub fn combine_picked(
 ) -> Result<Tensor> {
     let base = base.contiguous()?;
     let xs = xs.iter().map(|x| Ok(x.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    on_gpu!(base, gpu => {
+        let xs: SmallVec<[_; 8]> = xs.iter().collect();
+        cuda::combine_picked(gpu, Some(&base), Some(rows), weights, &xs)
+    });
     with_element!(base.dtype(), T => {
         let held = View::held(&base);
         let views: SmallVec<[_; 8]> = xs.iter().map(View::held).collect();
@@ -106,6 +118,7 @@ pub fn scaled_norms_each(
     let (rows, length) = (y0.dims()[0], y0.elem_count() / y0.dims()[0]);
     let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
     let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    on_gpu!(y0, gpu => cuda::norms(gpu, (&y0, &y1), scale, (&k, weights), rows));
     with_element!(y0.dtype(), T => {
         let (y0, y1) = (View::held(&y0), View::held(&y1));
         let states = (y0.slice::<T>()?, y1.slice::<T>()?);
@@ -133,6 +146,7 @@ pub fn scaled_norms_each(
 pub fn dot_each(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
     let length = a.elem_count() / a.dims()[0];
     let (a, b) = (a.contiguous()?, b.contiguous()?);
+    on_gpu!(a, gpu => cuda::dots(gpu, &a, &b, a.dims()[0]));
     with_element!(a.dtype(), T => {
         let (a, b) = (View::held(&a), View::held(&b));
         let rows = a.slice::<T>()?.chunks_exact(length).zip(b.slice::<T>()?.chunks_exact(length));
@@ -148,6 +162,7 @@ pub fn gather_rows(sources: &[(&Tensor, usize)]) -> Result<Tensor> {
     let Some((first, _)) = sources.first() else {
         return Err(candle_core::Error::msg("gather_rows needs a row").into());
     };
+    on_gpu!(first, gpu => cuda::gather_rows(gpu, sources));
     let length = first.elem_count() / first.dims()[0].max(1);
     with_element!(first.dtype(), T => {
         let mut out: Vec<T> = Vec::with_capacity(sources.len() * length);
@@ -170,6 +185,7 @@ pub fn choose_rows(mask: &[bool], a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return Ok(a.clone());
     }
     let (a, b) = (a.contiguous()?, b.contiguous()?);
+    on_gpu!(a, gpu => cuda::choose_rows(gpu, mask, &a, &b));
     let length = a.elem_count() / mask.len().max(1);
     with_element!(a.dtype(), T => {
         let (a_view, b_view) = (View::held(&a), View::held(&b));
@@ -189,6 +205,7 @@ pub fn add_rows(x: &Tensor, terms: &[RowTerm], source: &Tensor) -> Result<Tensor
         return Ok(x.clone());
     }
     let (x, source) = (x.contiguous()?, source.contiguous()?);
+    on_gpu!(x, gpu => cuda::add_rows(gpu, &x, terms, &source));
     let length = x.elem_count() / x.dims()[0];
     with_element!(x.dtype(), T => {
         let mut out = View::held(&x).slice::<T>()?.to_vec();
@@ -205,6 +222,6 @@ pub fn add_rows(x: &Tensor, terms: &[RowTerm], source: &Tensor) -> Result<Tensor
 }
 
 /// The shape of `rows` rows like those of `like`.
-fn row_shape(like: &Tensor, rows: usize) -> Vec<usize> {
+pub(super) fn row_shape(like: &Tensor, rows: usize) -> Vec<usize> {
     std::iter::once(rows).chain(like.dims()[1..].iter().copied()).collect()
 }

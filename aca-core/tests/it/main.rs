@@ -7,6 +7,7 @@ mod common;
 mod control;
 mod convergence;
 mod counts;
+mod cuda;
 mod failures;
 mod fields;
 mod inputs;

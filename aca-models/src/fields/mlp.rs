@@ -1,6 +1,6 @@
 //! Multilayer perceptrons as vector fields.
 
-use aca_core::{Pullback, Time, VectorField};
+use aca_core::{Pullback, Time, VectorField, linearize_traced};
 use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::{Module, VarBuilder};
 
@@ -144,6 +144,9 @@ impl Mlp {
 impl VectorField for Mlp {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         self.check(y)?;
+        if !y.device().is_cpu() {
+            return self.trace(t, &y.detach());
+        }
         match y.dtype() {
             DType::F32 => self.slopes::<f32>(t, y),
             _ => self.slopes::<f64>(t, y),
@@ -165,6 +168,9 @@ impl VectorField for Mlp {
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
         self.check(y)?;
+        if !y.device().is_cpu() {
+            return linearize_traced(|t, y| self.trace(t, y), t, y);
+        }
         match y.dtype() {
             DType::F32 => self.linearized::<f32>(t, y),
             _ => self.linearized::<f64>(t, y),

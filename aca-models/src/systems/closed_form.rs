@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aca_core::kernels::View;
-use aca_core::{Cotangents, Pullback, Time, VectorField};
+use aca_core::{Cotangents, Pullback, Time, VectorField, linearize_traced};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
@@ -147,6 +147,9 @@ impl<S: System> ClosedForm<S> {
 
 impl<S: System> VectorField for ClosedForm<S> {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        if !y.device().is_cpu() {
+            return self.trace(t, &y.detach());
+        }
         self.slopes_at(&self.places(t, y)?, y)
     }
 
@@ -165,6 +168,9 @@ impl<S: System> VectorField for ClosedForm<S> {
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
+        if !y.device().is_cpu() {
+            return linearize_traced(|t, y| self.trace(t, y), t, y);
+        }
         let (places, y) = (self.places(t, y)?, y.detach());
         let f = self.slopes_at(&places, &y)?;
         let pullback = move |lambda: &Tensor| match y.dtype() {

@@ -1,0 +1,52 @@
+//! States on NVIDIA's GPUs, with the feature `cuda`.
+//!
+//! The kernels are CUDA C beside this file. NVRTC compiles them for the GPU at hand when the first of
+//! them is launched, so that building this crate needs no compiler of NVIDIA's; candle keeps the
+//! loaded module with its device. Nothing here waits for the GPU but the reading of a sum's result.
+
+use candle_core::Device;
+
+use crate::{Error, Result};
+
+#[cfg(feature = "cuda")]
+mod launch;
+#[cfg(feature = "cuda")]
+mod program;
+#[cfg(feature = "cuda")]
+mod reductions;
+#[cfg(feature = "cuda")]
+mod rows;
+#[cfg(feature = "cuda")]
+mod sums;
+
+#[cfg(feature = "cuda")]
+pub(super) use {
+    reductions::{dots, first_non_finite, norms},
+    rows::{add_rows, choose_rows, gather_rows},
+    sums::{combine, combine_picked, combine_rows},
+};
+
+/// Returns the GPU of that number, counted from 0.
+///
+/// Memory that tensors free stays with the process, for the next ones.
+///
+/// # Errors
+/// [`Error::CudaNotBuilt`] without the feature `cuda`; [`Error::CudaUnavailable`] when the machine has
+/// no driver, or no GPU of that number.
+pub fn device(ordinal: usize) -> Result<Device> {
+    #[cfg(feature = "cuda")]
+    return open(ordinal).map_err(|cause| {
+        // The rest is a backtrace.
+        let cause = cause.to_string().lines().next().unwrap_or_default().to_owned();
+        Error::CudaUnavailable { ordinal, cause }
+    });
+    #[cfg(not(feature = "cuda"))]
+    Err(Error::CudaNotBuilt { ordinal })
+}
+
+#[cfg(feature = "cuda")]
+fn open(ordinal: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda(ordinal)?;
+    program::keep_memory(device.as_cuda_device()?)?;
+    Ok(device)
+}

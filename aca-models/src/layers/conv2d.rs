@@ -48,7 +48,7 @@ impl Conv2dConfig {
 /// # Cost
 /// Kernels of 3x3 and stride 1 go through Winograd's F(4x4, 3x3), which takes a quarter of the products;
 /// the error of `f32` is about twice that of a plain sum. Each thread keeps some megabytes of
-/// working memory for the next call.
+/// working memory for the next call, and the transforms of kernels used lately are kept, up to 320 MB.
 ///
 /// # Example
 /// ```

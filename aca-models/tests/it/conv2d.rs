@@ -249,3 +249,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn kernels_that_change_in_place_are_noticed() {
+    let x = filled(&[4, 9, 14, 13], DType::F64);
+    let weight = Var::from_tensor(&filled(&[10, 9, 3, 3], DType::F64)).unwrap();
+    let tensor = weight.as_tensor().clone();
+    let layer = Conv2d { weight: tensor, bias: None, stride: 1, padding: [1, 1] };
+    for turn in [1.0, -0.7, -0.7, 1.0] {
+        let changed = (filled(&[10, 9, 3, 3], DType::F64) * turn).unwrap();
+        weight.set(&changed).unwrap();
+        let (ours, theirs) = (layer.forward(&x).unwrap(), x.conv2d(&changed, 1, 1, 1, 1).unwrap());
+        let off = distance(&ours, &theirs);
+        assert!(off <= 1e-11, "kernels times {turn}: {off:e} off, bound 1e-11");
+    }
+}

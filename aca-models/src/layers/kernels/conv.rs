@@ -8,6 +8,7 @@ mod im2col;
 mod lanes;
 mod points;
 mod scratch;
+mod spectra;
 mod spectrum;
 mod tiles;
 mod transforms;
@@ -17,7 +18,7 @@ mod winograd_gradient;
 
 pub(crate) use geometry::Geometry;
 pub(crate) use lanes::Lanes;
-use spectrum::{Kernels, Spectrum};
+use spectrum::Kernels;
 use tiles::Images;
 
 /// Correlates `x` with the kernels `weight`.
@@ -34,7 +35,7 @@ pub(crate) fn correlate<T: Lanes>(
     if !g.suits_winograd() {
         return im2col::correlate(x, weight, bias, g);
     }
-    let kernels = Spectrum::new(weight, [g.outer, g.inner], Kernels::Forward);
+    let kernels = T::spectra().of(weight, [g.outer, g.inner], Kernels::Forward);
     let x = Images { data: x, channels: g.inner, size: g.size };
     winograd::correlate(x, &kernels, bias, g.padding, g.result)
 }
@@ -44,7 +45,7 @@ pub(crate) fn input_gradient<T: Lanes>(z: &[T], weight: &[T], g: Geometry) -> Ve
     if !g.suits_winograd() {
         return im2col::input_gradient(z, weight, g);
     }
-    let kernels = Spectrum::new(weight, [g.outer, g.inner], Kernels::Transposed);
+    let kernels = T::spectra().of(weight, [g.outer, g.inner], Kernels::Transposed);
     let z = Images { data: z, channels: g.outer, size: g.result };
     winograd::correlate(z, &kernels, None, g.padding.map(|padding| 2 - padding), g.size)
 }

@@ -3,6 +3,7 @@
 use pulp::Simd;
 use pulp::bytemuck::Pod;
 
+use super::spectra::Spectra;
 use crate::Real;
 
 /// Channels that move together: at least as many as any vector holds.
@@ -35,6 +36,8 @@ pub(crate) trait Lanes: Real + Pod {
     fn load<S: Simd>(simd: S, from: &[Self]) -> Self::Vector<S>;
     /// Writes the first elements of `to`.
     fn store<S: Simd>(simd: S, to: &mut [Self], x: Self::Vector<S>);
+    /// Spectra of kernels that were used lately.
+    fn spectra() -> &'static Spectra<Self>;
     /// Elements of a vector.
     fn count<S: Simd>(_: S) -> usize {
         size_of::<Self::Vector<S>>() / size_of::<Self>()
@@ -74,6 +77,11 @@ macro_rules! lanes {
             #[inline(always)]
             fn store<S: Simd>(_: S, to: &mut [Self], x: S::$vector) {
                 S::$store(to).0[0] = x;
+            }
+
+            fn spectra() -> &'static Spectra<Self> {
+                static SPECTRA: Spectra<$T> = Spectra::new();
+                &SPECTRA
             }
         }
     };

@@ -1,7 +1,7 @@
 //! Kernels of 3x3 at the points of the transforms.
 #![allow(unsafe_code, reason = "rows of a scattered slice")]
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::lanes::{GROUP, Lanes};
 use super::points::POINTS;
@@ -13,12 +13,22 @@ use crate::layers::kernels::scatter::{Scatter, each};
 const SHARED: usize = 4096;
 
 /// Which kernels a product takes, out of the weights `[outer, inner, 3, 3]`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernels {
     /// As they are, from inner to outer channels.
     Forward,
     /// Turned by half a circle, from outer to inner channels.
     Transposed,
+}
+
+impl Kernels {
+    /// Channels that they lead from and to.
+    fn channels(self, [outer, inner]: [usize; 2]) -> (usize, usize) {
+        match self {
+            Self::Forward => (inner, outer),
+            Self::Transposed => (outer, inner),
+        }
+    }
 }
 
 /// Kernels at the points, `[POINTS, from, to]`.
@@ -32,10 +42,7 @@ pub(super) struct Spectrum<T> {
 impl<T: Lanes> Spectrum<T> {
     /// Transforms `weight`, `[outer, inner, 3, 3]`.
     pub(super) fn new(weight: &[T], [outer, inner]: [usize; 2], kernels: Kernels) -> Self {
-        let (from, to) = match kernels {
-            Kernels::Forward => (inner, outer),
-            Kernels::Transposed => (outer, inner),
-        };
+        let (from, to) = kernels.channels([outer, inner]);
         // Planes a power of two apart would share the sets of a cache.
         let plane = from * to + GROUP;
         let mut values = vec![T::zero(); POINTS * plane];
@@ -45,6 +52,16 @@ impl<T: Lanes> Spectrum<T> {
             Arch::new().dispatch(row);
         });
         Self { values, plane, from, to }
+    }
+
+    /// Whether it was made for kernels of these sizes.
+    pub(super) fn fits(&self, sizes: [usize; 2], kernels: Kernels) -> bool {
+        (self.from, self.to) == kernels.channels(sizes)
+    }
+
+    /// Numbers it holds.
+    pub(super) fn count(&self) -> usize {
+        self.values.len()
     }
 
     /// The kernels at one point.
@@ -98,8 +115,15 @@ impl<T: Lanes> WithSimd for KernelRow<'_, T> {
             for point in 0..POINTS {
                 T::store(simd, &mut line, points[point / 6][point % 6]);
                 let at = point * self.plane + self.channel * self.to + to;
-                // SAFETY: tasks have channels of their own.
-                unsafe { self.out.write(at, &line[..count]) };
+                if count < lanes {
+                    // SAFETY: tasks have channels of their own.
+                    unsafe { self.out.write(at, &line[..count]) };
+                    continue;
+                }
+                // By vectors, not by a call.
+                let vector = [points[point / 6][point % 6]];
+                // SAFETY: as above.
+                unsafe { self.out.write(at, bytemuck::cast_slice(&vector)) };
             }
         }
     }

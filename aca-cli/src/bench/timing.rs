@@ -11,6 +11,9 @@ use super::workload::Workload;
 use crate::counting;
 use crate::report::Result;
 
+/// Time in which work warms up: caches, pages of memory, the processor's clock, sleeping threads.
+const WARM_UP: Duration = Duration::from_millis(200);
+
 /// One timed workload, with the fields that the peers' benchmark prints.
 #[derive(Serialize)]
 pub struct Timing {
@@ -86,9 +89,6 @@ fn flat(grads: &GradStore, vars: &[Var]) -> Result<Vec<f64>> {
     }
     Ok(all)
 }
-
-/// Time in which work warms up: caches, pages of memory, the processor's clock, sleeping threads.
-const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Runs `work` until it is warm and `reps` times on the clock; returns the median in ms and the last
 /// result.

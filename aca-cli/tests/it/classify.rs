@@ -187,3 +187,40 @@ fn what_cannot_be_used_is_refused_with_its_remedy() {
     refused(&[&resume[..], &["--network", "squeezenext"]].concat(), "digits, not squeezenext");
     refused(&["train", "--lr=-1"], "learning rate of -1");
 }
+
+#[test]
+fn every_solver_has_a_row_and_a_curve() {
+    let folder = trained();
+    let words = ["classify", "test", "--resume", "run/best.safetensors", "--all-solvers"];
+    aca_in(folder.path(), &[&words[..], &["--out", "all"]].concat()).succeeded();
+    let mut csv = csv::Reader::from_path(folder.path().join("all/solvers.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 32);
+    // Trained by one step of Euler's method over the span.
+    let trained: Vec<_> = rows.iter().filter(|row| &row[7] == "true").collect();
+    assert_eq!((trained.len(), &trained[0][0], &trained[0][1]), (1, "euler", "1.0"));
+    assert!(folder.path().join("all/solvers.png").exists());
+}
+
+#[test]
+fn a_comparison_trains_every_contestant_with_every_seed() {
+    let folder = tempdir().unwrap();
+    let words = ["classify", "compare", "--runs", "2", "--out", "out", "--json"];
+    let json = aca_in(folder.path(), &[&words[..], &ONE].concat()).json();
+    let names = ["aca", "naive", "backsolve", "plain"];
+    for (row, name) in json.as_array().unwrap().iter().zip(names) {
+        assert_eq!(row["contestant"], name);
+        assert_eq!(row["accuracies"].as_array().unwrap().len(), 2);
+        assert!(row["reliability"].is_number(), "{row}");
+        assert_eq!(
+            load(&folder.path().join(format!("out/{name}-1")).join("best.safetensors"))
+                .about
+                .plan
+                .seed,
+            1
+        );
+    }
+    for file in ["compare.csv", "epochs.csv", "compare.png", "compare.svg"] {
+        assert!(folder.path().join("out").join(file).exists(), "{file}");
+    }
+}

@@ -64,6 +64,14 @@ pub enum Error {
     /// A GPU was asked for what has no kernels there.
     #[error("{0} runs on the CPU alone; leave --device out")]
     CpuOnly(&'static str),
+    /// A method with fixed steps was given where tolerances decide.
+    #[error(
+        "{method} estimates no error, but this fit tightens its tolerance; take an adaptive method, such as dopri5"
+    )]
+    NotAdaptive {
+        /// The method.
+        method: String,
+    },
     /// Training without an epoch leaves nothing to keep.
     #[error("training needs at least one epoch")]
     NoEpoch,

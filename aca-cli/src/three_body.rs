@@ -47,10 +47,14 @@ struct Summary {
 
 /// Trains, polishes, predicts, and writes everything into the run's folder.
 pub fn run(args: &ThreeBodyArgs) -> Result<()> {
+    let tableau = method(&args.method)?;
+    if !tableau.is_adaptive() {
+        return Err(Error::NotAdaptive { method: tableau.name().to_owned() });
+    }
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
     write_config(args)?;
     let mut log = Log::new(&args.out, args.epochs as usize)?;
-    let mut problem = Problem::new(start_masses(args.seed), method(&args.method)?)?;
+    let mut problem = Problem::new(start_masses(args.seed), tableau)?;
     let (after_adam, adam) = train(args, &mut problem, &mut log)?;
     let best = match args.no_polish {
         true => after_adam,

@@ -53,3 +53,9 @@ fn bench_prints_the_fields_of_the_peers() {
     assert!(keys.iter().all(|key| !found[key].is_null()), "{found}");
     assert_eq!((&found["workload"], &found["peer"]), (&"three_body".into(), &"aca".into()));
 }
+
+#[test]
+fn a_method_without_an_error_estimate_is_refused() {
+    let error = aca(&["three-body", "--method", "rk4"]).refused();
+    assert!(error.contains("rk4 estimates no error") && error.contains("dopri5"), "{error}");
+}

@@ -13,6 +13,9 @@ pub enum Error {
     /// A solve or its gradient failed.
     #[error(transparent)]
     Ode(#[from] aca_core::Error),
+    /// A run of many processes cannot go on.
+    #[error(transparent)]
+    Ranks(#[from] crate::communicator::RanksError),
     /// A data set could not be fetched.
     #[cfg(feature = "download")]
     #[error(transparent)]
@@ -204,12 +207,12 @@ pub enum Error {
     },
     /// An epoch cannot go on with other batches than it began with.
     #[error(
-        "the checkpoint stands within epoch {epoch}, begun with batches of {batch_size} and seed {seed}; go on with these to its end"
+        "the checkpoint stands within epoch {epoch}, begun with batches of {batch_size} and seed {seed}; go on with these, counted over all processes, to its end"
     )]
     MidEpoch {
         /// The epoch, from 1.
         epoch: usize,
-        /// Images in its batches.
+        /// Images in its batches, over all processes.
         batch_size: u64,
         /// Its seed.
         seed: u64,

@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+pub mod communicator;
 pub mod data;
 mod error;
 pub mod fields;

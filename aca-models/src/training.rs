@@ -4,6 +4,7 @@
 //! what it has reached can be saved at any batch: parameters, running statistics, momentum, place
 //! in the epoch and history are one [`Checkpoint`]. Batches follow from seed, epoch and position
 //! alone, so a run that was stopped and resumed ends with the numbers of one that was not.
+//! [`Trainer::distributed`] makes it one of many processes that train the same network.
 //!
 //! ```no_run
 //! use std::{ops::ControlFlow, path::Path};
@@ -33,6 +34,7 @@ mod checkpoint;
 mod evaluate;
 mod history;
 mod plan;
+mod ranks;
 mod restore;
 mod trainer;
 

@@ -43,12 +43,20 @@ pub struct About {
     pub data: String,
     /// What the run does.
     pub plan: TrainPlan,
+    /// Processes that learned it, each in batches of the plan's size.
+    #[serde(default = "one")]
+    pub ranks: usize,
     /// Where it stands.
     pub position: Position,
     /// Its whole epochs.
     pub history: Vec<EpochRow>,
     /// Settings of the program that trains, which the library carries unread.
     pub settings: Value,
+}
+
+/// Checkpoints of the time before there were ranks do not name their number.
+fn one() -> usize {
+    1
 }
 
 impl About {
@@ -58,6 +66,7 @@ impl About {
             network: names[0].to_owned(),
             data: names[1].to_owned(),
             plan,
+            ranks: 1,
             position: Position::default(),
             history: Vec::new(),
             settings,

@@ -32,8 +32,23 @@ pub fn evaluate(
     recipe: &Recipe,
     batch_size: usize,
 ) -> Result<Verdict> {
-    let plan = BatchPlan::evaluation(batch_size.min(images.len()));
-    let (mut sums, mut certainties) = (Tally::default(), Vec::with_capacity(images.len()));
+    evaluate_shard(network, images, recipe, batch_size, (0, 1))
+}
+
+/// Judges `network` by one of the equal shares of the images, (share, shares), which may be empty.
+pub(super) fn evaluate_shard(
+    network: &Network,
+    images: &Arc<Images>,
+    recipe: &Recipe,
+    batch_size: usize,
+    shard: (usize, usize),
+) -> Result<Verdict> {
+    let count = images.len().saturating_sub(shard.0).div_ceil(shard.1);
+    let (mut sums, mut certainties) = (Tally::default(), Vec::with_capacity(count));
+    if count == 0 && shard.1 > 1 {
+        return Ok(Verdict { sums, certainties });
+    }
+    let plan = BatchPlan { shard, ..BatchPlan::evaluation(batch_size.min(count)) };
     for batch in Batches::new(images.clone(), recipe, &plan, 0)? {
         let Batch { images, labels, .. } = batch?;
         network.reset_evaluations();

@@ -51,6 +51,37 @@ impl Tally {
         [self.nfe_forward as f64 / batches, self.nfe_backward as f64 / batches]
     }
 
+    /// Its sums, without the smallest and the largest step.
+    pub(super) fn sums(&self) -> [f64; 9] {
+        let Self { correct, images, batches, nfe_forward, nfe_backward, .. } = *self;
+        let counts =
+            [correct, images, batches, nfe_forward, nfe_backward, self.accepted, self.rejected];
+        let [a, b, c, d, e, f, g] = counts.map(|count| count as f64);
+        [self.loss, self.length, a, b, c, d, e, f, g]
+    }
+
+    /// The tally of these sums, with the smallest and the largest of some steps; 0 is none.
+    pub(super) fn from_sums([loss, length, counts @ ..]: [f64; 9], steps: &[[f64; 2]]) -> Self {
+        let [correct, images, batches, nfe_forward, nfe_backward, accepted, rejected] =
+            counts.map(|count| count as usize);
+        let smallest = steps.iter().map(|step| step[0]).filter(|h| *h > 0.0);
+        let h_smallest = smallest.reduce(f64::min).unwrap_or(0.0);
+        let h_largest = steps.iter().map(|step| step[1]).fold(0.0, f64::max);
+        Self {
+            loss,
+            correct,
+            images,
+            batches,
+            nfe_forward,
+            nfe_backward,
+            accepted,
+            rejected,
+            length,
+            h_smallest,
+            h_largest,
+        }
+    }
+
     /// Adds the sums of `other`.
     pub fn add(&mut self, other: &Self) {
         self.h_smallest = match (self.accepted, other.accepted) {

@@ -1,27 +1,27 @@
 //! The training loop.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use candle_core::Var;
 use serde_json::Value;
 
 use super::{
-    About, Checkpoint, EpochRow, Position, Tally, TrainPlan, evaluate,
-    evaluate::tally,
+    About, Checkpoint, EpochRow, Position, Tally, TrainPlan, ranks,
     restore::{keyed, network_vars, restore},
 };
 use crate::{
     Error, Result,
-    data::{Batch, BatchPlan, Batches, DataSet},
-    networks::{Mode, Network},
+    communicator::{Alone, Communicator, together},
+    data::DataSet,
+    networks::Network,
     sgd::Sgd,
 };
 
-/// Images that are judged at a time after an epoch: many fill the processor, few fit its caches.
-const JUDGED_AT_ONCE: usize = 128;
+mod step;
 
-/// A network that learns.
+/// A network that learns, in one process or in many.
 pub struct Trainer {
+    communicator: Arc<dyn Communicator>,
     network: Network,
     sgd: Sgd,
     data: DataSet,
@@ -62,7 +62,31 @@ impl Trainer {
         }
         let sgd = Sgd::new(network.parameters(), plan.lr, plan.momentum, plan.weight_decay)?;
         let (position, history) = Default::default();
-        Ok(Self { network, sgd, data, plan, position, history })
+        let communicator = Arc::new(Alone);
+        Ok(Self { communicator, network, sgd, data, plan, position, history })
+    }
+
+    /// Joins the ranks of `communicator`, which all call this with the same plan and data.
+    ///
+    /// Every rank learns its share of each epoch in batches of [`TrainPlan::batch_size`]: a step
+    /// follows the mean loss over that many images times the number of ranks. Parameters start as
+    /// those of rank 0. Batch norms use the statistics of a rank's own images; the running ones
+    /// become their means over the ranks at the end of an epoch. Ranks share the test images too.
+    ///
+    /// # Errors
+    /// [`RanksError::Differs`](crate::communicator::RanksError::Differs) when plan or data are not
+    /// those of rank 0, [`Error::BatchTooLarge`] when there are fewer images than a step takes.
+    pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Result<Self> {
+        ranks::same_start(&*communicator, &self.plan, &self.data)?;
+        check_batch(self.plan.batch_size * communicator.size(), self.data.train.len())?;
+        ranks::broadcast(&*communicator, self.vars())?;
+        self.communicator = communicator;
+        Ok(self)
+    }
+
+    /// The ranks that it learns with.
+    pub fn communicator(&self) -> &Arc<dyn Communicator> {
+        &self.communicator
     }
 
     /// The network as it is now.
@@ -99,9 +123,13 @@ impl Trainer {
     /// `None` comes back, as it does after the last epoch; the next call goes on with the next
     /// batch.
     ///
+    /// Ranks stop together, when one of them breaks.
+    ///
     /// # Errors
     /// [`Error::LossNotFinite`], and what the network's fields and solver refuse. The parameters
-    /// are those after the last whole batch.
+    /// are those after the last whole batch. Among ranks what one of them refuses is
+    /// [`RanksError::Failed`](crate::communicator::RanksError::Failed) on all, and parameters that
+    /// are not the same are [`RanksError::Differs`](crate::communicator::RanksError::Differs).
     pub fn epoch(
         &mut self,
         watch: &mut dyn FnMut(&BatchReport) -> ControlFlow<()>,
@@ -109,21 +137,22 @@ impl Trainer {
         if self.position.epoch >= self.plan.epochs {
             return Ok(None);
         }
+        self.compare()?;
         let (start, before) = (Instant::now(), self.position.seconds);
-        let plan = BatchPlan::training(self.plan.batch_size, self.plan.seed);
-        let images = self.data.train.clone();
-        let epoch = self.position.epoch;
-        let batches = Batches::new(images, &self.data.recipe, &plan, epoch as u64)?;
-        let count = batches.len();
-        for batch in batches.skip(self.position.batch) {
-            let report = self.learn(&batch?, count)?;
+        let (epoch, count) = (self.position.epoch, self.batches());
+        let batches = together(&*self.communicator, self.shard())?;
+        let mut batches = batches.skip(self.position.batch);
+        while self.position.batch < count {
+            let report = self.learn(batches.next().transpose(), count)?;
             self.position.seconds = before + start.elapsed().as_secs_f64();
-            if watch(&report).is_break() {
+            if ranks::any(&*self.communicator, watch(&report).is_break())? {
+                ranks::average(&*self.communicator, &self.network.statistics())?;
                 return Ok(None);
             }
         }
-        let (images, recipe) = (&self.data.test, &self.data.recipe);
-        let test = evaluate(&self.network, images, recipe, JUDGED_AT_ONCE)?.sums;
+        ranks::average(&*self.communicator, &self.network.statistics())?;
+        self.compare()?;
+        let test = self.judge()?;
         let seconds = before + start.elapsed().as_secs_f64();
         let train = std::mem::take(&mut self.position.tally);
         let lr = self.plan.lr_at(epoch, count - 1, count);
@@ -133,27 +162,6 @@ impl Trainer {
         Ok(Some(row))
     }
 
-    /// Takes one step of the optimiser.
-    fn learn(&mut self, batch: &Batch, batches: usize) -> Result<BatchReport> {
-        let Position { epoch, batch: index, .. } = self.position;
-        let Batch { images, labels, .. } = batch;
-        self.network.reset_evaluations();
-        let logits = self.network.forward(images, Mode::Train)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
-        let gradients = loss.backward()?;
-        let own = tally(&self.network, &logits, &loss, labels)?;
-        if !own.loss.is_finite() {
-            return Err(Error::LossNotFinite { epoch: epoch + 1, batch: index + 1 });
-        }
-        let lr = self.plan.lr_at(epoch, index, batches);
-        self.sgd.lr = lr;
-        self.sgd.step(&gradients)?;
-        self.position.batch += 1;
-        self.position.tally.add(&own);
-        let so_far = self.position.tally.clone();
-        Ok(BatchReport { epoch, batch: index, batches, lr, own, so_far })
-    }
-
     /// Everything that the run needs to go on, with `settings` of the program beside.
     ///
     /// # Errors
@@ -161,6 +169,7 @@ impl Trainer {
     pub fn checkpoint(&self, settings: Value) -> Result<Checkpoint> {
         let names = [self.network.name().as_str(), self.data.name];
         let mut about = About::new(names, self.plan.clone(), settings);
+        about.ranks = self.communicator.size();
         about.position = self.position.clone();
         about.history = self.history.clone();
         let vars = self.vars();
@@ -178,7 +187,8 @@ impl Trainer {
 
     /// Goes on where `checkpoint` stands.
     ///
-    /// The plan stays the trainer's own, so that a run may be made longer.
+    /// The plan stays the trainer's own, so that a run may be made longer. The number of ranks may
+    /// be another; within an epoch their batches must be as large together as they were.
     ///
     /// # Errors
     /// [`Error::OtherNetwork`], [`Error::OtherData`], [`Error::Tensors`] when the checkpoint
@@ -190,8 +200,9 @@ impl Trainer {
             let (found, expected) = (data.clone(), self.data.name);
             return Err(Error::OtherData { found, expected });
         }
-        let kept = [self.plan.batch_size as u64, self.plan.seed];
-        let saved = [checkpoint.about.plan.batch_size as u64, checkpoint.about.plan.seed];
+        let order = |plan: &TrainPlan, ranks| [(plan.batch_size * ranks) as u64, plan.seed];
+        let kept = order(&self.plan, self.communicator.size());
+        let saved = order(&checkpoint.about.plan, checkpoint.about.ranks);
         if position.batch > 0 && kept != saved {
             let (epoch, [batch_size, seed]) = (position.epoch + 1, saved);
             return Err(Error::MidEpoch { epoch, batch_size, seed });

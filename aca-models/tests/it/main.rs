@@ -7,6 +7,7 @@ mod activations;
 mod batch_norm;
 mod batches;
 mod closed_forms;
+mod communicator;
 mod conv2d;
 mod conv_block;
 mod data_cifar;

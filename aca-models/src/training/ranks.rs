@@ -1,0 +1,109 @@
+//! What a training loop of many ranks does in common.
+
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
+
+use super::{Tally, TrainPlan};
+use crate::{
+    Result,
+    communicator::{Communicator, Fingerprint, listed, same, stored, together},
+    data::DataSet,
+};
+
+/// What images gave, of one rank or of all.
+#[derive(Default)]
+pub(super) struct Learned {
+    pub(super) gradients: GradStore,
+    pub(super) sums: Tally,
+}
+
+/// Adds up what all ranks have learned, unless one of them has failed.
+///
+/// The sums travel with the gradients, and so does a failure: a rank that said nothing of it would
+/// leave the others waiting.
+pub(super) fn share(
+    communicator: &dyn Communicator,
+    vars: &[Var],
+    own: Result<Learned>,
+) -> Result<Learned> {
+    let (rank, size) = (communicator.rank(), communicator.size());
+    if size == 1 {
+        return own;
+    }
+    let (mut tensors, sums) = match &own {
+        Ok(Learned { gradients, sums }) => (listed(vars, gradients)?, sums.clone()),
+        Err(_) => (listed(vars, &GradStore::default())?, Tally::default()),
+    };
+    // The number of failures, the sums, and a place for the steps of each rank: of them the smallest
+    // and the largest is wanted, not the sum.
+    let mut numbers = vec![f64::from(u8::from(own.is_err()))];
+    numbers.extend(sums.sums());
+    let steps = numbers.len();
+    numbers.resize(steps + 2 * size, 0.0);
+    numbers[steps + 2 * rank..][..2].copy_from_slice(&[sums.h_smallest, sums.h_largest]);
+    let count = numbers.len();
+    tensors.push(Tensor::from_vec(numbers, count, &Device::Cpu)?);
+    communicator.all_reduce(&mut tensors)?;
+    let numbers = tensors.pop().map_or(Ok(Vec::new()), |numbers| numbers.to_vec1::<f64>())?;
+    let (head, steps) = numbers.split_at(steps);
+    if head[0] > 0.0 {
+        return together(communicator, own);
+    }
+    let sums = std::array::from_fn(|i| head[i + 1]);
+    let sums = Tally::from_sums(sums, steps.as_chunks().0);
+    Ok(Learned { gradients: stored(vars, tensors), sums })
+}
+
+/// Whether it is so on any rank.
+pub(super) fn any(communicator: &dyn Communicator, own: bool) -> Result<bool> {
+    if communicator.size() == 1 {
+        return Ok(own);
+    }
+    let mut sum = [Tensor::new(&[f64::from(u8::from(own))], &Device::Cpu)?];
+    communicator.all_reduce(&mut sum)?;
+    Ok(sum[0].to_vec1::<f64>()?[0] > 0.0)
+}
+
+/// Gives every rank the means of the ranks' variables.
+pub(super) fn average(communicator: &dyn Communicator, vars: &[(String, Var)]) -> Result<()> {
+    let size = communicator.size();
+    if size == 1 {
+        return Ok(());
+    }
+    let mut tensors: Vec<_> = vars.iter().map(|(_, var)| var.as_detached_tensor()).collect();
+    communicator.all_reduce(&mut tensors)?;
+    for ((_, var), sum) in vars.iter().zip(tensors) {
+        var.set(&(sum / size as f64)?)?;
+    }
+    Ok(())
+}
+
+/// Gives every rank the variables of rank 0.
+pub(super) fn broadcast(communicator: &dyn Communicator, vars: Vec<(String, Var)>) -> Result<()> {
+    if communicator.size() == 1 {
+        return Ok(());
+    }
+    let mut tensors: Vec<_> = vars.iter().map(|(_, var)| var.as_detached_tensor()).collect();
+    communicator.broadcast(&mut tensors, 0)?;
+    for ((_, var), sent) in vars.iter().zip(tensors) {
+        var.set(&sent)?;
+    }
+    Ok(())
+}
+
+/// Refuses ranks whose plan or data are not those of rank 0.
+pub(super) fn same_start(
+    communicator: &dyn Communicator,
+    plan: &TrainPlan,
+    data: &DataSet,
+) -> Result<()> {
+    if communicator.size() == 1 {
+        return Ok(());
+    }
+    same(communicator, "training plan", Fingerprint::of(format!("{plan:?}").as_bytes()))?;
+    let mut fingerprint = Fingerprint::of(format!("{} {:?}", data.name, data.recipe).as_bytes());
+    for images in [&data.train, &data.test] {
+        fingerprint.add(images.pixels());
+        fingerprint.add(images.labels());
+    }
+    same(communicator, "images", fingerprint)
+}

@@ -262,6 +262,28 @@ pub enum Error {
         /// Shape in the network.
         expected: Vec<usize>,
     },
+    /// Batch norms cannot wait for each other in solves of different lengths.
+    #[error(
+        "{method} adapts its steps to each rank's images, but batch norms with the statistics of all ranks need the same steps on each; give a fixed step or leave the statistics to each rank"
+    )]
+    StepsOfRanks {
+        /// The method.
+        method: String,
+    },
+    /// The last step of an epoch has no image for some rank.
+    #[error(
+        "{images} images in steps of {step} leave {left} for the last step of {ranks} ranks, but batch norms with the statistics of all ranks need images on each; give another batch size"
+    )]
+    EmptyRank {
+        /// Images of an epoch.
+        images: usize,
+        /// Images that all ranks take at a time.
+        step: usize,
+        /// Images of the last step.
+        left: usize,
+        /// Number of ranks.
+        ranks: usize,
+    },
     /// The system gave no thread to prepare batches on.
     #[error("cannot start the thread that prepares batches: {0}")]
     Thread(#[source] io::Error),

@@ -1,16 +1,20 @@
 //! Normalisation of channels over a batch.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Init, Module, VarBuilder};
 
 pub(crate) use self::operation::Normalise;
+pub(crate) use self::peers::Peers;
 use super::Activation;
 use super::activation::is_native;
 use super::kernels::norm::{Moments, Planes};
+use crate::communicator::Communicator;
 
 mod operation;
+mod peers;
 
 /// Which statistics a [`BatchNorm2d`] uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,6 +80,7 @@ pub struct BatchNorm2d {
     /// Whether the result is cut off below zero.
     pub relu: bool,
     mode: AtomicU8,
+    peers: Peers,
 }
 
 impl BatchNorm2d {
@@ -108,12 +113,27 @@ impl BatchNorm2d {
         let [mean, variance] = running;
         let (running_mean, running_var) = (Var::from_tensor(&mean)?, Var::from_tensor(&variance)?);
         let (eps, momentum, mode) = (1e-5, 0.1, AtomicU8::new(BatchNormMode::Train as u8));
-        Ok(Self { weight, bias, running_mean, running_var, eps, momentum, relu: false, mode })
+        let (relu, peers) = (false, Peers::default());
+        Ok(Self { weight, bias, running_mean, running_var, eps, momentum, relu, mode, peers })
     }
 
     /// The same layer with its result cut off below zero.
     pub fn with_relu(self) -> Self {
         Self { relu: true, ..self }
+    }
+
+    /// The same layer with the ranks that `peers` will have.
+    pub(crate) fn with_peers(self, peers: Peers) -> Self {
+        Self { peers, ..self }
+    }
+
+    /// Takes the statistics of a batch over the images of all ranks from now on.
+    ///
+    /// Every rank must then evaluate the layer, and pull back through it, as often as the others: an ODE
+    /// block needs fixed steps. What fails on one rank alone leaves the others waiting, so it must end the
+    /// whole run. A value needs one message, a pullback another, of a few numbers a channel.
+    pub fn synchronise(&self, ranks: Arc<dyn Communicator>) {
+        self.peers.set(ranks);
     }
 
     /// Which statistics it uses.
@@ -143,13 +163,16 @@ impl BatchNorm2d {
         let [mean, variance] = if self.mode() == BatchNormMode::Eval {
             let [mean, variance] = self.running_statistics().map(|var| var.as_detached_tensor());
             [mean.reshape(channels)?, variance.reshape(channels)?]
+        } else if self.peers.get().is_some() {
+            bail!(
+                "a batch norm with the statistics of many ranks has no second derivatives and runs on the \
+                 CPU; leave its statistics to each rank"
+            );
         } else {
             let mean = average(x)?;
             let variance = average(&x.broadcast_sub(&mean)?.sqr()?)?;
-            self.advance(
-                [&mean.detach().flatten_all()?, &variance.detach().flatten_all()?],
-                planes,
-            )?;
+            let entries = |x: &Tensor| x.detach().flatten_all();
+            self.advance([&entries(&mean)?, &entries(&variance)?], planes.count() as f64)?;
             [mean, variance]
         };
         let normal = x.broadcast_sub(&mean)?.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
@@ -181,18 +204,18 @@ impl BatchNorm2d {
         if self.mode() != BatchNormMode::Train {
             return Ok(());
         }
+        let (moments, count) = normalise.moments();
         let tensor = |entry: fn(&Moments) -> f64| {
-            let entries = normalise.moments().iter().map(entry);
-            Tensor::from_iter(entries, &Device::Cpu)?.to_dtype(self.weight.dtype())
+            Tensor::from_iter(moments.iter().map(entry), &Device::Cpu)?
+                .to_dtype(self.weight.dtype())
         };
-        self.advance([&tensor(|m| m.mean)?, &tensor(|m| m.variance)?], normalise.planes())
+        self.advance([&tensor(|m| m.mean)?, &tensor(|m| m.variance)?], count)
     }
 
-    fn advance(&self, [mean, variance]: [&Tensor; 2], planes: Planes) -> Result<()> {
+    fn advance(&self, [mean, variance]: [&Tensor; 2], count: f64) -> Result<()> {
         if self.mode() != BatchNormMode::Train {
             return Ok(());
         }
-        let count = planes.count() as f64;
         let unbiased = self.momentum * count / (count - 1.0);
         for (var, batch, part) in
             [(&self.running_mean, mean, self.momentum), (&self.running_var, variance, unbiased)]

@@ -12,8 +12,10 @@ use super::variables::{Named, Scope, Variables};
 use super::{
     Evaluations, LoadReport, Mode, NetworkName, OdeOptions, digits, pth, residual, squeezenext,
 };
-use crate::Result;
+use crate::communicator::Communicator;
 use crate::layers::BatchNormMode;
+use crate::layers::batch_norm::Peers;
+use crate::{Error, Result};
 
 /// A network that classifies images.
 ///
@@ -52,6 +54,7 @@ pub struct Network {
     parameters: Named,
     statistics: Named,
     meters: Vec<(String, Arc<Meter>)>,
+    peers: Peers,
 }
 
 /// A parameter of a network.
@@ -89,8 +92,8 @@ impl Network {
             }
         };
         let (train, eval) = (layers(BatchNormMode::Train)?, layers(BatchNormMode::Eval)?);
-        let Variables { parameters, statistics, meters, .. } = variables.into_inner();
-        Ok(Self { name, classes, train, eval, parameters, statistics, meters })
+        let Variables { parameters, statistics, meters, peers, .. } = variables.into_inner();
+        Ok(Self { name, classes, train, eval, parameters, statistics, meters, peers })
     }
 
     /// Which network it is.
@@ -148,6 +151,24 @@ impl Network {
                 block.set(&ode)?;
             }
         }
+        Ok(())
+    }
+
+    /// Lets all batch norms use the images of all ranks while they train, as
+    /// [`BatchNorm2d::synchronise`](crate::layers::BatchNorm2d::synchronise) says.
+    ///
+    /// # Errors
+    /// [`Error::StepsOfRanks`] when an ODE block adapts its steps: ranks would evaluate their batch norms
+    /// a different number of times, and wait for each other.
+    pub fn synchronise(&self, ranks: Arc<dyn Communicator>) -> Result<()> {
+        let mut blocks = self.train.iter().filter_map(|layer| match layer {
+            Layer::Ode(block) => block.adaptive_method(),
+            _ => None,
+        });
+        if let Some(method) = blocks.next() {
+            return Err(Error::StepsOfRanks { method: method.to_owned() });
+        }
+        self.peers.set(ranks);
         Ok(())
     }
 

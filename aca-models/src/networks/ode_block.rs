@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_adjoint::{Gradient, Ode};
-use aca_core::{Pullback, Time, VectorField};
+use aca_core::{Pullback, Solver, Stepping, Time, VectorField};
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
 
@@ -42,6 +42,12 @@ impl OdeBlock {
         self.ode = ode(&self.field, &self.variables, options, self.is_eval)?;
         (self.span, self.save_at) = (options.span, save_at(options));
         Ok(())
+    }
+
+    /// The name of its method, if it adapts its steps.
+    pub(super) fn adaptive_method(&self) -> Option<&str> {
+        let Solver { stepping, tableau, .. } = self.ode.solver();
+        matches!(stepping, Stepping::Adaptive(_)).then(|| tableau.name())
     }
 
     pub(super) fn forward(&self, y0: &Tensor) -> Result<Tensor> {

@@ -9,6 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::evaluations::Meter;
 use super::layer::ConvNorm;
+use crate::layers::batch_norm::Peers;
 use crate::layers::{Activation, BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig, Linear};
 
 /// Variables with their names.
@@ -25,6 +26,8 @@ pub(super) struct Variables {
     pub(super) parameters: Named,
     pub(super) statistics: Named,
     pub(super) meters: Vec<(String, Arc<Meter>)>,
+    /// Those of all batch norms.
+    pub(super) peers: Peers,
 }
 
 /// Initial values.
@@ -40,8 +43,8 @@ impl Variables {
         if !matches!(dtype, DType::F32 | DType::F64) {
             bail!("a network holds f32 or f64, not {dtype:?}");
         }
-        let (parameters, statistics, meters) = Default::default();
-        Ok(Self { dtype, seed, parameters, statistics, meters })
+        let (parameters, statistics, meters, peers) = Default::default();
+        Ok(Self { dtype, seed, parameters, statistics, meters, peers })
     }
 
     fn parameter(&mut self, name: String, shape: &[usize], init: Init) -> Result<Tensor> {
@@ -155,7 +158,7 @@ impl<'a> Scope<'a> {
         let running = [statistic("running_mean", 0.0)?, statistic("running_var", 1.0)?];
         let norm = BatchNorm2d::from_tensors(parameters, running)?;
         norm.set_mode(self.mode);
-        Ok(norm)
+        Ok(norm.with_peers(self.variables.borrow().peers.clone()))
     }
 
     /// A convolution and its batch norm, called by `names`, with a relu after them if `relu`.

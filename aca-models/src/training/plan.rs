@@ -24,6 +24,13 @@ pub struct TrainPlan {
     pub weight_decay: f64,
     /// Decides the order and the variation of images.
     pub seed: u64,
+    /// Whether many ranks multiply the learning rate by their number, as their steps take that many
+    /// times the images (Goyal et al., 2017).
+    #[serde(default)]
+    pub scale_lr: bool,
+    /// Whether batch norms use the images of all ranks in place of each rank's own.
+    #[serde(default)]
+    pub sync_batch_norm: bool,
 }
 
 /// How a learning rate falls while training goes on.
@@ -49,6 +56,8 @@ impl TrainPlan {
             momentum: 0.9,
             weight_decay: 5e-4,
             seed: 0,
+            scale_lr: false,
+            sync_batch_norm: false,
         }
     }
 

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor, Var, backprop::GradStore};
 
 use super::{Tally, TrainPlan};
 use crate::{
-    Result,
+    Error, Result,
     communicator::{Communicator, Fingerprint, listed, same, stored, together},
     data::DataSet,
 };
@@ -88,6 +88,15 @@ pub(super) fn broadcast(communicator: &dyn Communicator, vars: Vec<(String, Var)
         var.set(&sent)?;
     }
     Ok(())
+}
+
+/// Refuses an epoch whose last step has no image for some rank.
+pub(super) fn check_last_step(ranks: usize, plan: &TrainPlan, data: &DataSet) -> Result<()> {
+    let (images, step) = (data.train.len(), plan.batch_size * ranks);
+    match images % step {
+        left if left > 0 && left < ranks => Err(Error::EmptyRank { images, step, left, ranks }),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses ranks whose plan or data are not those of rank 0.

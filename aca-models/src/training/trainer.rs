@@ -70,15 +70,21 @@ impl Trainer {
     ///
     /// Every rank learns its share of each epoch in batches of [`TrainPlan::batch_size`]: a step
     /// follows the mean loss over that many images times the number of ranks. Parameters start as
-    /// those of rank 0. Batch norms use the statistics of a rank's own images; the running ones
-    /// become their means over the ranks at the end of an epoch. Ranks share the test images too.
+    /// those of rank 0. Batch norms use the statistics of a rank's own images, unless
+    /// [`TrainPlan::sync_batch_norm`] says otherwise; the running ones become their means over the ranks
+    /// at the end of an epoch. Ranks share the test images too.
     ///
     /// # Errors
     /// [`RanksError::Differs`](crate::communicator::RanksError::Differs) when plan or data are not
-    /// those of rank 0, [`Error::BatchTooLarge`] when there are fewer images than a step takes.
+    /// those of rank 0, [`Error::BatchTooLarge`] when there are fewer images than a step takes; with
+    /// shared statistics [`Error::StepsOfRanks`] and [`Error::EmptyRank`].
     pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Result<Self> {
         ranks::same_start(&*communicator, &self.plan, &self.data)?;
         check_batch(self.plan.batch_size * communicator.size(), self.data.train.len())?;
+        if self.plan.sync_batch_norm {
+            ranks::check_last_step(communicator.size(), &self.plan, &self.data)?;
+            self.network.synchronise(communicator.clone())?;
+        }
         ranks::broadcast(&*communicator, self.vars())?;
         self.communicator = communicator;
         Ok(self)
@@ -129,7 +135,9 @@ impl Trainer {
     /// [`Error::LossNotFinite`], and what the network's fields and solver refuse. The parameters
     /// are those after the last whole batch. Among ranks what one of them refuses is
     /// [`RanksError::Failed`](crate::communicator::RanksError::Failed) on all, and parameters that
-    /// are not the same are [`RanksError::Differs`](crate::communicator::RanksError::Differs).
+    /// are not the same are [`RanksError::Differs`](crate::communicator::RanksError::Differs). With
+    /// shared statistics of batch norms, what one rank refuses in a batch is its error alone, and the
+    /// others must be ended.
     pub fn epoch(
         &mut self,
         watch: &mut dyn FnMut(&BatchReport) -> ControlFlow<()>,
@@ -155,7 +163,7 @@ impl Trainer {
         let test = self.judge()?;
         let seconds = before + start.elapsed().as_secs_f64();
         let train = std::mem::take(&mut self.position.tally);
-        let lr = self.plan.lr_at(epoch, count - 1, count);
+        let lr = self.lr(count - 1, count);
         let row = EpochRow { epoch: epoch + 1, lr, train, test, seconds };
         self.position = Position { epoch: epoch + 1, seconds, ..Position::default() };
         self.history.push(row.clone());

@@ -8,6 +8,9 @@ use candle_core::{Device, Tensor};
 
 use threads::ranks;
 
+#[cfg(feature = "mpi")]
+mod mpi;
+mod synchronised;
 mod threads;
 mod trainer;
 

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 use aca_core::kernels::View;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::BatchNorm2d;
+use super::{BatchNorm2d, peers};
 use crate::Real;
+use crate::communicator::Communicator;
 use crate::layers::activation::refuse_second_order;
 use crate::layers::elements::entries;
-use crate::layers::kernels::norm::{Moments, Norm, Planes};
+use crate::layers::kernels::norm::{Moments, Norm, Planes, Pulled, Through};
 
 /// A layer as an operation of candle's graph on (x, weight, bias); its copies share the moments.
 #[derive(Clone)]
@@ -19,25 +20,33 @@ pub(crate) struct Normalise {
     relu: bool,
     /// Whether the moments are those of the batch.
     batch: bool,
-    moments: Arc<OnceLock<Vec<Moments>>>,
+    /// Who has other images of the batch.
+    ranks: Option<Arc<dyn Communicator>>,
+    moments: Arc<OnceLock<Batch>>,
+}
+
+/// What was normalised by.
+struct Batch {
+    moments: Vec<Moments>,
+    /// Numbers of a channel that they are of.
+    count: f64,
 }
 
 impl Normalise {
     /// Normalises as `layer` does, by the moments given or by those of the batch.
     pub(super) fn of(layer: &BatchNorm2d, planes: Planes, given: Option<Vec<Moments>>) -> Self {
         let batch = given.is_none();
+        let ranks = if batch { layer.peers.get() } else { None };
+        let count = planes.count() as f64;
+        let given = given.map(|moments| Batch { moments, count });
         let moments = Arc::new(given.map_or_else(OnceLock::new, OnceLock::from));
-        Self { planes, eps: layer.eps, relu: layer.relu, batch, moments }
+        Self { planes, eps: layer.eps, relu: layer.relu, batch, ranks, moments }
     }
 
-    /// The sizes of its input.
-    pub(super) fn planes(&self) -> Planes {
-        self.planes
-    }
-
-    /// The moments that it normalised by; none before it ran.
-    pub(super) fn moments(&self) -> &[Moments] {
-        self.moments.get().map_or(&[], Vec::as_slice)
+    /// The moments that it normalised by, none before it ran, and how many numbers of a channel they are
+    /// of.
+    pub(super) fn moments(&self) -> (&[Moments], f64) {
+        self.moments.get().map_or((&[], 0.0), |batch| (&batch.moments, batch.count))
     }
 
     /// Returns the value at contiguous `x`, outside candle's graph.
@@ -49,15 +58,22 @@ impl Normalise {
     }
 
     fn value_of<T: Real>(&self, x: &Tensor, parameters: [&Tensor; 2]) -> Result<Tensor> {
-        let values = with_slices(x, parameters, |x, norm| self.run::<T>(x, norm))?;
+        let values = with_slices(x, parameters, |x, norm| self.run::<T>(x, norm))??;
         Tensor::from_vec(values, x.shape(), &Device::Cpu)
     }
 
-    fn run<T: Real>(&self, x: &[T], parameters: [&[T]; 2]) -> Vec<T> {
-        let given = (!self.batch).then(|| self.moments());
-        let (values, moments) = self.norm(parameters).forward(x, given);
-        self.moments.get_or_init(|| moments);
-        values
+    fn run<T: Real>(&self, x: &[T], parameters: [&[T]; 2]) -> Result<Vec<T>> {
+        let norm = self.norm(parameters);
+        if let Some(ranks) = &self.ranks {
+            let own = norm.batch_moments(x);
+            let (moments, count) = peers::moments(&**ranks, &own, self.planes.count())?;
+            let all = self.moments.get_or_init(|| Batch { moments, count });
+            return Ok(norm.forward(x, Some(&all.moments)).0);
+        }
+        let given = (!self.batch).then(|| self.moments().0);
+        let (values, moments) = norm.forward(x, given);
+        self.moments.get_or_init(|| Batch { moments, count: self.planes.count() as f64 });
+        Ok(values)
     }
 
     fn norm<'a, T>(&self, [weight, bias]: [&'a [T]; 2]) -> Norm<'a, T> {
@@ -77,13 +93,24 @@ impl Normalise {
         let z = View::new(&z)?;
         let z = z.slice::<T>()?;
         let pulled = with_slices(&x, parameters, |x, parameters| {
-            self.norm(parameters).pull([x, z], self.moments(), self.batch)
-        })?;
+            self.pull_slices(self.norm(parameters), [x, z])
+        })??;
         Ok([
             Tensor::from_vec(pulled.x, x.shape(), &Device::Cpu)?,
             Tensor::from_vec(pulled.weight, self.planes.channels, &Device::Cpu)?,
             Tensor::from_vec(pulled.bias, self.planes.channels, &Device::Cpu)?,
         ])
+    }
+
+    fn pull_slices<T: Real>(&self, norm: Norm<'_, T>, xz: [&[T]; 2]) -> Result<Pulled<T>> {
+        let (moments, count) = self.moments();
+        let Some(ranks) = &self.ranks else {
+            let through = if self.batch { Through::Own } else { Through::Nothing };
+            return Ok(norm.pull(xz, moments, through));
+        };
+        // The moments are those of all ranks, so every rank's result depends on this one's input.
+        let sums = peers::sums(&**ranks, &norm.cotangent_sums(xz, moments))?;
+        Ok(norm.pull(xz, moments, Through::All { sums: &sums, count }))
     }
 }
 
@@ -107,9 +134,9 @@ impl CustomOp3 for Normalise {
         let (x, weight, bias) = ((x, x_layout), (weight, weight_layout), (bias, bias_layout));
         let storage = match x.0 {
             CpuStorage::F32(_) => {
-                CpuStorage::F32(self.run(entries(x)?, [entries(weight)?, entries(bias)?]))
+                CpuStorage::F32(self.run(entries(x)?, [entries(weight)?, entries(bias)?])?)
             }
-            _ => CpuStorage::F64(self.run(entries(x)?, [entries(weight)?, entries(bias)?])),
+            _ => CpuStorage::F64(self.run(entries(x)?, [entries(weight)?, entries(bias)?])?),
         };
         Ok((storage, x_layout.shape().clone()))
     }

@@ -61,23 +61,33 @@ impl Trainer {
         batches: usize,
     ) -> Result<BatchReport> {
         let Position { epoch, batch: index, .. } = self.position;
-        let own = batch.and_then(|batch| match batch {
+        let mut own = batch.and_then(|batch| match batch {
             Some(batch) => self.differentiate(&batch),
             None => Ok(Learned::default()),
         });
+        if self.plan.sync_batch_norm {
+            // The others are in the middle of the batch and hear nothing but statistics.
+            own = Ok(own?);
+        }
         let Learned { gradients, sums: own } = if self.communicator.size() == 1 {
             own?
         } else {
             let vars: Vec<_> = self.network.parameters().into_iter().map(|(_, var)| var).collect();
             ranks::share(&*self.communicator, &vars, own)?
         };
-        let lr = self.plan.lr_at(epoch, index, batches);
+        let lr = self.lr(index, batches);
         self.sgd.lr = lr;
         self.sgd.step(&gradients)?;
         self.position.batch += 1;
         self.position.tally.add(&own);
         let so_far = self.position.tally.clone();
         Ok(BatchReport { epoch, batch: index, batches, lr, own, so_far })
+    }
+
+    /// Learning rate of a batch of the epoch.
+    pub(super) fn lr(&self, batch: usize, batches: usize) -> f64 {
+        let factor = if self.plan.scale_lr { self.communicator.size() as f64 } else { 1.0 };
+        factor * self.plan.lr_at(self.position.epoch, batch, batches)
     }
 
     /// This rank's part of the gradient of the mean loss over the images of all ranks.

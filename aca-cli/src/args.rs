@@ -1,5 +1,6 @@
 //! The command line; strings become typed values here and nowhere else.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,8 +10,8 @@ mod classify;
 
 pub use bench::{BenchArgs, DeviceName, WorkloadName};
 pub use classify::{
-    ClassifyCommand, CompareArgs, DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, ShowArgs,
-    SolverArgs, TestArgs, TrainArgs,
+    ClassifyCommand, CompareArgs, DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, RanksArgs,
+    ShowArgs, SolverArgs, TestArgs, TrainArgs,
 };
 
 /// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
@@ -59,6 +60,12 @@ pub struct ThreeBodyArgs {
     /// Seed of the start masses
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Fit with each of these seeds, and keep the best
+    #[arg(long, value_name = "FIRST..END", conflicts_with = "seed", value_parser = seeds)]
+    pub seeds: Option<Range<u64>>,
+    /// Share the seeds among all processes that mpirun or Slurm started
+    #[arg(long, requires = "seeds")]
+    pub distributed: bool,
     /// Method of the training solves: a name of `aca tableau list` or a TOML file
     #[arg(long, default_value = "dopri5")]
     pub method: String,
@@ -80,6 +87,15 @@ pub struct ThreeBodyArgs {
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads "0..64", the end excluded.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(first, end)| {
+        let range = first.parse().ok()?..end.parse().ok()?;
+        (range.start < range.end).then_some(range)
+    });
+    range.ok_or_else(|| "give the first seed and the one after the last, such as 0..64".to_owned())
 }
 
 /// Built-in systems.

@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod classify;
 mod counting;
+mod distributed;
 mod fraction;
 mod gradcheck;
 mod method;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// Result with the program's [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// Result with the program's [`Error`], unless another is named.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What can end the program early.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,20 @@ pub enum Error {
         batch: usize,
         /// The checkpoint.
         path: PathBuf,
+    },
+    /// Many processes were asked for without the means.
+    #[cfg(not(feature = "mpi"))]
+    #[error(
+        "this program was built without MPI, so --distributed is not possible; build it with --features mpi, which needs what scripts/mpi-setup.sh installs"
+    )]
+    NoMpi,
+    /// No fit of an ensemble succeeded.
+    #[error("none of the {fits} fits succeeded; the first said: {reason}")]
+    NoFit {
+        /// How many there were.
+        fits: usize,
+        /// What the first one failed with.
+        reason: String,
     },
     /// Ctrl-C cannot be listened to.
     #[error("cannot listen to Ctrl-C: {0}")]

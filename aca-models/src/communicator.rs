@@ -21,7 +21,7 @@ mod mpi;
 
 use candle_core::Tensor;
 
-pub use agree::{gather, same, together};
+pub use agree::{gather, gather_texts, same, together};
 pub use fingerprint::Fingerprint;
 pub use gradients::sum_gradients;
 pub(crate) use gradients::{listed, stored};

@@ -13,8 +13,8 @@
 //! (SqueezeNext), with `shortcut.0` and `shortcut.1` beside it; an ODE block adds `odefunc`, as in
 //! `layer2_2.0.odefunc.bn2.weight`. Statistics end in `running_mean` and `running_var`.
 //!
-//! Initial values depend on the seed alone: convolutions with a bias start as Xavier's with gain
-//! sqrt(2) and the bias at 0, as in the original of the paper; everything else as in PyTorch.
+//! Initial values depend on the seed alone, whatever the device: convolutions with a bias start as Xavier's
+//! with gain sqrt(2) and the bias at 0, as in the original of the paper; everything else as in PyTorch.
 
 mod chain;
 mod digits;
@@ -29,6 +29,7 @@ mod variables;
 
 use aca_adjoint::Gradient;
 use aca_core::{Solver, Tolerance};
+use candle_core::{DType, Device};
 
 pub use evaluations::Evaluations;
 pub use network::{Network, Parameter};
@@ -59,6 +60,32 @@ impl NetworkName {
             Self::SqueezeNext => "squeezenext",
             Self::Digits => "digits",
         }
+    }
+}
+
+/// What a network is made of.
+#[derive(Clone, Debug)]
+pub struct NetworkSpec {
+    /// Which network.
+    pub name: NetworkName,
+    /// Number of classes.
+    pub classes: usize,
+    /// Channels of the images.
+    pub channels: usize,
+    /// Type of its variables: `f32` or `f64`.
+    pub dtype: DType,
+    /// Where they live; images have to live there too.
+    pub device: Device,
+    /// What initial values follow from.
+    pub seed: u64,
+}
+
+impl NetworkSpec {
+    /// The network for ten classes of images of three channels (of one for digits), in `f32` on the CPU, from
+    /// seed 0.
+    pub fn of(name: NetworkName) -> Self {
+        let channels = if name == NetworkName::Digits { 1 } else { 3 };
+        Self { name, classes: 10, channels, dtype: DType::F32, device: Device::Cpu, seed: 0 }
     }
 }
 

@@ -11,16 +11,16 @@
 //!
 //! use aca_models::{
 //!     data::DataSet,
-//!     networks::{Network, NetworkName, OdeOptions},
+//!     networks::{Network, NetworkName, NetworkSpec, OdeOptions},
 //!     training::{TrainPlan, Trainer},
 //! };
-//! use candle_core::DType;
 //!
 //! # fn main() -> aca_models::Result<()> {
 //! let digits = DataSet::digits()?;
 //! let plan = TrainPlan::digits();
 //! let ode = OdeOptions::digits();
-//! let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F32, plan.seed)?;
+//! let spec = NetworkSpec { seed: plan.seed, ..NetworkSpec::of(NetworkName::Digits) };
+//! let network = Network::new(&spec, &ode)?;
 //! let mut trainer = Trainer::new(network, digits, plan)?;
 //! while let Some(row) = trainer.epoch(&mut |_| ControlFlow::Continue(()))? {
 //!     trainer.checkpoint(serde_json::Value::Null)?.save(Path::new("run.safetensors"))?;

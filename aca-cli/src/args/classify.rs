@@ -139,12 +139,28 @@ pub struct TrainArgs {
     /// Go on from this checkpoint
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
     /// Folder of the results
     #[arg(long, default_value = "runs/classify")]
     pub out: PathBuf,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,
+}
+
+/// How many processes train one network.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct RanksArgs {
+    /// Train in all processes that mpirun or Slurm started, each with batches of --batch-size
+    #[arg(long)]
+    pub distributed: bool,
+    /// Multiply the learning rate by the number of processes
+    #[arg(long, requires = "distributed")]
+    pub scale_lr: bool,
+    /// Let batch norms use the images of all processes; needs a fixed step
+    #[arg(long, requires = "distributed")]
+    pub sync_batch_norm: bool,
 }
 
 /// Options of `aca classify test`.

@@ -2,8 +2,8 @@
 
 use aca_core::{Solver, Tolerance};
 use aca_models::Sgd;
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
-use candle_core::{DType, Device, Tensor};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
+use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::timing::median;
@@ -78,7 +78,7 @@ fn network(args: &BenchArgs) -> Result<Network> {
     let solver = Solver::adaptive(tableau, Tolerance { rtol, atol });
     let gradient = args.gradient.gradient();
     let ode = OdeOptions { solver, gradient, ..OdeOptions::cifar() };
-    let network = Network::new(NetworkName::Node18, CLASSES, 3, &ode, DType::F32, 0)?;
+    let network = Network::new(&NetworkSpec::of(NetworkName::Node18), &ode)?;
     if let Some(path) = &args.pth {
         network.load_pth(path)?;
     }

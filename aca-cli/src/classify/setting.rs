@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use aca_core::{Solver, Tolerance};
+use aca_models::communicator::Fingerprint;
 use aca_models::data::DataSet;
-use aca_models::networks::{Network, OdeOptions};
+use aca_models::networks::{Network, NetworkSpec, OdeOptions};
 use aca_models::training::TrainPlan;
-use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, SolverArgs};
+use crate::args::{DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, RanksArgs, SolverArgs};
 use crate::method::method;
 use crate::report::Result;
 use crate::strategy::Strategy;
@@ -92,6 +92,19 @@ impl Setting {
         self
     }
 
+    /// The same with what the user gave for many processes.
+    pub fn shared(mut self, args: RanksArgs) -> Self {
+        self.plan.scale_lr |= args.scale_lr;
+        self.plan.sync_batch_norm |= args.sync_batch_norm;
+        self
+    }
+
+    /// What must be the same in all processes: the directory of the images need not.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let text = serde_json::to_string(&Self { data: None, ..self.clone() }).unwrap_or_default();
+        Fingerprint::of(text.as_bytes())
+    }
+
     /// The same with the strategy that the user gave.
     ///
     /// MALI has a method of its own, which therefore is the preset with it.
@@ -146,6 +159,9 @@ impl Setting {
     pub fn network(&self, data: &DataSet) -> Result<Network> {
         let (classes, [channels, ..]) = (data.train.classes(), data.train.shape());
         let (name, ode) = (self.network.name(), self.ode()?);
-        Ok(Network::new(name, classes, channels, &ode, DType::F32, self.plan.seed)?)
+        Ok(Network::new(
+            &NetworkSpec { classes, channels, seed: self.plan.seed, ..NetworkSpec::of(name) },
+            &ode,
+        )?)
     }
 }

@@ -1,7 +1,6 @@
 //! `aca classify show`: what a network is made of.
 
-use aca_models::networks::{LoadReport, Network};
-use candle_core::DType;
+use aca_models::networks::{LoadReport, Network, NetworkSpec};
 
 use super::setting::Setting;
 use crate::args::{DataArgs, NetworkChoice, ShowArgs};
@@ -12,7 +11,10 @@ pub fn run(args: &ShowArgs) -> Result<()> {
     let channels = if args.network == NetworkChoice::Digits { 1 } else { 3 };
     let ode = Setting::preset(Some(args.network), &DataArgs::default()).ode()?;
     let classes = args.classes as usize;
-    let network = Network::new(args.network.name(), classes, channels, &ode, DType::F32, 0)?;
+    let network = Network::new(
+        &NetworkSpec { classes, channels, ..NetworkSpec::of(args.network.name()) },
+        &ode,
+    )?;
     let rows = network.describe();
     let total: usize = rows.iter().map(|row| row.count).sum();
     let text = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aca_models::communicator::{Communicator, same, together};
 use aca_models::training::{Checkpoint, Trainer};
 use serde::Serialize;
 
 use super::log::Log;
 use super::setting::Setting;
 use crate::args::TrainArgs;
+use crate::distributed;
 use crate::report::{self, Error, Result};
 
 /// The checkpoint after every epoch, and where a run was stopped.
@@ -29,21 +31,42 @@ pub struct Summary {
     pub images_per_second: f64,
 }
 
-/// Trains, or goes on to.
+/// Trains, or goes on to, in one process or in many.
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let checkpoint = args.resume.as_deref().map(Checkpoint::load).transpose()?;
-    let setting = settle(args, checkpoint.as_ref())?;
-    let data = super::images(&setting, &args.data)?;
-    let network = setting.network(&data)?;
-    let mut trainer = Trainer::new(network, data, setting.plan.clone())?;
-    if let Some(checkpoint) = &checkpoint {
-        trainer.resume(checkpoint)?;
-    }
-    let stop = stop_on_interrupt()?;
-    let run = Run { setting, out: args.out.clone(), stop: Some(stop), shows: true };
+    let last = args.out.join(LAST);
+    distributed::run(args.ranks.distributed, Some(last), |ranks| train(args, ranks))
+}
+
+fn train(args: &TrainArgs, ranks: Arc<dyn Communicator>) -> Result<()> {
+    let leads = ranks.rank() == 0;
+    let (run, mut trainer) = begin(args, ranks)?;
     let summary = run.train(&mut trainer)?;
+    if !leads {
+        return Ok(());
+    }
     report::line(&text(&summary, &args.out))?;
     if args.json { report::json(&summary) } else { Ok(()) }
+}
+
+/// Reads what there is, and joins the other processes.
+fn begin(args: &TrainArgs, ranks: Arc<dyn Communicator>) -> Result<(Run, Trainer)> {
+    let prepare = || {
+        let checkpoint = args.resume.as_deref().map(Checkpoint::load).transpose()?;
+        let setting = settle(args, checkpoint.as_ref())?;
+        let data = super::images(&setting, &args.data)?;
+        let network = setting.network(&data)?;
+        let trainer = Trainer::new(network, data, setting.plan.clone())?;
+        Ok((checkpoint, setting, trainer))
+    };
+    let (checkpoint, setting, trainer) = together::<_, Error>(&*ranks, prepare())?;
+    same(&*ranks, "settings", setting.fingerprint())?;
+    let mut trainer = trainer.distributed(ranks.clone())?;
+    if let Some(checkpoint) = &checkpoint {
+        together(&*ranks, trainer.resume(checkpoint))?;
+    }
+    // Ranks cannot stop one by one, so a signal ends them all: see `distributed`.
+    let stop = if args.ranks.distributed { None } else { Some(stop_on_interrupt()?) };
+    Ok((Run { setting, out: args.out.clone(), stop, shows: true }, trainer))
 }
 
 /// A training run and where it leaves what it finds.
@@ -57,34 +80,48 @@ pub struct Run {
 }
 
 impl Run {
-    /// Trains to the last epoch.
+    /// Trains to the last epoch; the first of many processes writes and shows.
     pub fn train(&self, trainer: &mut Trainer) -> Result<Summary> {
-        fs::create_dir_all(&self.out).map_err(Error::file("create", &self.out))?;
-        let mut log = Log::new(&self.out, trainer.history(), self.shows)?;
-        let learned = self.learn(trainer, &mut log);
-        log.finish();
+        let ranks = trainer.communicator().clone();
+        let log = if ranks.rank() == 0 { self.log(trainer).map(Some) } else { Ok(None) };
+        let mut log = together(&*ranks, log)?;
+        let learned = self.learn(trainer, log.as_mut());
+        if let Some(log) = &log {
+            log.finish();
+        }
         learned?;
         summary(trainer)
     }
 
-    fn learn(&self, trainer: &mut Trainer, log: &mut Log) -> Result<()> {
+    fn log(&self, trainer: &Trainer) -> Result<Log> {
+        fs::create_dir_all(&self.out).map_err(Error::file("create", &self.out))?;
+        Log::new(&self.out, trainer.history(), self.shows)
+    }
+
+    fn learn(&self, trainer: &mut Trainer, mut log: Option<&mut Log>) -> Result<()> {
         let epochs = trainer.plan().epochs;
         let stops = || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
         while trainer.position().epoch < epochs {
             let row = trainer.epoch(&mut |report| {
-                log.batch(report, epochs);
+                if let Some(log) = &log {
+                    log.batch(report, epochs);
+                }
                 if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
-            self.save(trainer)?;
-            match row {
-                Some(_) => log.epoch(trainer.history())?,
-                None => return Err(self.stopped(trainer)),
-            }
-            if stops() && trainer.position().epoch < epochs {
+            let noted =
+                log.as_deref_mut().map_or(Ok(()), |log| self.note(trainer, log, row.is_some()));
+            together(&**trainer.communicator(), noted)?;
+            if row.is_none() || (stops() && trainer.position().epoch < epochs) {
                 return Err(self.stopped(trainer));
             }
         }
         Ok(())
+    }
+
+    /// Saves the run, and notes an epoch if it is `whole`.
+    fn note(&self, trainer: &Trainer, log: &mut Log, whole: bool) -> Result<()> {
+        self.save(trainer)?;
+        if whole { log.epoch(trainer.history()) } else { Ok(()) }
     }
 
     /// Saves the run as it is, and its best epoch beside it when that is the last one.
@@ -118,7 +155,11 @@ fn settle(args: &TrainArgs, checkpoint: Option<&Checkpoint>) -> Result<Setting> 
     // Another network than the checkpoint's is refused where its tensors are read.
     setting.network = args.network.unwrap_or(setting.network);
     setting.plan.seed = args.seed.unwrap_or(setting.plan.seed);
-    Ok(setting.differentiated(args.gradient, args.mode).solved(&args.solver).planned(&args.plan))
+    Ok(setting
+        .differentiated(args.gradient, args.mode)
+        .solved(&args.solver)
+        .planned(&args.plan)
+        .shared(args.ranks))
 }
 
 /// A flag that Ctrl-C raises; a second one ends the program at once.

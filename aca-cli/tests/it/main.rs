@@ -4,6 +4,8 @@
 
 mod classify;
 mod common;
+mod distributed;
+mod ensemble;
 mod gradcheck;
 mod method_files;
 mod solve;

@@ -45,27 +45,41 @@ where
         return outcome;
     }
     let text = outcome.as_ref().err().map(ToString::to_string);
-    match failure(communicator, text.as_deref())? {
+    let texts = gather_texts(communicator, text.as_deref())?;
+    match texts.into_iter().enumerate().find_map(|(rank, text)| Some((rank, text?))) {
         None => outcome,
         Some((rank, reason)) => Err(Error::from(RanksError::Failed { rank, reason }).into()),
     }
 }
 
-/// The lowest rank with a text, and this text.
-fn failure(communicator: &dyn Communicator, text: Option<&str>) -> Result<Option<(usize, String)>> {
+/// Returns what every rank says, in the order of the ranks.
+///
+/// # Errors
+/// Those of [`Communicator::all_reduce`].
+///
+/// # Cost
+/// A number a rank where none says anything, otherwise eight times the longest text for each.
+pub fn gather_texts(
+    communicator: &dyn Communicator,
+    text: Option<&str>,
+) -> Result<Vec<Option<String>>> {
     // One more than its length, so that an empty text counts too.
     let length = text.map_or(0.0, |text| text.len() as f64 + 1.0);
     let lengths = gather(communicator, &[length])?;
-    let Some(rank) = lengths.iter().position(|length| length[0] > 0.0) else { return Ok(None) };
-    let mut bytes = vec![0.0; lengths[rank][0] as usize];
+    let longest = lengths.iter().map(|length| length[0] as usize).max().unwrap_or(0);
+    if longest == 0 {
+        return Ok(vec![None; lengths.len()]);
+    }
+    let mut bytes = vec![0.0; longest];
     for (place, byte) in bytes.iter_mut().zip(text.unwrap_or_default().bytes()) {
         *place = f64::from(byte);
     }
-    let count = bytes.len();
-    let mut sent = [Tensor::from_vec(bytes, count, &Device::Cpu)?];
-    communicator.broadcast(&mut sent, rank)?;
-    let bytes: Vec<u8> = sent[0].to_vec1::<f64>()?.into_iter().map(|byte| byte as u8).collect();
-    Ok(Some((rank, String::from_utf8_lossy(&bytes[..count - 1]).into_owned())))
+    let read = |(row, length): (Vec<f64>, Vec<f64>)| {
+        let length = (length[0] as usize).checked_sub(1)?;
+        let bytes: Vec<u8> = row[..length].iter().map(|byte| *byte as u8).collect();
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(gather(communicator, &bytes)?.into_iter().zip(lengths).map(read).collect())
 }
 
 /// Succeeds if all ranks give the same fingerprint of `what`.

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 use super::evaluations::Meter;
 use super::layer::Layer;
 use super::variables::{Named, Scope, Variables};
 use super::{
-    Evaluations, LoadReport, Mode, NetworkName, OdeOptions, digits, pth, residual, squeezenext,
+    Evaluations, LoadReport, Mode, NetworkName, NetworkSpec, OdeOptions, digits, pth, residual,
+    squeezenext,
 };
 use crate::communicator::Communicator;
 use crate::layers::BatchNormMode;
@@ -32,11 +33,12 @@ use crate::{Error, Result};
 ///
 /// # Example
 /// ```
-/// use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+/// use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 /// use candle_core::{DType, Device, Tensor};
 ///
 /// # fn main() -> aca_models::Result<()> {
-/// let network = Network::new(NetworkName::Digits, 10, 1, &OdeOptions::digits(), DType::F32, 7)?;
+/// let spec = NetworkSpec { seed: 7, ..NetworkSpec::of(NetworkName::Digits) };
+/// let network = Network::new(&spec, &OdeOptions::digits())?;
 /// let images = Tensor::ones((2, 1, 8, 8), DType::F32, &Device::Cpu)?;
 /// let logits = network.forward(&images, Mode::Train)?;
 /// assert_eq!(logits.dims(), [2, 10]);
@@ -69,19 +71,13 @@ pub struct Parameter {
 }
 
 impl Network {
-    /// Builds a network for images of so many channels, with initial values that follow from `seed`.
+    /// Builds a network whose ODE blocks are solved as `ode` says.
     ///
     /// # Errors
     /// When the solver's settings are wrong, or the dtype is neither `f32` nor `f64`.
-    pub fn new(
-        name: NetworkName,
-        classes: usize,
-        channels: usize,
-        ode: &OdeOptions,
-        dtype: DType,
-        seed: u64,
-    ) -> Result<Self> {
-        let variables = RefCell::new(Variables::new(dtype, seed)?);
+    pub fn new(spec: &NetworkSpec, ode: &OdeOptions) -> Result<Self> {
+        let NetworkSpec { name, classes, channels, .. } = *spec;
+        let variables = RefCell::new(Variables::new(spec)?);
         let layers = |mode: BatchNormMode| {
             let scope = Scope::new(&variables, mode);
             match name {

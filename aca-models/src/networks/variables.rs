@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use super::NetworkSpec;
 use super::evaluations::Meter;
 use super::layer::ConvNorm;
 use crate::layers::batch_norm::Peers;
@@ -22,6 +23,7 @@ const PURPOSE: u8 = 16;
 /// is there.
 pub(super) struct Variables {
     dtype: DType,
+    device: Device,
     seed: u64,
     pub(super) parameters: Named,
     pub(super) statistics: Named,
@@ -39,12 +41,14 @@ enum Init {
 }
 
 impl Variables {
-    pub(super) fn new(dtype: DType, seed: u64) -> Result<Self> {
+    /// No variables yet, of the dtype and the seed of `spec`, on its device.
+    pub(super) fn new(spec: &NetworkSpec) -> Result<Self> {
+        let NetworkSpec { dtype, seed, .. } = *spec;
         if !matches!(dtype, DType::F32 | DType::F64) {
             bail!("a network holds f32 or f64, not {dtype:?}");
         }
         let (parameters, statistics, meters, peers) = Default::default();
-        Ok(Self { dtype, seed, parameters, statistics, meters, peers })
+        Ok(Self { dtype, device: spec.device.clone(), seed, parameters, statistics, meters, peers })
     }
 
     fn parameter(&mut self, name: String, shape: &[usize], init: Init) -> Result<Tensor> {
@@ -74,7 +78,8 @@ impl Variables {
             Init::Constant(value) => vec![value; count],
             Init::Uniform(bound) => uniform(self.seed, index, bound).take(count).collect(),
         };
-        Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype)?)
+        let values = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype)?;
+        Var::from_tensor(&values.to_device(&self.device)?)
     }
 }
 

@@ -76,18 +76,26 @@ impl Trainer {
     ///
     /// # Errors
     /// [`RanksError::Differs`](crate::communicator::RanksError::Differs) when plan or data are not
-    /// those of rank 0, [`Error::BatchTooLarge`] when there are fewer images than a step takes; with
-    /// shared statistics [`Error::StepsOfRanks`] and [`Error::EmptyRank`].
+    /// those of rank 0; [`RanksError::Failed`](crate::communicator::RanksError::Failed) when there are
+    /// fewer images than a step takes, and with shared statistics of batch norms when an ODE block
+    /// adapts its steps or the last step has no image for some rank.
     pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Result<Self> {
         ranks::same_start(&*communicator, &self.plan, &self.data)?;
-        check_batch(self.plan.batch_size * communicator.size(), self.data.train.len())?;
-        if self.plan.sync_batch_norm {
-            ranks::check_last_step(communicator.size(), &self.plan, &self.data)?;
-            self.network.synchronise(communicator.clone())?;
-        }
+        together(&*communicator, self.suits(&communicator))?;
         ranks::broadcast(&*communicator, self.vars())?;
         self.communicator = communicator;
         Ok(self)
+    }
+
+    /// Refuses ranks that cannot share the work.
+    fn suits(&self, communicator: &Arc<dyn Communicator>) -> Result<()> {
+        let ranks = communicator.size();
+        check_batch(self.plan.batch_size * ranks, self.data.train.len())?;
+        if self.plan.sync_batch_norm {
+            ranks::check_last_step(ranks, &self.plan, &self.data)?;
+            self.network.synchronise(communicator.clone())?;
+        }
+        Ok(())
     }
 
     /// The ranks that it learns with.

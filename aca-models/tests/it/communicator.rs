@@ -1,7 +1,7 @@
 //! Ranks sum in a fixed order, agree on failures, and learn what one process learns.
 
 use aca_models::communicator::{
-    Alone, Communicator, Fingerprint, RanksError, gather, same, together,
+    Alone, Communicator, Fingerprint, RanksError, gather, gather_texts, same, together,
 };
 use aca_models::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -43,6 +43,15 @@ fn every_rank_hears_the_numbers_of_all() {
     for rows in ranks(3, |c| gather(&*c, &[c.rank() as f64, -1.5]).unwrap()) {
         assert_eq!(rows, [[0.0, -1.5], [1.0, -1.5], [2.0, -1.5]]);
     }
+}
+
+#[test]
+fn every_rank_hears_the_texts_of_all_and_the_silence_of_some() {
+    let texts = ["h = 0.1 \u{b5}s", "", "never said"];
+    for heard in ranks(3, |c| gather_texts(&*c, texts[..2].get(c.rank()).copied()).unwrap()) {
+        assert_eq!(heard, [Some(texts[0].to_owned()), Some(String::new()), None]);
+    }
+    assert_eq!(gather_texts(&Alone, None).unwrap(), [None]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aca_adjoint::Gradient;
 use aca_core::Solver;
 use aca_models::Sgd;
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Tensor};
 
@@ -21,12 +21,20 @@ fn numbers(x: &Tensor) -> Vec<f64> {
 
 fn build(name: NetworkName, dtype: DType, seed: u64) -> Network {
     let channels = if name == NetworkName::Digits { 1 } else { 3 };
-    Network::new(name, 10, channels, &OdeOptions::cifar(), dtype, seed).unwrap()
+    Network::new(
+        &NetworkSpec { channels, dtype, seed, ..NetworkSpec::of(name) },
+        &OdeOptions::cifar(),
+    )
+    .unwrap()
 }
 
 fn digits(gradient: Gradient) -> Network {
     let ode = OdeOptions { gradient, ..OdeOptions::digits() };
-    Network::new(NetworkName::Digits, 10, 1, &ode, DType::F64, 3).unwrap()
+    Network::new(
+        &NetworkSpec { dtype: DType::F64, seed: 3, ..NetworkSpec::of(NetworkName::Digits) },
+        &ode,
+    )
+    .unwrap()
 }
 
 /// Two images that leave four pixels or more to the last batch norm: with one, its two numbers a channel
@@ -122,7 +130,15 @@ fn the_bottleneck_field_has_the_gradient_of_its_graph() {
     let gradients = |gradient: Gradient| {
         let solver = Solver::fixed_count(HEUN_EULER, 1);
         let ode = OdeOptions { solver, gradient, ..OdeOptions::cifar() };
-        let network = Network::new(NetworkName::SqueezeNext, 10, 3, &ode, DType::F64, 3).unwrap();
+        let network = Network::new(
+            &NetworkSpec {
+                dtype: DType::F64,
+                seed: 3,
+                ..NetworkSpec::of(NetworkName::SqueezeNext)
+            },
+            &ode,
+        )
+        .unwrap();
         let images = images(NetworkName::SqueezeNext, DType::F64);
         let grads = loss(&network.forward(&images, Mode::Train).unwrap()).backward().unwrap();
         let vars = network.parameters().into_iter();

@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use aca_adjoint::{Backsolve, Gradient};
 use aca_core::Solver;
 use aca_models::{
-    networks::{Network, NetworkName, OdeOptions},
+    networks::{Network, NetworkName, NetworkSpec, OdeOptions},
     training::{EpochRow, TrainPlan, Trainer},
 };
-use candle_core::DType;
 
 use crate::data_cifar::{SMALL10, written};
 
@@ -16,7 +15,7 @@ use crate::data_cifar::{SMALL10, written};
 fn epoch(ode: &OdeOptions) -> EpochRow {
     let dir = written(&SMALL10);
     let data = SMALL10.load(dir.path()).unwrap();
-    let network = Network::new(NetworkName::Node18, 10, 3, ode, DType::F32, 0).unwrap();
+    let network = Network::new(&NetworkSpec::of(NetworkName::Node18), ode).unwrap();
     let plan = TrainPlan { epochs: 1, batch_size: 2, ..TrainPlan::cifar() };
     let mut trainer = Trainer::new(network, data, plan).unwrap();
     let row = trainer.epoch(&mut |_| ControlFlow::Continue(())).unwrap().unwrap();

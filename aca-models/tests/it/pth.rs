@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aca_core::Solver;
 use aca_models::Error;
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Device, Tensor};
 
@@ -16,7 +16,7 @@ fn fixture(name: &str) -> PathBuf {
 /// The network that the fixtures were saved from: two Heun steps a block.
 fn network(dtype: DType) -> Network {
     let ode = OdeOptions { solver: Solver::fixed_count(HEUN_EULER, 2), ..OdeOptions::digits() };
-    Network::new(NetworkName::Digits, 10, 1, &ode, dtype, 0).unwrap()
+    Network::new(&NetworkSpec { dtype, ..NetworkSpec::of(NetworkName::Digits) }, &ode).unwrap()
 }
 
 fn values(network: &Network) -> Vec<(String, Vec<f64>)> {
@@ -75,7 +75,7 @@ fn a_nested_state_dict_of_data_parallel_is_found_and_its_gaps_are_listed() {
 #[test]
 fn names_of_torchvision_are_understood() {
     let ode = OdeOptions::cifar();
-    let network = Network::new(NetworkName::ResNet18, 10, 3, &ode, DType::F32, 0).unwrap();
+    let network = Network::new(&NetworkSpec::of(NetworkName::ResNet18), &ode).unwrap();
     let report = network.load_pth(fixture("torchvision.pth")).unwrap();
     assert_eq!(report.loaded, ["layer2.0.shortcut.1.bias", "linear.bias"]);
     assert!(report.extra.is_empty(), "{report:?}");

@@ -7,7 +7,7 @@ use aca_adjoint::{Backsolve, Gradient};
 use aca_core::{ProgressFn, Solver, Time, Tolerance, VectorField};
 use aca_models::fields::ConvBlock;
 use aca_models::layers::{BatchNorm2d, Conv2d};
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::{ALF, HEUN_EULER, Tableau};
 use candle_core::{DType, Tensor};
 use candle_nn::Module;
@@ -21,7 +21,11 @@ type Sizes = Vec<Vec<f64>>;
 type Statistics = HashMap<String, Vec<f64>>;
 
 fn network(ode: &OdeOptions) -> Network {
-    Network::new(NetworkName::Digits, 10, 1, ode, DType::F64, 11).unwrap()
+    Network::new(
+        &NetworkSpec { dtype: DType::F64, seed: 11, ..NetworkSpec::of(NetworkName::Digits) },
+        ode,
+    )
+    .unwrap()
 }
 
 fn images() -> Tensor {

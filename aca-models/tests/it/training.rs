@@ -5,10 +5,9 @@ use std::{fs, ops::ControlFlow, path::Path, sync::Arc};
 use aca_models::{
     Error,
     data::{DataSet, Images},
-    networks::{Network, NetworkName, OdeOptions},
+    networks::{Network, NetworkName, NetworkSpec, OdeOptions},
     training::{Checkpoint, Schedule, TrainPlan, Trainer, load_network},
 };
-use candle_core::DType;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -29,7 +28,7 @@ fn plan() -> TrainPlan {
 
 fn network(seed: u64) -> Network {
     let ode = OdeOptions::digits();
-    Network::new(NetworkName::Digits, 10, 1, &ode, DType::F32, seed).unwrap()
+    Network::new(&NetworkSpec { seed, ..NetworkSpec::of(NetworkName::Digits) }, &ode).unwrap()
 }
 
 fn trainer() -> Trainer {
@@ -113,15 +112,22 @@ fn an_epoch_counts_every_image_once() {
 fn a_checkpoint_of_another_network_changes_nothing() {
     let dir = tempdir().unwrap();
     let checkpoint = saved(&trainer(), dir.path());
-    let other =
-        Network::new(NetworkName::Digits, 7, 1, &OdeOptions::digits(), DType::F32, 3).unwrap();
+    let other = Network::new(
+        &NetworkSpec { classes: 7, seed: 3, ..NetworkSpec::of(NetworkName::Digits) },
+        &OdeOptions::digits(),
+    )
+    .unwrap();
     let before = other.parameters()[0].1.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let error = load_network(&other, &checkpoint).unwrap_err();
     assert!(matches!(&error, Error::Tensors { names } if names.len() == 2), "{error}");
     let after = other.parameters()[0].1.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(before, after);
     let ode = OdeOptions::cifar();
-    let squeezenext = Network::new(NetworkName::SqueezeNext, 10, 1, &ode, DType::F32, 0).unwrap();
+    let squeezenext = Network::new(
+        &NetworkSpec { channels: 1, ..NetworkSpec::of(NetworkName::SqueezeNext) },
+        &ode,
+    )
+    .unwrap();
     let error = load_network(&squeezenext, &checkpoint).unwrap_err().to_string();
     assert!(error.contains("digits, not squeezenext"), "{error}");
 }

@@ -4,10 +4,10 @@ use aca_models::{
     Error, Sgd,
     communicator::{Communicator, RanksError},
     data::{Batch, BatchPlan, Batches, DataSet, Images},
-    networks::{Mode, Network, NetworkName, OdeOptions},
+    networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions},
     training::{BatchReport, Checkpoint, TrainPlan, Trainer},
 };
-use candle_core::{DType, backprop::GradStore};
+use candle_core::backprop::GradStore;
 use serde_json::Value;
 
 use super::threads::ranks;
@@ -29,7 +29,7 @@ fn plan(batch_size: usize) -> TrainPlan {
 
 fn network(seed: u64) -> Network {
     let ode = OdeOptions::digits();
-    Network::new(NetworkName::Digits, 10, 1, &ode, DType::F32, seed).unwrap()
+    Network::new(&NetworkSpec { seed, ..NetworkSpec::of(NetworkName::Digits) }, &ode).unwrap()
 }
 
 /// A trainer of one of the ranks, whose start parameters differ unless they are sent.
@@ -179,7 +179,7 @@ fn a_rank_that_fails_in_a_step_ends_all_with_its_message() {
         if c.rank() == 1 {
             ode.solver.max_steps = 1;
         }
-        let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F32, 0).unwrap();
+        let network = Network::new(&NetworkSpec::of(NetworkName::Digits), &ode).unwrap();
         let trainer = Trainer::new(network, few(24, 5), plan(4)).unwrap();
         trainer.distributed(c).unwrap().epoch(&mut on).unwrap_err().to_string()
     });
@@ -219,5 +219,7 @@ fn another_plan_and_other_images_are_refused_at_the_start() {
     let data = refusals(2, |rank| Trainer::new(network(0), few(24 + rank, 5), plan(4)).unwrap());
     assert!(data.iter().all(|text| text.starts_with("rank 1 has other images")), "{data:?}");
     let few = refusals(3, |_| Trainer::new(network(0), few(24, 5), plan(9)).unwrap());
-    assert!(few.iter().all(|text| text.starts_with("batches of 27 images were asked of 24")));
+    assert!(
+        few.iter().all(|text| text.starts_with("rank 0: batches of 27 images were asked of 24"))
+    );
 }

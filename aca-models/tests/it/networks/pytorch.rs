@@ -2,7 +2,7 @@
 
 use aca_adjoint::Gradient;
 use aca_core::Solver;
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Device, Tensor};
 
@@ -23,7 +23,8 @@ fn wave(j: u64, shape: &[usize]) -> Tensor {
 fn network(name: NetworkName) -> Network {
     let solver = Solver::fixed_count(HEUN_EULER, 1);
     let ode = OdeOptions { solver, gradient: Gradient::Aca, ..OdeOptions::cifar() };
-    let network = Network::new(name, 10, 3, &ode, DType::F64, 0).unwrap();
+    let network =
+        Network::new(&NetworkSpec { dtype: DType::F64, ..NetworkSpec::of(name) }, &ode).unwrap();
     for (j, (name, var)) in network.parameters().iter().enumerate() {
         let shape = var.dims();
         let fan_in: usize = shape[1..].iter().product();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use aca_adjoint::{Gradient, hessian_vector};
 use aca_core::Solver;
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Tensor, Var};
 
@@ -27,7 +27,11 @@ fn second_derivatives_are_right_or_refused() {
 fn network(gradient: Gradient) -> (Network, Var) {
     let ode =
         OdeOptions { solver: Solver::fixed_count(HEUN_EULER, 1), gradient, ..OdeOptions::digits() };
-    let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F64, 3).unwrap();
+    let network = Network::new(
+        &NetworkSpec { dtype: DType::F64, seed: 3, ..NetworkSpec::of(NetworkName::Digits) },
+        &ode,
+    )
+    .unwrap();
     let (_, var) = network.parameters().swap_remove(0);
     (network, var)
 }

@@ -2,7 +2,7 @@
 
 use aca_adjoint::Gradient;
 use aca_core::{Solver, Stepping, Tolerance};
-use aca_models::networks::{Mode, Network, NetworkName, OdeOptions};
+use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::{EULER, HEUN_EULER};
 use candle_core::DType;
 
@@ -39,7 +39,11 @@ fn rejected_steps_are_counted_apart() {
     let tolerance = Tolerance { rtol: 1e-4, atol: 1e-4 };
     let solver = Solver { stepping: Stepping::Adaptive(tolerance.into()), ..solver };
     let ode = OdeOptions { solver, ..OdeOptions::digits() };
-    let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F64, 3).unwrap();
+    let network = Network::new(
+        &NetworkSpec { dtype: DType::F64, seed: 3, ..NetworkSpec::of(NetworkName::Digits) },
+        &ode,
+    )
+    .unwrap();
     network.forward(&images(NetworkName::Digits, DType::F64), Mode::Train).unwrap();
     let all = network.evaluations();
     assert!(all.rejected > 0 && all.accepted > 2, "{all:?}");
@@ -68,7 +72,11 @@ fn an_output_at_a_requested_time_is_that_at_the_end() {
     let images = images(NetworkName::Digits, DType::F64);
     let both = [false, true].map(|multi_time| {
         let ode = OdeOptions { multi_time, ..OdeOptions::digits() };
-        let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F64, 3).unwrap();
+        let network = Network::new(
+            &NetworkSpec { dtype: DType::F64, seed: 3, ..NetworkSpec::of(NetworkName::Digits) },
+            &ode,
+        )
+        .unwrap();
         let logits = network.forward(&images, Mode::Train).unwrap();
         let grads = loss(&logits).backward().unwrap();
         let (_, first) = &network.parameters()[0];
@@ -87,12 +95,19 @@ fn what_does_not_fit_is_refused() {
     let single = images(NetworkName::Digits, DType::F32);
     let error = network.forward(&single, Mode::Eval).unwrap_err().to_string();
     assert!(error.contains("x is F32 but a parameter is F64"), "{error}");
-    let half = Network::new(NetworkName::Digits, 10, 1, &options, DType::F16, 0);
+    let half = Network::new(
+        &NetworkSpec { dtype: DType::F16, ..NetworkSpec::of(NetworkName::Digits) },
+        &options,
+    );
     let error = half.err().unwrap().to_string();
     assert!(error.starts_with("a network holds f32 or f64, not F16"), "{error}");
     let solver = Solver { max_steps: 1, first_step: Some(1e-3), ..options.solver.clone() };
     let ode = OdeOptions { solver, ..options };
-    let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F64, 0).unwrap();
+    let network = Network::new(
+        &NetworkSpec { dtype: DType::F64, ..NetworkSpec::of(NetworkName::Digits) },
+        &ode,
+    )
+    .unwrap();
     let error = network.forward(&images(NetworkName::Digits, DType::F64), Mode::Train).unwrap_err();
     assert!(error.to_string().starts_with("reached max_steps = 1"), "{error}");
 }

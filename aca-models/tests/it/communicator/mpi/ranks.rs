@@ -17,7 +17,7 @@ use aca_models::{
     data::DataSet,
     fields::{Mlp, MlpConfig, TimeInput},
     layers::Activation,
-    networks::{Network, NetworkName, OdeOptions},
+    networks::{Network, NetworkName, NetworkSpec, OdeOptions},
     training::{TrainPlan, Trainer},
 };
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
@@ -208,7 +208,7 @@ fn two_ranks_have_the_losses_of_one_over_twenty_steps() {
 fn ranks_that_train_a_network_count_every_image_once() {
     let mpi: Arc<dyn Communicator> = Arc::new(Mpi::start().unwrap());
     let ode = OdeOptions::digits();
-    let network = Network::new(NetworkName::Digits, 10, 1, &ode, DType::F32, 0).unwrap();
+    let network = Network::new(&NetworkSpec::of(NetworkName::Digits), &ode).unwrap();
     let plan = TrainPlan { epochs: 1, batch_size: 64, ..TrainPlan::digits() };
     let trainer = Trainer::new(network, DataSet::digits().unwrap(), plan).unwrap();
     let mut trainer = trainer.distributed(mpi).unwrap();

@@ -2,30 +2,49 @@
 # Keeps the GPU code alive: builds it where there is no GPU, and checks it where there is one.
 #     scripts/gpu-check.sh build          builds the feature `cuda`, and runs what needs no GPU
 #     scripts/gpu-check.sh ci             the same, unless that takes long and the change has no part in it
-#     scripts/gpu-check.sh pack FOLDER    puts tests and benches into FOLDER, with this script
-#     FOLDER/gpu-check.sh run             runs them on a machine with a GPU, without Rust
+#     scripts/gpu-check.sh pack FOLDER    puts tests, benches and `aca` into FOLDER, with this script; with
+#                                         ACA_CUDNN=1 built with the feature `cudnn`, whose library is fetched (0.5 GB)
+#     FOLDER/gpu-check.sh run             runs them on a machine with a GPU, without Rust; beside torchdiffeq where
+#                                         python3 has that
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/aca-for-rust/cuda-target"
 
 # One set of features for every command, so that candle is compiled once.
-with=(--workspace --locked --features aca-cli/cuda)
+feature="${ACA_CUDNN:+cudnn}"
+feature="${feature:-cuda}"
+parts=(${ACA_CUDNN:+cudnn})
+with=(--workspace --locked --features "aca-cli/$feature")
+crates=(aca-core aca-adjoint aca-models)
 
 # What the build of the feature depends on.
-sources='cuda|gpu-check|Cargo\.(toml|lock)$|aca-core/src/kernels(\.rs|/rows\.rs)$|\.ci/run'
+sources='cuda|gpu|nccl|Cargo\.(toml|lock)$|aca-core/src/(run|kernels|kernels/rows)\.rs$|\.ci/run'
+sources="$sources|aca-models/src/(layers|fields|systems)/"
 
 build() {
     cd "$here/.."
-    eval "$("$here/cuda-toolkit.sh")"
+    eval "$("$here/cuda-toolkit.sh" "${parts[@]}")"
     export CARGO_TARGET_DIR="$cache"
-    local program
+    local program states=aca-core/src/kernels/cuda layers=aca-models/src/layers/kernels/cuda
     program="$(mktemp --suffix=.cu)"
-    cat aca-core/src/kernels/cuda/{elements,sums,reductions}.cu >"$program"
-    for architecture in 75 90; do
-        nvcc --ptx -arch="sm_$architecture" -std=c++17 -Werror all-warnings -o /dev/null "$program"
+    for source in "$states/reductions.cu" "$layers/"{activations,norm,systems}.cu; do
+        cat "$states/elements.cu" >"$program"
+        # Reductions use what sums declare.
+        if [[ "$source" == "$states/"* ]]; then cat "$states/sums.cu" >>"$program"; fi
+        cat "$source" >>"$program"
+        for architecture in 75 90; do
+            nvcc --ptx -arch="sm_$architecture" -std=c++17 -Werror all-warnings -o /dev/null "$program"
+        done
     done
     rm "$program"
     cargo clippy "${with[@]}" --lib --bins --tests --bench cuda -- -D warnings
+    # Nothing is linked here, so that neither library need be there.
+    cargo clippy --locked --package aca-models --features cudnn --lib -- -D warnings
+    if command -v mpicc >/dev/null; then
+        cargo clippy --locked --package aca-models --features cudnn,nccl --lib -- -D warnings
+    else
+        echo "there is no MPI library (scripts/mpi-setup.sh): the feature nccl was not built"
+    fi
     cargo test "${with[@]}" --lib --bins --tests --no-run
     cargo build "${with[@]}" --bench cuda
     # The kernels compile for every GPU, and a missing driver is named; the rest says that it is skipped.
@@ -44,27 +63,34 @@ ci() {
     build
 }
 
-# Prints the path of every executable that cargo made.
+# Prints a name and the path of every executable that cargo made: of a crate's tests with the crate's name.
 executables() {
     python3 -c '
 import json, sys
 for line in sys.stdin:
     made = json.loads(line)
-    if made.get("executable") and "aca-core" in made["package_id"]:
-        print(made["target"]["name"], made["executable"])'
+    if not made.get("executable"):
+        continue
+    name, crate = made["target"]["name"], made["manifest_path"].split("/")[-2]
+    print(f"{crate}-{name}" if made["profile"]["test"] else name, made["executable"])'
 }
 
 pack() {
-    local folder="$1"
+    local folder="$1" crate
     mkdir -p "$folder"
     folder="$(cd "$folder" && pwd)"
     build
-    local json=--message-format=json
-    { cargo test "${with[@]}" $json --lib --test it --no-run && cargo build "${with[@]}" $json --bench cuda; } |
-        executables |
-        while read -r name executable; do strip -o "$folder/$name" "$executable"; done
-    tar --create --xz --file "$folder/binaries.tar.xz" --directory "$folder" --remove-files aca_core it cuda
-    cp "$here/gpu-check.sh" "$folder"
+    local json=--message-format=json packages=()
+    for crate in "${crates[@]}"; do packages+=(--package "$crate"); done
+    {
+        cargo test --locked "${packages[@]}" --features "aca-models/$feature" $json --lib --test it --no-run
+        cargo build "${with[@]}" $json --bench cuda
+        # As fast as a release, without compiling candle once more.
+        CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo build "${with[@]}" $json --bin aca
+    } | executables | while read -r name executable; do strip -o "$folder/$name" "$executable"; done
+    (cd "$folder" && find . -maxdepth 1 -type f ! -name '*.*' -print0 | sort -z |
+        tar --create --xz --file binaries.tar.xz --null --files-from - --remove-files)
+    cp "$here/gpu-check.sh" "$here"/peers/{gpu,training}.py "$folder"
 }
 
 # Where a CUDA installation, or a Python package that brings one, keeps its libraries.
@@ -82,31 +108,42 @@ run() {
     tar --extract --file "$here/binaries.tar.xz" --directory "$place"
     LD_LIBRARY_PATH="$(libraries | paste -sd:)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
     export LD_LIBRARY_PATH
-    if ldd "$place/it" | grep 'not found'; then
+    if ldd "$place"/aca-*-it | grep 'not found' | sort -u; then
         echo "these libraries are missing: install CUDA 13 or name their folders in LD_LIBRARY_PATH"
         return 1
     fi
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     cd "$place"
-    ./aca_core cuda
-    ./it cuda --nocapture 2>&1 | tee tests.log
+    local tests
+    for tests in aca-*-aca_*; do "./$tests" cuda; done
+    for tests in aca-*-it; do "./$tests" cuda --nocapture; done 2>&1 | tee tests.log
     if grep -q 'skipped, ' tests.log; then
         echo "tests were skipped on a machine that should have a GPU"
         return 1
     fi
-    ./it cuda::memory --ignored
+    ./aca-core-it cuda::memory --ignored
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck initcheck; do
-            PROPTEST_CASES=4 compute-sanitizer --tool "$tool" --error-exitcode 1 ./it cuda --skip solves
+            local sanitized=(compute-sanitizer --tool "$tool" --error-exitcode 1)
+            PROPTEST_CASES=4 "${sanitized[@]}" ./aca-core-it cuda --skip solves
+            "${sanitized[@]}" ./aca-models-it cuda --skip networks
         done
     else
         echo "compute-sanitizer is not installed: memory accesses were not checked"
     fi
     ./cuda
+    for workload in three_body mlp conv node18; do
+        ./aca bench --workload "$workload" --device cuda --json
+    done
+    if python3 -c 'import torch, torchdiffeq; assert torch.cuda.is_available()' 2>/dev/null; then
+        python3 "$here/gpu.py" ./aca
+    else
+        echo "python3 has no torchdiffeq, or its torch no GPU: nothing to compare with"
+    fi
 }
 
 case "${1:-}" in
     build | ci | run) "$1" ;;
     pack) pack "${2:?name a folder}" ;;
-    *) sed -n '2,6s/^# //p' "$0" && exit 2 ;;
+    *) sed -n '2,9s/^# //p' "$0" && exit 2 ;;
 esac

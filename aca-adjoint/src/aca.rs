@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::params::Accumulator;
 use crate::replay::{Replay, StepTimes};
 use crate::rows::Rows;
+use crate::slice_replay::{SliceReplay, on_slices};
 use crate::tape::{Checkpoint, Checkpoints};
 use crate::{AdjointState, Gradients, Params, TimeGradients};
 
@@ -124,12 +125,14 @@ impl Aca {
     ) -> Result<(Gradients, Watch<'a>)> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
+        let slices = on_slices(self.field.as_ref(), &self.y0, &self.method);
         let gradients = Sweep {
             tape: self,
             field: &field,
             states: self.memory.states(),
             rows: Rows::new(placements, cotangents),
             theta: Accumulator::new(&self.params),
+            slices,
             a: None,
             times: want_times.then(|| TimeGradients::zeros(placements.len())),
             watch: Watch::new(watched),
@@ -147,6 +150,8 @@ struct Sweep<'a, 'w> {
     states: States<'a>,
     rows: Rows<'a>,
     theta: Accumulator<'a>,
+    /// For fields that offer slices.
+    slices: Option<Box<dyn SliceReplay + 'a>>,
     /// Cotangent of the state between the step that is done and the next; `None` while it is zero.
     a: Option<Tensor>,
     times: Option<TimeGradients>,
@@ -160,6 +165,9 @@ impl<'w> Sweep<'_, 'w> {
         }
         if self.tape.memory.len() == 0 {
             self.a = self.rows.sum()?;
+        }
+        if let Some(slices) = &mut self.slices {
+            slices.finish(&mut self.theta)?;
         }
         let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
         let theta = self.theta.finish()?;
@@ -192,7 +200,10 @@ impl<'w> Sweep<'_, 'w> {
         self.move_end_output(&replay, rows.end.filter(|_| !last))?;
         let want_times = self.times.is_some() && (first || last || outputs.is_some());
         self.watch.visit(&replay, &a, outputs.as_ref(), &self.tape.params)?;
-        let (start, moved) = replay.pull(&a, outputs.as_ref(), &mut self.theta, want_times)?;
+        let (start, moved) = match self.slices.as_mut().filter(|_| !want_times) {
+            Some(slices) => (slices.pull(&replay, &a, outputs.as_ref())?, None),
+            None => replay.pull(&a, outputs.as_ref(), &mut self.theta, want_times)?,
+        };
         if let (Some(times), Some(StepTimes { h, t0, outputs })) = (&mut self.times, moved) {
             times.t1 = if last { h } else { times.t1 };
             times.t0 = if first { t0 - h } else { times.t0 };

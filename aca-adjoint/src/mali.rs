@@ -25,7 +25,7 @@ pub(crate) struct Trail {
 impl StepSink for Trail {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.grid.accept(step)?;
-        let slope = step.method().end_slope(step.stages())?;
+        let slope = step.method().end_slope(&step.stages()?)?;
         self.end = slope.map(|v| (step.y1.clone(), v));
         Ok(())
     }

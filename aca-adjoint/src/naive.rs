@@ -33,7 +33,7 @@ impl TracedSteps {
 impl StepSink for TracedSteps {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         deep::check(self.steps.len() + 1, self.nodes_per_step)?;
-        let (y0, y1, k) = (step.y0.clone(), step.y1.clone(), step.stages().to_vec());
+        let (y0, y1, k) = (step.y0.clone(), step.y1.clone(), step.stages()?);
         self.steps.push(TracedStep { t0: step.t0, t1: step.t1, y0, y1, k });
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Replay<'_> {
         Ok((start, times))
     }
 
-    fn h(&self) -> f64 {
+    pub(crate) fn h(&self) -> f64 {
         self.t1 - self.t0
     }
 
@@ -102,7 +102,7 @@ impl Replay<'_> {
     }
 
     /// Returns for every stage `i` the weights `h b_i(s_m)` of the outputs' cotangents.
-    fn output_weights(&self, outputs: &Outputs, stages: usize) -> Vec<Vec<f64>> {
+    pub(crate) fn output_weights(&self, outputs: &Outputs, stages: usize) -> Vec<Vec<f64>> {
         let mut weights = vec![Vec::with_capacity(outputs.s.len()); stages];
         let mut row: SmallVec<[f64; 16]> = SmallVec::from_elem(0.0, stages);
         for &s in &outputs.s {

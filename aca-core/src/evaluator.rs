@@ -95,6 +95,11 @@ impl<'a> Evaluator<'a> {
         self.nfe.get()
     }
 
+    /// Counts evaluations that went past this evaluator.
+    pub fn count(&self, evaluations: usize) {
+        self.nfe.set(self.nfe.get() + evaluations);
+    }
+
     /// Whether the field has running statistics.
     pub(crate) fn has_statistics(&self) -> bool {
         !self.statistics.is_empty()

@@ -3,8 +3,8 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
 
-use crate::Time;
 use crate::seed::pull_back;
+use crate::{OnSlices, Time};
 
 /// The right-hand side of `dy/dt = f(t, y)`.
 ///
@@ -57,6 +57,16 @@ pub trait VectorField: Send + Sync {
     /// The default is no, since a field may hold something for each sample.
     fn takes_rows(&self) -> bool {
         false
+    }
+
+    /// Returns the field on slices of states like `y`, with its variables as they are now; `None`, the
+    /// default, where it works on tensors alone, or where `y` does not fit it.
+    ///
+    /// A closed form of a few numbers a state does well to offer it: its solves and replays then make a tensor
+    /// or two a step.
+    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+        let _ = y;
+        None
     }
 
     /// Lists the variables that hold running statistics (batch norm's mean and variance).

@@ -41,11 +41,14 @@ macro_rules! with_element {
 }
 
 mod rows;
+mod slices;
 
+pub use cpu::Element;
 pub use rows::{
     RowTerm, add_rows, choose_rows, combine_each, combine_picked, dot_each, gather_rows,
     scaled_norms_each,
 };
+pub use slices::{combine_slices, scaled_norms_slices};
 
 /// The error scale `atol + rtol * max(|y0|, |y1|)` of every entry.
 #[derive(Clone, Debug)]
@@ -224,14 +227,7 @@ pub fn scaled_norms(
         let (y0, y1) = (y0.slice::<T>()?, y1.slice::<T>()?);
         let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
         let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
-        let tolerances = scale.views()?;
-        let scale = scale.body::<T>(&tolerances)?;
-        let norm = |e: &Vec<f64>| {
-            let terms = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k));
-            let terms: SmallVec<[_; 8]> = terms.collect();
-            (cpu::sum_of_squares(y0, y1, scale, &terms) / y0.len() as f64).sqrt()
-        };
-        Ok(weights.iter().map(norm).collect())
+        scaled_norms_slices(y0, y1, scale, &k, weights)
     })
 }
 

@@ -37,6 +37,7 @@
 //! product itself. Programs do well to set it at their start.
 
 mod batching;
+mod body;
 mod clock;
 mod controller;
 mod error;
@@ -52,10 +53,13 @@ mod sample_run;
 mod sample_sink;
 mod seed;
 mod sink;
+mod slice_body;
+mod slices;
 mod solve;
 mod solver;
 mod span;
 mod stats;
+mod tensor_body;
 mod time;
 mod tolerance;
 
@@ -71,6 +75,7 @@ pub use row_steps::RowSteps;
 pub use sample_run::SamplesEnd;
 pub use sample_sink::{SampleSink, SampleStep, SampleSteps};
 pub use sink::{Step, StepSink};
+pub use slices::{OnSlices, SliceField};
 pub use solve::SolveEnd;
 pub use solver::{Progress, ProgressFn, Solver, Stepping};
 pub use span::TimeSpan;

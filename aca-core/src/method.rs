@@ -164,14 +164,29 @@ impl Method {
     /// Returns the slope that the next step starts with, where the stages of this one hold it: the
     /// last of a FSAL tableau, the interpolant's at `t1` if it was evaluated, the leapfrog's `v1`.
     pub fn end_slope(&self, k: &[Tensor]) -> Result<Option<Tensor>> {
-        let stages = self.tableau.stages();
         if self.leapfrog {
             return kernels::combine(None, &[(2.0, &k[1]), (-1.0, &k[0])]).map(Some);
         }
-        if self.tableau.is_fsal() {
-            return Ok(k.get(stages - 1).cloned());
-        }
-        Ok(k.get(stages).filter(|_| self.interpolant.first_extra_is_end_slope()).cloned())
+        Ok(self.end_stage(k.len()).map(|i| k[i].clone()))
+    }
+
+    /// The stage that holds the slope at the end of a step, among the first `known`.
+    pub(crate) fn end_stage(&self, known: usize) -> Option<usize> {
+        let stages = self.tableau.stages();
+        let end = match self.tableau.is_fsal() {
+            true => Some(stages - 1),
+            false => self.interpolant.first_extra_is_end_slope().then_some(stages),
+        };
+        end.filter(|end| *end < known)
+    }
+
+    /// Whether the slope at the end of a step, at `t1`, may start the next.
+    ///
+    /// The leapfrog's slope belongs to its state; any other must not cross a jump of the field, and one
+    /// that only the interpolant needed has left no trace in running statistics.
+    pub(crate) fn carries(&self, t1: f64, has_statistics: bool) -> bool {
+        let own = self.tableau.is_fsal() || !has_statistics;
+        self.leapfrog || (own && !self.is_jump(t1))
     }
 
     /// Returns the error ratio of a step: 1 is the tolerance, NaN when `y1` is not finite.

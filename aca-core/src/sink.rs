@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::{Evaluator, Method, Result};
+use crate::body::{Ends, Rules};
+use crate::{Method, Result, kernels};
 
 /// One accepted step, as the solve hands it to a [`StepSink`].
 pub struct Step<'a> {
@@ -16,12 +17,38 @@ pub struct Step<'a> {
     pub y0: &'a Tensor,
     /// State at `t1`.
     pub y1: &'a Tensor,
-    pub(crate) k: Vec<Tensor>,
-    pub(crate) method: &'a Method,
-    pub(crate) field: &'a Evaluator<'a>,
+    slopes: Slopes<'a>,
+    rules: &'a Rules<'a>,
 }
 
-impl Step<'_> {
+/// The slopes of a step's stages.
+pub(crate) enum Slopes<'a> {
+    Tensors(&'a mut Vec<Tensor>),
+    Slices(&'a mut dyn SliceStages),
+}
+
+/// The stages of a step on slices, whatever their type.
+pub(crate) trait SliceStages {
+    /// Evaluates those that only the interpolant needs.
+    fn complete(&mut self, rules: &Rules<'_>, ends: (f64, f64));
+
+    /// Those evaluated so far.
+    fn tensors(&self) -> Result<Vec<Tensor>>;
+
+    /// `y0 + sum(w_mi k_i)` for every row `m` of weights.
+    fn combine_rows(&self, weights: &[f64]) -> Result<Tensor>;
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(
+        Ends { index, t0, t1 }: Ends,
+        [y0, y1]: [&'a Tensor; 2],
+        slopes: Slopes<'a>,
+        rules: &'a Rules<'a>,
+    ) -> Self {
+        Self { index, t0, t1, y0, y1, slopes, rules }
+    }
+
     /// Signed size of the step.
     pub fn h(&self) -> f64 {
         self.t1 - self.t0
@@ -29,21 +56,47 @@ impl Step<'_> {
 
     /// The method that made the step.
     pub fn method(&self) -> &Method {
-        self.method
+        &self.rules.method
     }
 
     /// The slopes of the stages evaluated so far: the tableau's own, and the interpolant's after
     /// [`Step::complete`].
-    pub fn stages(&self) -> &[Tensor] {
-        &self.k
+    pub fn stages(&self) -> Result<Vec<Tensor>> {
+        match &self.slopes {
+            Slopes::Tensors(k) => Ok(k.to_vec()),
+            Slopes::Slices(stages) => stages.tensors(),
+        }
+    }
+
+    /// Returns `y0 + sum(w_mi k_i)` for every row `m` of `weights` over the stages evaluated so far,
+    /// without making tensors of them.
+    ///
+    /// # Shapes
+    /// `weights`: row-major `[rows, stages]`; result: `[rows, ..state]`.
+    pub fn combine_rows(&self, weights: &[f64]) -> Result<Tensor> {
+        match &self.slopes {
+            Slopes::Tensors(k) => {
+                kernels::combine_rows(self.y0, weights, &k.iter().collect::<Vec<_>>())
+            }
+            Slopes::Slices(stages) => stages.combine_rows(weights),
+        }
     }
 
     /// Evaluates the stages that only the interpolant needs, once; the solve reuses the slope at
     /// `t1` for the next step. Running statistics of the field stay as they are.
     pub fn complete(&mut self) -> Result<()> {
-        let statistics = self.field.snapshot()?;
-        self.method.extend_stages(self.field, (self.t0, self.t1), self.y0, &mut self.k)?;
-        self.field.restore(&statistics)
+        let (Rules { method, field }, ends) = (self.rules, (self.t0, self.t1));
+        match &mut self.slopes {
+            Slopes::Tensors(k) => {
+                let statistics = field.snapshot()?;
+                method.extend_stages(field, ends, self.y0, k)?;
+                field.restore(&statistics)
+            }
+            Slopes::Slices(stages) => {
+                stages.complete(self.rules, ends);
+                Ok(())
+            }
+        }
     }
 }
 

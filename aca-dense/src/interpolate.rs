@@ -15,13 +15,17 @@ pub fn interpolate(
     k: &[Tensor],
     s: &[f64],
 ) -> Result<Tensor> {
-    let interpolant = method.interpolant();
-    let mut weights = vec![0.0; s.len() * k.len()];
-    for (row, &s) in weights.chunks_exact_mut(k.len()).zip(s) {
-        interpolant.weights_into(s, row);
+    kernels::combine_rows(y0, &weights(method, h, k.len(), s), &k.iter().collect::<Vec<_>>())
+}
+
+/// The weights `h b_i(s)` of the slopes, a row for every fraction.
+pub(crate) fn weights(method: &Method, h: f64, stages: usize, s: &[f64]) -> Vec<f64> {
+    let mut weights = vec![0.0; s.len() * stages];
+    for (row, &s) in weights.chunks_exact_mut(stages).zip(s) {
+        method.interpolant().weights_into(s, row);
         row.iter_mut().for_each(|w| *w *= h);
     }
-    kernels::combine_rows(y0, &weights, &k.iter().collect::<Vec<_>>())
+    weights
 }
 
 /// Returns `y'(t0 + s h) = sum(b_i'(s) k_i)`.

@@ -3,8 +3,9 @@
 use aca_core::{Result, Step, StepSink, TimeSpan};
 use candle_core::Tensor;
 
+use crate::interpolate::weights;
 use crate::save_at::Request;
-use crate::{DenseStep, Placement, SaveAt, interpolate};
+use crate::{DenseStep, Placement, SaveAt};
 
 /// Keeps the outputs that a [`SaveAt`] asks for while a solve runs.
 pub struct Saver {
@@ -78,7 +79,8 @@ impl Saver {
         let placed: Vec<_> = placed.collect();
         let s: Vec<f64> = placed.iter().map(|placement| placement.s).collect();
         step.complete()?;
-        self.rows.push(interpolate(step.method(), step.y0, step.h(), step.stages(), &s)?);
+        let stages = step.method().interpolant().stages();
+        self.rows.push(step.combine_rows(&weights(step.method(), step.h(), stages, &s))?);
         self.served += count;
         self.ts.extend(times);
         self.placements.extend(placed);
@@ -96,7 +98,7 @@ impl StepSink for Saver {
         }
         if self.request.dense {
             step.complete()?;
-            let k = step.stages().to_vec();
+            let k = step.stages()?;
             let (y0, y1) = (step.y0.clone(), step.y1.clone());
             self.dense.push(DenseStep { t0: step.t0, t1: step.t1, y0, y1, k });
         }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Alone`] | this process |
 //! | `Mpi`, with the feature `mpi` | the processes that `mpirun` or Slurm started |
+//! | `Nccl`, with the feature `nccl` | the same, each with a GPU |
 //!
 //! Ranks call the same functions in the same order. What can fail on one of them alone goes through
 //! [`together`], so that none waits for one that has ended.
@@ -18,6 +19,8 @@ mod fingerprint;
 mod gradients;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
 
 use candle_core::Tensor;
 
@@ -27,6 +30,8 @@ pub use gradients::sum_gradients;
 pub(crate) use gradients::{listed, stored};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 
 use crate::Result;
 

@@ -5,6 +5,7 @@
 mod adjoint_state;
 mod attached;
 mod common;
+mod cuda;
 mod discrete;
 mod explicit;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use aca_core::{Solver, Time, Tolerance, VectorField};
+use aca_core::{OnSlices, Solver, Time, Tolerance, VectorField};
 use aca_models::systems::LinearDecay;
 use aca_tableau::DOPRI5;
 use candle_core::{DType, Device, Tensor};
@@ -25,6 +25,8 @@ const PASSES: usize = 20 + 2 * 6 + 8;
 /// Figures of one step of DOPRI5 on a state of `f64`.
 #[derive(Serialize)]
 struct Overhead {
+    /// Whether the field offers slices, as closed forms do.
+    slices: bool,
     /// Numbers in the state.
     size: usize,
     steps: usize,
@@ -40,15 +42,17 @@ struct Overhead {
 
 /// Times adaptive steps, then as many evaluations of the field alone, for states of each size.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let figures: Vec<Overhead> =
-        SIZES.iter().map(|&size| measure(size, args.reps as usize)).collect::<Result<_>>()?;
+    let cases = [false, true].into_iter().flat_map(|slices| SIZES.map(|size| (slices, size)));
+    let figures = cases.map(|(slices, size)| measure(slices, size, args.reps as usize));
+    let figures = figures.collect::<Result<Vec<_>>>()?;
     if args.json {
         return report::json(&figures);
     }
-    let head = ["numbers", "steps", "us a step", "us field", "us solver", "GB/s"];
+    let head = ["field on", "numbers", "steps", "us a step", "us field", "us solver", "GB/s"];
     let rows = figures.iter().map(|row| {
         let us = |us: f64| format!("{us:.2}");
-        let counts = [row.size.to_string(), row.steps.to_string()];
+        let kind = if row.slices { "slices" } else { "tensors" };
+        let counts = [kind.to_owned(), row.size.to_string(), row.steps.to_string()];
         let times = [row.us_step, row.us_field, row.us_overhead, row.gb_per_second].map(us);
         counts.into_iter().chain(times).collect()
     });
@@ -57,8 +61,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     report::aligned(&rows, |_| Side::Right).iter().try_for_each(|line| report::line(line))
 }
 
-fn measure(size: usize, reps: usize) -> Result<Overhead> {
-    let field = LinearDecay::field(0.5)?;
+fn measure(slices: bool, size: usize, reps: usize) -> Result<Overhead> {
+    let decay = LinearDecay::field(0.5)?;
+    let on_tensors = |t: &Time, y: &Tensor| decay.eval(t, y);
+    let field: &dyn VectorField = if slices { &decay } else { &on_tensors };
     let y0 = Tensor::ones((size, 1), DType::F64, &Device::Cpu)?;
     let steps = (WORK / size).clamp(4, 20_000);
     // Any error passes, and every step is as long as allowed: all of the control runs, none rejects.
@@ -71,17 +77,27 @@ fn measure(size: usize, reps: usize) -> Result<Overhead> {
         ..Solver::adaptive(DOPRI5, tolerance)
     };
     let span = (0.0, h * steps as f64);
-    let (ms, end) = median(reps, || Ok(solver.solve(&field, &y0, span, &mut ())?))?;
+    let (ms, end) = median(reps, || Ok(solver.solve(field, &y0, span, &mut ())?))?;
     let steps = end.stats.accepted;
-    let evaluate = || {
-        for _ in 0..end.stats.nfe {
-            black_box(field.eval(&Time::new(0.0), black_box(&y0))?);
-        }
-        Ok(())
-    };
-    let (ms_field, ()) = median(reps, evaluate)?;
+    let (ms_field, ()) = median(reps, || evaluate(field, &y0, end.stats.nfe))?;
     let (us_step, us_field) = (1e3 * ms / steps as f64, 1e3 * ms_field / steps as f64);
     let us_overhead = us_step - us_field;
     let gb_per_second = (8 * size * PASSES) as f64 / us_overhead * 1e-3;
-    Ok(Overhead { size, steps, us_step, us_field, us_overhead, gb_per_second })
+    Ok(Overhead { slices, size, steps, us_step, us_field, us_overhead, gb_per_second })
+}
+
+/// Evaluates the field as a solve does.
+fn evaluate(field: &dyn VectorField, y0: &Tensor, times: usize) -> Result<()> {
+    if let Some(OnSlices::F64(mut field)) = field.on_slices(y0) {
+        let y = y0.flatten_all()?.to_vec1::<f64>()?;
+        let mut dy = y.clone();
+        for _ in 0..times {
+            field.eval(0.0, black_box(&y), black_box(&mut dy));
+        }
+        return Ok(());
+    }
+    for _ in 0..times {
+        black_box(field.eval(&Time::new(0.0), black_box(y0))?);
+    }
+    Ok(())
 }

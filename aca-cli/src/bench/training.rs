@@ -1,4 +1,5 @@
-//! A training step of NODE18: forward, gradient and update of 32 images of CIFAR's shape.
+//! A training step of NODE18: forward, gradient and update of images of CIFAR's shape, 32 of them on the CPU and
+//! 128 on a GPU.
 
 use aca_core::{Solver, Tolerance};
 use aca_models::Sgd;
@@ -7,13 +8,11 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::timing::median;
-use super::workload::fill;
+use super::workload::fill_on;
 use crate::args::BenchArgs;
 use crate::counting;
 use crate::report::{self, Result};
 
-/// Images of a step.
-const IMAGES: usize = 32;
 const CLASSES: usize = 10;
 
 /// What a step costs.
@@ -33,9 +32,11 @@ struct Findings {
 
 /// Times training steps and prints what they cost.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let network = network(args)?;
-    let images = fill(&[IMAGES, 3, 32, 32], 1.0, 0.5)?.as_detached_tensor();
-    let labels = Tensor::from_iter((0..IMAGES).map(|i| (i % CLASSES) as u32), &Device::Cpu)?;
+    let device = args.device.open()?;
+    let network = network(args, &device)?;
+    let count = if device.is_cpu() { 32 } else { 128 };
+    let images = fill_on(&device, &[count, 3, 32, 32], 1.0, 0.5)?.as_detached_tensor();
+    let labels = Tensor::from_iter((0..count).map(|i| (i % CLASSES) as u32), &device)?;
     // So slow that every step does the work of the first.
     let mut sgd = Sgd::new(network.parameters(), 1e-6, 0.9, 5e-4)?;
     let mut step = || -> Result<f64> {
@@ -56,7 +57,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         workload: "node18",
         peer: "aca",
         ms_step,
-        images_per_second: 1e3 * IMAGES as f64 / ms_step,
+        images_per_second: 1e3 * count as f64 / ms_step,
         nfe: work.nfe_forward + work.nfe_backward,
         loss,
         peak_bytes: peak - before,
@@ -72,13 +73,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 }
 
 /// NODE18 as PyTorch's checkpoint has it, if one is given.
-fn network(args: &BenchArgs) -> Result<Network> {
+fn network(args: &BenchArgs, device: &Device) -> Result<Network> {
     let tableau = crate::method::method(args.method.as_deref().unwrap_or("heun_euler"))?;
     let (rtol, atol) = (args.rtol.unwrap_or(1e-2), args.atol.unwrap_or(1e-2));
     let solver = Solver::adaptive(tableau, Tolerance { rtol, atol });
     let gradient = args.gradient.gradient();
     let ode = OdeOptions { solver, gradient, ..OdeOptions::cifar() };
-    let network = Network::new(&NetworkSpec::of(NetworkName::Node18), &ode)?;
+    let spec = NetworkSpec { device: device.clone(), ..NetworkSpec::of(NetworkName::Node18) };
+    let network = Network::new(&spec, &ode)?;
     if let Some(path) = &args.pth {
         network.load_pth(path)?;
     }

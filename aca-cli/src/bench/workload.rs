@@ -177,7 +177,12 @@ pub fn fill(shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var>
 }
 
 /// [`fill`] on a device.
-fn fill_on(device: &Device, shape: &[usize], scale: f64, phase: f64) -> candle_core::Result<Var> {
+pub fn fill_on(
+    device: &Device,
+    shape: &[usize],
+    scale: f64,
+    phase: f64,
+) -> candle_core::Result<Var> {
     Var::from_tensor(&fill(shape, scale, phase)?.to_device(device)?)
 }
 

@@ -29,8 +29,8 @@ const BUFFER: usize = 256;
 /// calling thread and 65 us shared, 131 072 take 275 us and 115 us; below there is nothing to win.
 const TASK: usize = 16 * BLOCK;
 
-/// Element types of states.
-pub(super) trait Element: WithDType {
+/// Element types of states on the CPU: `f32` and `f64`.
+pub trait Element: WithDType {
     /// The larger magnitude of the two.
     fn magnitude(self, other: Self) -> Self;
 }
@@ -113,6 +113,13 @@ fn combine_into<T: Element>(out: &mut [MaybeUninit<T>], base: Option<&[T]>, term
             || combine_blocks(out, task * TASK, base, terms),
         );
     });
+}
+
+/// See [`super::combine_slices`].
+pub(super) fn combine_over<T: Element>(out: &mut [T], base: Option<&[T]>, terms: &Terms<'_, T>) {
+    // SAFETY: `MaybeUninit<T>` has the layout of `T`, and what is written there are numbers.
+    let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) };
+    combine_into(out, base, terms);
 }
 
 /// Runs `work` compiled for the widest vectors of this processor. A closure is compiled so only where

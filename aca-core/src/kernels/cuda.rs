@@ -9,6 +9,10 @@ use candle_core::Device;
 use crate::{Error, Result};
 
 #[cfg(feature = "cuda")]
+mod call;
+#[cfg(feature = "cuda")]
+mod finite;
+#[cfg(feature = "cuda")]
 mod launch;
 #[cfg(feature = "cuda")]
 mod program;
@@ -20,11 +24,40 @@ mod rows;
 mod sums;
 
 #[cfg(feature = "cuda")]
+pub use {
+    call::{Argument, Kernel, Source, empty, tensor},
+    launch::Grid,
+    program::Program,
+};
+#[cfg(feature = "cuda")]
 pub(super) use {
-    reductions::{dots, first_non_finite, norms},
+    finite::first_non_finite,
+    reductions::{dots, norms},
     rows::{add_rows, choose_rows, gather_rows},
     sums::{combine, combine_picked, combine_rows},
 };
+
+#[cfg(feature = "cuda")]
+pub(crate) use finite::Watch;
+
+/// States on a GPU, of which this build knows none.
+#[cfg(not(feature = "cuda"))]
+pub(crate) enum Watch {}
+
+#[cfg(not(feature = "cuda"))]
+impl Watch {
+    pub(crate) fn over(_: &candle_core::Tensor) -> Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) fn look(&mut self, _: &candle_core::Tensor) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn read(&self) -> Result<Option<(usize, usize)>> {
+        match *self {}
+    }
+}
 
 /// Returns the GPU of that number, counted from 0.
 ///

@@ -93,8 +93,9 @@ fn step_hands_out_its_stages() {
         fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
             step.complete()?;
             step.complete()?;
-            let last = &step.stages()[step.stages().len() - 1];
-            self.0.push((step.stages().len(), distance(last, &[-values(step.y1)[0]])));
+            let stages = step.stages()?;
+            let last = &stages[stages.len() - 1];
+            self.0.push((stages.len(), distance(last, &[-values(step.y1)[0]])));
             Ok(())
         }
     }

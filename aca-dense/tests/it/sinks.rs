@@ -36,7 +36,7 @@ fn interpolant_at_a_steps_ends_is_the_step() {
         fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
             step.complete()?;
             let ends = [values(step.y0), values(step.y1)].concat();
-            let rows = interpolate(step.method(), step.y0, step.h(), step.stages(), &[0.0, 1.0])?;
+            let rows = interpolate(step.method(), step.y0, step.h(), &step.stages()?, &[0.0, 1.0])?;
             self.0 = self.0.max(distance(&rows, &ends));
             Ok(())
         }

@@ -6,6 +6,8 @@ use candle_nn::{Module, VarBuilder};
 
 use crate::layers::{Activation, Linear};
 
+#[cfg(feature = "cuda")]
+mod gpu;
 mod native;
 
 /// Whether a field sees the time.
@@ -34,10 +36,11 @@ pub struct MlpConfig {
 /// `dy/dt = W_n act(.. act(W_1 y + b_1) ..) + b_n`: a multilayer perceptron at native speed.
 ///
 /// Tiles of rows go through all layers while they are in the cache; where the batch is large enough,
-/// threads share the tiles. Results do not depend on the number of threads.
+/// threads share the tiles. Results do not depend on the number of threads. On a GPU every layer is a
+/// product and one launch.
 ///
 /// # Shapes
-/// State: `[.., dim]`, `f32` or `f64` as the parameters; on the CPU. The time, where it is an input, is
+/// State: `[.., dim]`, `f32` or `f64` as the parameters, on their device. The time, where it is an input, is
 /// the same for all states or has one entry for each leading index: `[batch, 1, ..]`.
 ///
 /// # Gradient
@@ -144,6 +147,10 @@ impl Mlp {
 impl VectorField for Mlp {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         self.check(y)?;
+        #[cfg(feature = "cuda")]
+        if y.device().is_cuda() {
+            return self.slopes_on_gpu(t, y);
+        }
         if !y.device().is_cpu() {
             return self.trace(t, &y.detach());
         }
@@ -168,6 +175,10 @@ impl VectorField for Mlp {
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
         self.check(y)?;
+        #[cfg(feature = "cuda")]
+        if y.device().is_cuda() {
+            return self.linearized_on_gpu(t, y);
+        }
         if !y.device().is_cpu() {
             return linearize_traced(|t, y| self.trace(t, y), t, y);
         }

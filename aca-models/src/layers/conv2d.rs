@@ -35,7 +35,7 @@ impl Conv2dConfig {
 /// # Shapes
 /// `weight`: `[out, in, kernel height, kernel width]`; `bias`: `[out]`; input `[batch, in, height, width]`,
 /// result `[batch, out, ..]` with `(size + 2 padding - kernel) / stride + 1` pixels along each axis. All `f32`
-/// or all `f64`; other types and devices use candle's operations.
+/// or all `f64`; other types use candle's operations, and so do GPUs unless cuDNN is there (feature `cudnn`).
 ///
 /// # Gradient
 /// In closed form, with respect to the input, the weight and the bias, each of which may be a variable,
@@ -151,11 +151,16 @@ impl Conv2d {
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.geometry(x)?;
-        if ![x].into_iter().chain(self.parameters()).all(is_native) {
+        let known = x.device().is_cpu() || cfg!(feature = "cudnn");
+        if !(known && [x].into_iter().chain(self.parameters()).all(is_native)) {
             return self.trace(x);
         }
         let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
         match &self.bias {
+            Some(bias) if x.device().is_cuda() => {
+                let sums = x.apply_op2(&weight, self.place())?;
+                sums.broadcast_add(&bias.reshape((1, (), 1, 1))?)
+            }
             Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, self.place()),
             None => x.apply_op2(&weight, self.place()),
         }

@@ -3,6 +3,8 @@
 
 pub(crate) mod activation;
 pub(crate) mod conv;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod linear;
 pub(crate) mod matmul;
 pub(crate) mod norm;

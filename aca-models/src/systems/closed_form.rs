@@ -4,11 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aca_core::kernels::View;
-use aca_core::{Cotangents, Pullback, Time, VectorField, linearize_traced};
+use aca_core::{Cotangents, OnSlices, Pullback, Time, VectorField, linearize_traced};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use crate::Real;
+
+#[cfg(feature = "cuda")]
+mod gpu;
+mod slices;
 
 /// An autonomous system `dy/dt = f(y; theta)` of `DIM` coupled numbers, with its derivative in
 /// closed form.
@@ -37,7 +41,20 @@ pub trait System: Send + Sync + 'static {
     /// # Shapes
     /// `theta`: `[PARAMS]`, or `[states, PARAMS]` where each state has its own; `y`: `[states, DIM]`.
     fn trace(&self, theta: &Tensor, y: &Tensor) -> Result<Tensor>;
+
+    /// The system's kernels for GPUs; systems without them run there on [`trace`](Self::trace).
+    #[doc(hidden)]
+    fn kernels(&self) -> Option<GpuKernels> {
+        None
+    }
 }
+
+/// The name of a system in `systems.cu`; others cannot be made outside of this crate.
+#[derive(Clone, Copy, Debug)]
+pub struct GpuKernels(
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "for GPUs alone"))]
+    pub(super)  &'static str,
+);
 
 /// A [`System`] with its parameters: a vector field at native speed.
 ///
@@ -45,8 +62,11 @@ pub trait System: Send + Sync + 'static {
 /// State: `[.., DIM]`. Parameters: `[PARAMS]` for all states alike, or as many rows as there are
 /// states, `[states, PARAMS]` (or `[states]` when `PARAMS` is 1).
 ///
+/// On a GPU an evaluation of the systems here is one launch, and so is a pullback (two, where many states
+/// share parameters); systems of your own run on [`System::trace`] there.
+///
 /// # Errors
-/// Evaluation fails when shapes or dtypes of state and parameters do not fit, or off the CPU.
+/// Evaluation fails when shapes, dtypes or devices of state and parameters do not fit.
 pub struct ClosedForm<S> {
     system: S,
     theta: Var,
@@ -117,10 +137,7 @@ impl<S: System> ClosedForm<S> {
         let (theta, view) = (View::new(&theta)?, View::new(&y)?);
         let (theta, states) = (theta.slice::<T>()?, view.slice::<T>()?);
         let mut dy = vec![T::zero(); states.len()];
-        let rows = states.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
-        for (state, (y, dy)) in rows.enumerate() {
-            self.system.slope(&theta[places.range(state, S::PARAMS)], y, dy);
-        }
+        places.slopes(&self.system, theta, states, &mut dy);
         Tensor::from_vec(dy, y.shape(), &Device::Cpu)
     }
 
@@ -131,13 +148,7 @@ impl<S: System> ClosedForm<S> {
         let (theta, states, lambda) = (theta.slice::<T>()?, view.slice()?, lambda.slice()?);
         let mut y_bar = vec![T::zero(); states.len()];
         let mut theta_bar = vec![T::zero(); theta.len()];
-        let rows = states.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
-        let rows = rows.zip(y_bar.chunks_exact_mut(S::DIM));
-        for (state, ((y, lambda), y_bar)) in rows.enumerate() {
-            let range = places.range(state, S::PARAMS);
-            let theta_bar = &mut theta_bar[range.clone()];
-            self.system.pullback(&theta[range], y, lambda, y_bar, theta_bar);
-        }
+        places.pull(&self.system, theta, [states, lambda], [&mut y_bar, &mut theta_bar]);
         let mut store = GradStore::default();
         store.insert(&self.theta, Tensor::from_vec(theta_bar, self.theta.shape(), &Device::Cpu)?);
         let y = Tensor::from_vec(y_bar, y.shape(), &Device::Cpu)?;
@@ -147,10 +158,14 @@ impl<S: System> ClosedForm<S> {
 
 impl<S: System> VectorField for ClosedForm<S> {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
-        if !y.device().is_cpu() {
-            return self.trace(t, &y.detach());
+        if y.device().is_cpu() {
+            return self.slopes_at(&self.places(t, y)?, y);
         }
-        self.slopes_at(&self.places(t, y)?, y)
+        #[cfg(feature = "cuda")]
+        if let Some(kernels) = self.kernels(y) {
+            return self.slopes_on_gpu(kernels, &self.places(t, y)?, y);
+        }
+        self.trace(t, &y.detach())
     }
 
     fn trace(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
@@ -168,6 +183,10 @@ impl<S: System> VectorField for ClosedForm<S> {
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
+        #[cfg(feature = "cuda")]
+        if let Some(kernels) = self.kernels(y) {
+            return self.linearized_on_gpu(kernels, self.places(t, y)?, y);
+        }
         if !y.device().is_cpu() {
             return linearize_traced(|t, y| self.trace(t, y), t, y);
         }
@@ -182,6 +201,11 @@ impl<S: System> VectorField for ClosedForm<S> {
 
     fn takes_rows(&self) -> bool {
         true
+    }
+
+    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+        // What does not fit is refused, with its reason, by the first evaluation on tensors.
+        self.bound(y).ok().flatten()
     }
 }
 

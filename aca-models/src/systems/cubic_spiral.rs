@@ -1,5 +1,6 @@
 use candle_core::{D, Result, Tensor};
 
+use super::closed_form::GpuKernels;
 use super::{ClosedForm, Real, System};
 
 /// The damped cubic spiral `dy/dt = A y^3` (cubes entry by entry), a common first task for neural
@@ -43,5 +44,9 @@ impl System for CubicSpiral {
         let row =
             |i: usize| cubes.broadcast_mul(&a.narrow(D::Minus1, 2 * i, 2)?)?.sum_keepdim(D::Minus1);
         Tensor::cat(&[row(0)?, row(1)?], D::Minus1)
+    }
+
+    fn kernels(&self) -> Option<GpuKernels> {
+        Some(GpuKernels("CubicSpiral"))
     }
 }

@@ -1,5 +1,6 @@
 use candle_core::{Result, Tensor};
 
+use super::closed_form::GpuKernels;
 use super::{ClosedForm, Real, System};
 
 /// `dy/dt = -k y`: the closed solution is `y0 e^(-k t)`.
@@ -28,5 +29,9 @@ impl System for LinearDecay {
 
     fn trace(&self, k: &Tensor, y: &Tensor) -> Result<Tensor> {
         y.broadcast_mul(k)?.neg()
+    }
+
+    fn kernels(&self) -> Option<GpuKernels> {
+        Some(GpuKernels("LinearDecay"))
     }
 }

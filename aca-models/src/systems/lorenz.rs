@@ -1,5 +1,6 @@
 use candle_core::{D, Result, Tensor};
 
+use super::closed_form::GpuKernels;
 use super::{ClosedForm, Real, System};
 
 /// Lorenz's convection: `x' = sigma (y - x)`, `y' = x (rho - z) - y`, `z' = x y - beta z`; chaotic
@@ -54,5 +55,9 @@ impl System for Lorenz {
         let dy = (x.broadcast_mul(&theta(1)?)? - (&x * &z)? - &y)?;
         let dz = ((&x * &y)? - z.broadcast_mul(&theta(2)?)?)?;
         Tensor::cat(&[dx, dy, dz], D::Minus1)
+    }
+
+    fn kernels(&self) -> Option<GpuKernels> {
+        Some(GpuKernels("Lorenz"))
     }
 }

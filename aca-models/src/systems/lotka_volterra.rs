@@ -1,5 +1,6 @@
 use candle_core::{D, Result, Tensor};
 
+use super::closed_form::GpuKernels;
 use super::{ClosedForm, Real, System};
 
 /// Lotka and Volterra's prey `u` and predators `v`: `u' = alpha u - beta u v`,
@@ -48,5 +49,9 @@ impl System for LotkaVolterra {
         let du = u.broadcast_mul(&rate(0)?)?.sub(&uv.broadcast_mul(&rate(1)?)?)?;
         let dv = uv.broadcast_mul(&rate(2)?)?.sub(&v.broadcast_mul(&rate(3)?)?)?;
         Tensor::cat(&[du, dv], D::Minus1)
+    }
+
+    fn kernels(&self) -> Option<GpuKernels> {
+        Some(GpuKernels("LotkaVolterra"))
     }
 }

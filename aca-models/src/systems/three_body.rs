@@ -1,5 +1,6 @@
 use candle_core::{D, Result, Tensor};
 
+use super::closed_form::GpuKernels;
 use super::{ClosedForm, Real, System};
 
 /// Newton's three bodies in space with unknown masses: `r_i' = K2 v_i`,
@@ -115,6 +116,10 @@ impl System for ThreeBody {
         let a3 = (pull(&d13, 0)? + pull(&d23, 1)?)?.neg()?;
         let dv = (Tensor::cat(&[a1, a2, a3], D::Minus1)? * Self::K1)?;
         Tensor::cat(&[(y.narrow(D::Minus1, 9, 9)? * Self::K2)?, dv], D::Minus1)
+    }
+
+    fn kernels(&self) -> Option<GpuKernels> {
+        Some(GpuKernels("ThreeBody"))
     }
 }
 

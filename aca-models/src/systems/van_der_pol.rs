@@ -1,5 +1,6 @@
 use candle_core::{D, Result, Tensor};
 
+use super::closed_form::GpuKernels;
 use super::{ClosedForm, Real, System};
 
 /// Van der Pol's oscillator: `x' = v`, `v' = mu (1 - x^2) v - x`; stiff when `mu` is large.
@@ -42,5 +43,9 @@ impl System for VanDerPol {
         let (x, v) = (y.narrow(D::Minus1, 0, 1)?, y.narrow(D::Minus1, 1, 1)?);
         let spread = x.sqr()?.affine(-1.0, 1.0)?;
         Tensor::cat(&[&v, &(spread * &v)?.broadcast_mul(mu)?.sub(&x)?], D::Minus1)
+    }
+
+    fn kernels(&self) -> Option<GpuKernels> {
+        Some(GpuKernels("VanDerPol"))
     }
 }

@@ -10,6 +10,7 @@ mod closed_forms;
 mod communicator;
 mod conv2d;
 mod conv_block;
+mod cuda;
 mod data_cifar;
 mod data_digits;
 #[cfg(feature = "download")]
@@ -21,6 +22,7 @@ mod networks;
 mod node18_training;
 mod pth;
 mod sgd;
+mod slices;
 mod statistics;
 mod strategies;
 mod three_body;

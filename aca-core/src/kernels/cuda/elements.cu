@@ -5,9 +5,6 @@
 
 typedef unsigned long long Index;
 
-const int TERMS = 16;  // of one launch, as in launch.rs
-const int TILE = 4;    // rows of a dense output that one thread sums, as in launch.rs
-
 struct Half { unsigned short bits; };
 struct Bfloat { unsigned short bits; };
 
@@ -43,8 +40,34 @@ template <typename T, int N> __device__ inline Pack<T, N> load(const void* x, In
     return ((const Pack<T, N>*)x)[pack];
 }
 
+// Whether packs may be read there; null counts as such a place.
+__device__ inline bool aligned(const void* x) { return (Index)x % 16 == 0; }
+
 __device__ inline Index thread_of_grid() { return (Index)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline Index threads_of_grid() { return (Index)gridDim.x * blockDim.x; }
+
+// Returns the sum over the block in its first thread.
+__device__ inline double block_sum(double x) {
+    __shared__ double warps[32];
+#pragma unroll
+    for (int away = 16; away > 0; away /= 2) x += __shfl_down_sync(0xffffffffu, x, away);
+    __syncthreads();  // the first thread may still read an earlier sum's
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
+    __syncthreads();
+    double sum = 0;
+    if (threadIdx.x == 0)
+        for (int warp = 0; warp < (int)blockDim.x / 32; ++warp) sum += warps[warp];
+    return sum;
+}
+
+// The same in all of its threads.
+__device__ inline double block_total(double x) {
+    __shared__ double total;
+    double sum = block_sum(x);
+    if (threadIdx.x == 0) total = sum;
+    __syncthreads();
+    return total;
+}
 
 #define KERNEL(name, Arguments, T, dtype)                                                                     \
     extern "C" __global__ void __launch_bounds__(256) name##_##dtype(const __grid_constant__ Arguments a) {   \

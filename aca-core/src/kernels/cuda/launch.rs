@@ -13,13 +13,13 @@ use candle_core::{CudaDevice, CudaStorage, DType, Shape, Storage, Tensor};
 use smallvec::SmallVec;
 
 use super::super::View;
-use super::program::program;
+use super::program::STATES;
 use crate::{Error, Result};
 
-/// Terms of one launch, as in `elements.cu`.
+/// Terms of one launch, as in `sums.cu`.
 pub(super) const TERMS: usize = 16;
 
-/// Rows of a dense output that one thread sums, as in `elements.cu`.
+/// Rows of a dense output that one thread sums, as in `sums.cu`.
 pub(super) const TILE: usize = 4;
 
 /// Largest number of threads in a block, as in `elements.cu`.
@@ -40,14 +40,17 @@ pub(super) struct Gpu<'a> {
 }
 
 /// How many blocks of how many threads run.
-pub(super) struct Grid {
-    pub(super) blocks: [usize; 2],
-    pub(super) threads: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Blocks along the grid's two axes.
+    pub blocks: [usize; 2],
+    /// Threads of a block.
+    pub threads: usize,
 }
 
 impl Grid {
     /// One thread for each of `items`, or for several.
-    pub(super) fn over(items: usize) -> Self {
+    pub fn over(items: usize) -> Self {
         let threads = threads(items);
         Self { blocks: [items.div_ceil(threads).clamp(1, BLOCKS), 1], threads }
     }
@@ -85,12 +88,8 @@ impl<'a> Gpu<'a> {
     ) -> Result<()> {
         let suffix = if packs { "_packs" } else { "" };
         let name = format!("{kernel}_{}{suffix}", self.dtype.as_str());
-        let function = self.device.get_or_load_custom_func(
-            &name,
-            concat!("aca ", env!("CARGO_PKG_VERSION")),
-            &program(self.device)?,
-        )?;
-        let mut builder = function.builder();
+        let function = STATES.function(self.device, &name)?;
+        let mut builder = self.stream.launch_builder(&function);
         builder.arg(arguments);
         // SAFETY: the kernel takes one structure, of this layout; whoever filled it says why its
         // addresses hold.
@@ -108,14 +107,10 @@ impl<'a> Gpu<'a> {
         parts: u64,
         [rows, count, results]: [usize; 3],
     ) -> Result<()> {
-        let function = self.device.get_or_load_custom_func(
-            "sum_parts",
-            concat!("aca ", env!("CARGO_PKG_VERSION")),
-            &program(self.device)?,
-        )?;
+        let function = STATES.function(self.device, "sum_parts")?;
         let grid = Grid { blocks: [rows, results], threads: threads(count) };
         let count = count as i32;
-        let mut builder = function.builder();
+        let mut builder = self.stream.launch_builder(&function);
         builder.arg(&sums).arg(&parts).arg(&count);
         // SAFETY: the kernel takes these three; the addresses are the caller's promise.
         unsafe { builder.launch(grid.config()) }.w()?;
@@ -135,7 +130,7 @@ impl<'a> Gpu<'a> {
 }
 
 impl Grid {
-    fn config(&self) -> LaunchConfig {
+    pub(super) fn config(&self) -> LaunchConfig {
         let [x, y] = self.blocks.map(|blocks| blocks as u32);
         let block_dim = (self.threads as u32, 1, 1);
         LaunchConfig { grid_dim: (x, y, 1), block_dim, shared_mem_bytes: 0 }

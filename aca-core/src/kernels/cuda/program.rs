@@ -6,39 +6,70 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::CudaDevice;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::result;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUmemPool_attribute};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 
 use crate::Result;
 
-const SOURCE: &str =
-    concat!(include_str!("elements.cu"), include_str!("sums.cu"), include_str!("reductions.cu"));
+/// What every program begins with: packs of elements, and sums over a block.
+const ELEMENTS: &str = include_str!("elements.cu");
 
-/// Returns the kernels' PTX for the GPU of that number, compiled once a process.
-pub(super) fn program(device: &CudaDevice) -> Result<Arc<str>> {
-    static PROGRAMS: Mutex<BTreeMap<usize, Arc<str>>> = Mutex::new(BTreeMap::new());
-    let stream = device.cuda_stream();
-    let context = stream.context();
-    let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(program) = programs.get(&context.ordinal()) {
-        return Ok(program.clone());
-    }
-    let part = |attribute| context.attribute(attribute).w();
-    let capability = (
-        part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-        part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-    );
-    let program = compile(capability)?;
-    programs.insert(context.ordinal(), program.clone());
-    Ok(program)
+/// The passes over states of this crate.
+pub(super) static STATES: Program =
+    Program::new("aca states", &[include_str!("sums.cu"), include_str!("reductions.cu")]);
+
+/// Kernels in CUDA C, compiled by NVRTC for the GPU at hand when the first of them is launched.
+///
+/// They see what `elements.cu` of this crate declares, and include nothing.
+pub struct Program {
+    name: &'static str,
+    parts: &'static [&'static str],
+    compiled: Mutex<BTreeMap<usize, Arc<str>>>,
 }
 
-fn compile((major, minor): (i32, i32)) -> Result<Arc<str>> {
-    let options = vec![format!("--gpu-architecture=compute_{major}{minor}"), "--std=c++17".into()];
-    let ptx =
-        compile_ptx_with_opts(SOURCE, CompileOptions { options, ..Default::default() }).w()?;
-    Ok(ptx.to_src().into())
+impl Program {
+    /// A program of several parts, to be kept in a `static`; no other has its name.
+    pub const fn new(name: &'static str, parts: &'static [&'static str]) -> Self {
+        Self { name, parts, compiled: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Returns the program's PTX for GPUs of a compute capability, which need not be there.
+    ///
+    /// # Errors
+    /// When NVRTC refuses the program.
+    pub fn compile(&self, (major, minor): (i32, i32)) -> Result<Arc<str>> {
+        let source: String = [&[ELEMENTS], self.parts].concat().concat();
+        let options =
+            vec![format!("--gpu-architecture=compute_{major}{minor}"), "--std=c++17".into()];
+        let ptx =
+            compile_ptx_with_opts(source, CompileOptions { options, ..Default::default() }).w()?;
+        Ok(ptx.to_src().into())
+    }
+
+    /// A kernel of the program on a GPU, where candle keeps the loaded module.
+    pub(super) fn function(&self, device: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
+        let function = device.get_or_load_custom_func(kernel, self.name, &self.ptx(device)?)?;
+        Ok(function.into_cuda_function())
+    }
+
+    /// The PTX for the GPU of that number, compiled once a process.
+    fn ptx(&self, device: &CudaDevice) -> Result<Arc<str>> {
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ptx) = compiled.get(&context.ordinal()) {
+            return Ok(ptx.clone());
+        }
+        let part = |attribute| context.attribute(attribute).w();
+        let capability = (
+            part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
+        let ptx = self.compile(capability)?;
+        compiled.insert(context.ordinal(), ptx.clone());
+        Ok(ptx)
+    }
 }
 
 /// Lets the driver keep freed memory for the next tensors: by default it goes back whenever the host
@@ -59,14 +90,16 @@ pub(super) fn keep_memory(device: &CudaDevice) -> candle_core::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reductions::{Dots, Finite, Norms};
+    use super::super::finite::Finite;
+    use super::super::reductions::{Dots, Norms};
     use super::super::sums::{Combine, Picked, Rows};
-    use super::compile;
+    use super::STATES;
 
     #[test]
     fn kernels_compile_for_turing_and_later_and_take_structures_of_our_size() {
         for capability in [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
-            let program = compile(capability).unwrap_or_else(|e| panic!("{capability:?}: {e}"));
+            let program =
+                STATES.compile(capability).unwrap_or_else(|e| panic!("{capability:?}: {e}"));
             for (kernel, size) in [
                 ("combine", size_of::<Combine>()),
                 ("combine_rows", size_of::<Rows>()),

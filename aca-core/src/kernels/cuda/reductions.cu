@@ -2,20 +2,6 @@
 // parts is a launch of its own. Rows come in packs where they are whole packs. So which entries a thread adds, and
 // in which order, depends on the row's length alone.
 
-// Returns the sum over the block in its first thread.
-__device__ inline double block_sum(double x) {
-    __shared__ double warps[32];
-#pragma unroll
-    for (int away = 16; away > 0; away /= 2) x += __shfl_down_sync(0xffffffffu, x, away);
-    __syncthreads();  // the first thread may still read an earlier sum's
-    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
-    __syncthreads();
-    double sum = 0;
-    if (threadIdx.x == 0)
-        for (int warp = 0; warp < (int)blockDim.x / 32; ++warp) sum += warps[warp];
-    return sum;
-}
-
 __device__ inline Index thread_of_row() { return (Index)blockIdx.y * blockDim.x + threadIdx.x; }
 __device__ inline Index threads_of_row() { return (Index)gridDim.y * blockDim.x; }
 
@@ -100,18 +86,19 @@ template <typename T, int N> __device__ inline void dots(const Dots& d) {
     if (threadIdx.x == 0) d.parts[row * gridDim.y + blockIdx.y] = sum;
 }
 
-// The smallest index of an entry that is not finite, where there is one.
+// The smallest index of an entry that is not finite, counted from `base`, where there is one.
 struct Finite {
     Index* first;
     const void* x;
     Index size;
+    Index base;
 };
 
 template <typename T, int N> __device__ inline void find(const Finite& a, Index pack, Index entry) {
     Pack<T, N> x = load<T, N>(a.x, pack);
 #pragma unroll
     for (int j = N - 1; j >= 0; --j)
-        if (!(wide(x.at[j]) - wide(x.at[j]) == 0)) atomicMin(a.first, entry + j);
+        if (!(wide(x.at[j]) - wide(x.at[j]) == 0)) atomicMin(a.first, a.base + entry + j);
 }
 
 template <typename T, int N> __device__ inline void first_non_finite(const Finite& a) {

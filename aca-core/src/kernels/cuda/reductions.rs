@@ -200,30 +200,3 @@ pub(crate) fn dots(device: &CudaDevice, a: &Tensor, b: &Tensor, rows: usize) -> 
         gpu.launch("dots", plan.packs, &plan.grid, &arguments)
     })
 }
-
-/// See `Finite` in `reductions.cu`.
-#[repr(C)]
-pub(super) struct Finite {
-    first: u64,
-    x: u64,
-    size: u64,
-}
-
-// SAFETY: numbers alone, laid out as C does.
-unsafe impl DeviceRepr for Finite {}
-
-/// See [`super::super::first_non_finite`]; the tensor is contiguous.
-pub(crate) fn first_non_finite(device: &CudaDevice, x: &Tensor) -> Result<Option<usize>> {
-    let (gpu, size) = (Gpu::new(device, x.dtype())?, x.elem_count());
-    let view = View::held(x);
-    let mut found = gpu.stream.clone_htod(&[u64::MAX]).w()?;
-    let mut inputs = Inputs::new(&gpu);
-    let x = inputs.address(&view, size)?;
-    let packs = aligned([x]);
-    let grid = Grid::over(if packs { size.div_ceil(gpu.pack()) } else { size });
-    let (first, written) = found.device_ptr_mut(&gpu.stream);
-    gpu.launch("first_non_finite", packs, &grid, &Finite { first, x, size: size as u64 })?;
-    drop((written, inputs));
-    let found = gpu.stream.clone_dtoh(&found).w()?;
-    Ok(found.first().filter(|&&first| first != u64::MAX).map(|&first| first as usize))
-}

@@ -1,5 +1,8 @@
 // Weighted sums of states, entry by entry.
 
+const int TERMS = 16;  // of one launch, as in launch.rs
+const int TILE = 4;    // rows of a dense output that one thread sums, as in launch.rs
+
 // out = base + sum(w_i x_i); out may be base.
 struct Combine {
     void* out;

@@ -1,6 +1,8 @@
 //! A convolution as an operation of candle's graph.
 
 use aca_core::kernels::View;
+#[cfg(feature = "cudnn")]
+use candle_core::CudaStorage;
 use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail,
 };
@@ -8,6 +10,18 @@ use candle_core::{
 use crate::layers::activation::refuse_second_order;
 use crate::layers::elements::entries;
 use crate::layers::kernels::conv::{self, Geometry, Lanes};
+#[cfg(feature = "cudnn")]
+use crate::layers::kernels::cuda;
+
+#[cfg(not(feature = "cudnn"))]
+mod composed;
+#[cfg(feature = "cudnn")]
+mod cudnn;
+
+#[cfg(not(feature = "cudnn"))]
+use composed as gpu;
+#[cfg(feature = "cudnn")]
+use cudnn as gpu;
 
 /// Cotangents of x, weight and bias, where they were wanted.
 pub(crate) type Bars = [Option<Tensor>; 3];
@@ -40,6 +54,10 @@ impl Correlation {
         z: &Tensor,
         wanted: [bool; 3],
     ) -> Result<Bars> {
+        if x.device().is_cuda() {
+            let g = geometry(x.dims(), weight.dims(), self.stride, self.padding)?;
+            return gpu::pull([x, weight, z], g, wanted);
+        }
         match x.dtype() {
             DType::F32 => self.pull_elements::<f32>(x, weight, z, wanted),
             _ => self.pull_elements::<f64>(x, weight, z, wanted),
@@ -130,6 +148,19 @@ impl CustomOp2 for Correlation {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.run([(x, x_layout), (weight, weight_layout)], None)
+    }
+
+    #[cfg(feature = "cudnn")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let g = geometry(x_layout.dims(), weight_layout.dims(), self.stride, self.padding)?;
+        let storage = cuda::correlate((x, x_layout), (weight, weight_layout), g)?;
+        Ok((storage, (g.batch, g.outer, g.result[0], g.result[1]).into()))
     }
 
     fn bwd(

@@ -1,8 +1,12 @@
 //! The dense layer as an operation of candle's graph.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use smallvec::smallvec;
 
+#[cfg(feature = "cuda")]
+use super::gpu;
 use super::pullback::{Bars, LinearPullback};
 use super::{Linear, with_last};
 use crate::layers::Activation;
@@ -77,6 +81,17 @@ impl CustomOp2 for Fused {
         self.run([(x, x_layout), (weight, weight_layout)], None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        gpu::value(self.0, [(x, x_layout), (weight, weight_layout)], None)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -104,6 +119,19 @@ impl CustomOp3 for Fused {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.run([(x, x_layout), (weight, weight_layout)], Some((bias, bias_layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        gpu::value(self.0, [(x, x_layout), (weight, weight_layout)], Some((bias, bias_layout)))
     }
 
     fn bwd(

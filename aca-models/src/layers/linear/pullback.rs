@@ -47,11 +47,29 @@ impl LinearPullback {
         Ok(LinearCotangents { x, weight, bias })
     }
 
+    /// The cotangents of x, and of the weight and the bias of `layer` where they are variables.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn variables(
+        &self,
+        cotangent: &Tensor,
+        layer: &Linear,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let bias = layer.bias.as_ref().is_some_and(|bias| bias.is_variable());
+        let wanted = Wanted { weight: layer.weight.is_variable(), bias };
+        let Bars { x, weight, bias } = self.bars(cotangent, true, wanted)?;
+        Ok([x, weight, bias])
+    }
+
     /// The cotangents that are wanted.
     pub(super) fn bars(&self, cotangent: &Tensor, want_x: bool, wanted: Wanted) -> Result<Bars> {
         let (got, expected) = (cotangent.dims(), self.kept.dims());
         if got != expected {
             bail!("a cotangent of shape {got:?} does not fit a value of shape {expected:?}");
+        }
+        #[cfg(feature = "cuda")]
+        if self.x.device().is_cuda() {
+            let tensors = [&self.x, &self.kept, cotangent];
+            return super::gpu::bars(&self.layer, tensors, want_x, wanted);
         }
         match self.x.dtype() {
             DType::F32 => self.bars_of::<f32>(cotangent, want_x, wanted),

@@ -1,0 +1,30 @@
+//! Fields on slices, for states so small that a tensor costs more than its numbers.
+
+use candle_core::Var;
+
+use crate::kernels::Element;
+
+/// A field beside the states of one solve, on slices of their numbers.
+///
+/// A tensor of candle costs five allocations and a lock; a state of a few hundred numbers is added up in
+/// less. A solve, and the replay of its steps, that has such a field works in buffers that it keeps, and
+/// makes tensors of what it hands out alone. It takes the same steps to the same bits.
+pub trait SliceField<T: Element> {
+    /// Writes `f(t, y)` to `dy`.
+    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]);
+
+    /// Writes the cotangent of `y` to `y_bar` and adds that of the variables to `theta_bar`, for the
+    /// cotangent `lambda` of `f(t, y)`.
+    fn pull(&mut self, t: f64, y: &[T], lambda: &[T], y_bar: &mut [T], theta_bar: &mut [T]);
+
+    /// The variables whose cotangents lie one after the other in `theta_bar`.
+    fn variables(&self) -> Vec<Var>;
+}
+
+/// A [`SliceField`] of the state's type.
+pub enum OnSlices<'a> {
+    /// For states of `f32`.
+    F32(Box<dyn SliceField<f32> + 'a>),
+    /// For states of `f64`.
+    F64(Box<dyn SliceField<f64> + 'a>),
+}

@@ -1,0 +1,129 @@
+//! A run over tensors, on any device.
+
+use candle_core::Tensor;
+
+use crate::body::{Body, Ends, Rules};
+use crate::kernels::Scale;
+use crate::kernels::cuda::Watch;
+use crate::run::check_finite;
+use crate::sink::Slopes;
+use crate::{Error, Result, Step, StepSink};
+
+/// The state as a tensor.
+pub(crate) struct TensorBody {
+    y: Tensor,
+    k1: Option<Tensor>,
+    /// What was tried: stages and end.
+    trial: Option<(Vec<Tensor>, Tensor)>,
+    /// Running statistics of the field before the trial, for its rejection.
+    statistics: Vec<Tensor>,
+    /// On a GPU, what looks for slopes and states that are not finite in place of the host.
+    watch: Option<Watch>,
+    /// What the watch was told to look at.
+    watched: Vec<Watched>,
+}
+
+/// A slope at the start of a step, or the state at its end.
+struct Watched {
+    what: &'static str,
+    t: f64,
+    h: f64,
+}
+
+impl TensorBody {
+    pub(crate) fn new(y: Tensor) -> Result<Self> {
+        let watch = Watch::over(&y)?;
+        let (k1, trial, statistics, watched) = Default::default();
+        Ok(Self { y, k1, trial, statistics, watch, watched })
+    }
+
+    /// Checks `x` at once, or has the GPU look at it and goes on.
+    fn look(&mut self, what: &'static str, (t, h): (f64, f64), x: &Tensor) -> Result<()> {
+        let Some(watch) = &mut self.watch else { return check_finite(what, (t, h), x) };
+        self.watched.push(Watched { what, t, h });
+        watch.look(x)
+    }
+
+    fn trial(&self) -> Result<&(Vec<Tensor>, Tensor)> {
+        self.trial.as_ref().ok_or_else(untried)
+    }
+}
+
+/// A run tries a step before it judges one.
+fn untried() -> Error {
+    candle_core::Error::msg("no step was tried").into()
+}
+
+impl Body for TensorBody {
+    fn y(&self) -> &Tensor {
+        &self.y
+    }
+
+    fn slope(&mut self, rules: &Rules<'_>, t: f64) -> Result<Tensor> {
+        if let Some(k1) = &self.k1 {
+            return Ok(k1.clone());
+        }
+        let k1 = rules.field.eval(t, &self.y)?;
+        self.k1 = Some(k1.clone());
+        Ok(k1)
+    }
+
+    fn attempt(&mut self, rules: &Rules<'_>, ends: Ends, judged: bool) -> Result<()> {
+        let Ends { t0, t1, .. } = ends;
+        let carried = self.k1.is_some();
+        let k1 = self.slope(rules, rules.method.stage_time(t0, t1, 0))?;
+        // An error ratio that is not finite tells of such a slope as well; on a GPU it is read anyway.
+        if !(carried || judged && self.watch.is_some()) {
+            self.look("field", (t0, 0.0), &k1)?;
+        }
+        self.statistics = rules.field.snapshot()?;
+        let (k, y1) = rules.method.step(&rules.field, (t0, t1), &self.y, Some(k1))?;
+        if !judged {
+            self.look("state", (t0, ends.h()), &y1)?;
+        }
+        self.trial = Some((k, y1));
+        Ok(())
+    }
+
+    fn error_ratio(&self, rules: &Rules<'_>, h: f64, scale: &Scale) -> Result<f64> {
+        let (k, y1) = self.trial()?;
+        rules.method.error_ratio(h, &self.y, y1, k, scale)
+    }
+
+    fn accept(&mut self, rules: &Rules<'_>, ends: Ends, sink: &mut dyn StepSink) -> Result<()> {
+        let (mut k, y1) = self.trial.take().ok_or_else(untried)?;
+        let Rules { method, field } = rules;
+        let slopes = Slopes::Tensors(&mut k);
+        sink.accept(&mut Step::new(ends, [&self.y, &y1], slopes, rules))?;
+        let carries = method.carries(ends.t1, field.has_statistics());
+        self.k1 = if carries { method.end_slope(&k)? } else { None };
+        self.y = y1;
+        Ok(())
+    }
+
+    fn reject(&mut self, rules: &Rules<'_>, ends: Ends, finite: bool) -> Result<Option<Error>> {
+        rules.field.restore(&self.statistics)?;
+        if finite {
+            return Ok(None);
+        }
+        if let (Some(_), Some(k1)) = (&self.watch, &self.k1) {
+            check_finite("field", (ends.t0, 0.0), k1)?;
+        }
+        let (k, y1) = self.trial()?;
+        let mut checks = k.iter().map(|k| ("field", k)).chain([("state", y1)]);
+        let place = (ends.t0, ends.h());
+        Ok(checks.find_map(|(what, x)| check_finite(what, place, x).err()))
+    }
+
+    fn finish(&self) -> Result<()> {
+        // Waits for the GPU if it was told to look at something.
+        let Some(watch) = self.watch.as_ref().filter(|_| !self.watched.is_empty()) else {
+            return Ok(());
+        };
+        let Some((look, index)) = watch.read()? else { return Ok(()) };
+        match self.watched.get(look) {
+            Some(&Watched { what, t, h }) => Err(Error::NonFinite { what, t, h, index }),
+            None => Ok(()),
+        }
+    }
+}

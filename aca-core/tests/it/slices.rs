@@ -1,0 +1,181 @@
+//! A field on slices takes the steps of the same field on tensors, to the same bits.
+
+use aca_core::{
+    Error, OnSlices, Result, SliceField, Solver, Step, StepSink, Stepping, Time, Tolerance,
+    Tolerances, VectorField,
+};
+use aca_tableau::{ALL, DOPRI5, RK4, Tableau};
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::common::values;
+
+/// `y' = cos(t) - y^3 / (1 + y^2)`, of the other sign after `jump`, on tensors and on slices.
+struct Forced {
+    jump: f64,
+    slices: bool,
+}
+
+impl Forced {
+    fn slope(&self, t: f64, y: f64) -> f64 {
+        let sign = if t > self.jump { -1.0 } else { 1.0 };
+        sign * (t.cos() - y * y * y / (1.0 + y * y))
+    }
+}
+
+impl VectorField for Forced {
+    fn eval(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        let slope = |y: f64| self.slope(t.value(), y);
+        let slopes = y.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?.into_iter().map(slope);
+        Tensor::from_iter(slopes, &Device::Cpu)?.reshape(y.shape())?.to_dtype(y.dtype())
+    }
+
+    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+        let is_double = self.slices && y.dtype() == DType::F64;
+        is_double.then(|| OnSlices::F64(Box::new(Numbers(self))))
+    }
+}
+
+struct Numbers<'a>(&'a Forced);
+
+impl SliceField<f64> for Numbers<'_> {
+    fn eval(&mut self, t: f64, y: &[f64], dy: &mut [f64]) {
+        for (dy, y) in dy.iter_mut().zip(y) {
+            *dy = self.0.slope(t, *y);
+        }
+    }
+
+    fn pull(&mut self, _: f64, _: &[f64], _: &[f64], _: &mut [f64], _: &mut [f64]) {}
+
+    fn variables(&self) -> Vec<Var> {
+        Vec::new()
+    }
+}
+
+/// Every number that a sink can see of a step.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn add(&mut self, x: &Tensor) {
+        self.0.extend(values(x).into_iter().map(f64::to_bits));
+    }
+}
+
+impl StepSink for Bits {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        self.0.extend([step.t0, step.t1].map(f64::to_bits));
+        self.add(step.y0);
+        self.add(step.y1);
+        if step.index % 2 == 1 {
+            step.complete()?;
+        }
+        let k = step.stages()?;
+        k.iter().for_each(|k| self.add(k));
+        let weights: Vec<f64> = (0..2 * k.len()).map(|i| 0.1 * i as f64 - 0.3).collect();
+        self.add(&step.combine_rows(&weights)?.flatten_all()?);
+        Ok(())
+    }
+}
+
+fn y0() -> Tensor {
+    Tensor::new(&[0.5, -0.25, 2.0], &Device::Cpu).unwrap()
+}
+
+fn run(solver: &Solver, slices: bool, span: (f64, f64)) -> (Vec<u64>, aca_core::Stats) {
+    let (field, mut bits) = (Forced { jump: 1.3, slices }, Bits::default());
+    let end = solver.solve(&field, &y0(), span, &mut bits).unwrap();
+    bits.add(&end.y1);
+    (bits.0, end.stats)
+}
+
+fn solvers(tableau: &Tableau) -> Vec<Solver> {
+    let fixed = Solver::fixed(tableau.clone(), 0.17);
+    let jumping = Solver { jump_ts: vec![1.3], ..fixed.clone() };
+    let mut solvers = vec![fixed, jumping];
+    if tableau.is_adaptive() {
+        let adaptive = Solver::adaptive(tableau.clone(), Tolerance { rtol: 1e-5, atol: 1e-8 });
+        let each = |x: [f64; 3]| Tensor::new(&x, &Device::Cpu).unwrap();
+        let (rtol, atol) = (each([1e-4, 1e-5, 1e-6]), each([1e-7; 3]));
+        let stepping = Stepping::Adaptive(Tolerances::Each { rtol, atol });
+        let started = Solver { first_step: Some(1.0), ..adaptive.clone() };
+        let jumping = Solver { jump_ts: vec![1.3], step_ts: vec![0.4], ..adaptive.clone() };
+        solvers.extend([Solver { stepping, ..adaptive.clone() }, adaptive, started, jumping]);
+    }
+    solvers
+}
+
+#[test]
+fn steps_on_slices_have_the_bits_and_counts_of_steps_on_tensors() {
+    for tableau in ALL {
+        for (i, solver) in solvers(tableau).iter().enumerate() {
+            for span in [(0.0, 2.0), (2.0, 0.0)] {
+                let (found, found_stats) = run(solver, true, span);
+                let (expected, stats) = run(solver, false, span);
+                let name = format!("{} number {i}, {span:?}", tableau.name());
+                assert!(found == expected, "{name}: other bits");
+                assert_eq!(found_stats, stats, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_grid_is_replayed_on_slices_to_the_same_bits() {
+    let grid = [0.0, 0.3, 0.35, 1.0];
+    let bits = |slices| {
+        let (field, mut bits) = (Forced { jump: 9.0, slices }, Bits::default());
+        let solver = Solver::fixed(DOPRI5, 1.0);
+        solver.replay(&field, &y0(), &grid, &mut bits).unwrap();
+        bits.0
+    };
+    assert_eq!(bits(true), bits(false));
+}
+
+/// What both ways say of a solve that cannot reach its end.
+fn refusals(solver: &Solver, y0: f64) -> [String; 2] {
+    [true, false].map(|slices| {
+        let y0 = Tensor::new(&[0.1, y0], &Device::Cpu).unwrap();
+        let field = Forced { jump: 99.0, slices };
+        solver.solve(&field, &y0, (0.0, 1.0), &mut ()).unwrap_err().to_string()
+    })
+}
+
+#[test]
+fn what_is_not_finite_is_told_in_the_same_words() {
+    let tolerance = Tolerance { rtol: 1e-6, atol: 1e-6 };
+    let adaptive = Solver { h_min: 1e-3, ..Solver::adaptive(DOPRI5, tolerance) };
+    let started = Solver { first_step: Some(0.5), ..adaptive.clone() };
+    let cases = [
+        (Solver::fixed(RK4, 0.5), 1e103),
+        (Solver::fixed(RK4, 0.5), 1e110),
+        (adaptive.clone(), 1e110),
+        (started, 1e110),
+        (adaptive, f64::NAN),
+    ];
+    for (solver, y0) in cases {
+        let [slices, tensors] = refusals(&solver, y0);
+        assert_eq!(slices, tensors);
+        assert!(slices.contains("1"), "{slices}");
+    }
+}
+
+#[test]
+fn a_state_of_another_type_goes_by_tensors() {
+    let y0 = y0().to_dtype(DType::F32).unwrap();
+    let field = Forced { jump: 9.0, slices: true };
+    let end = Solver::fixed(RK4, 0.1).solve(&field, &y0, (0.0, 1.0), &mut ()).unwrap();
+    assert_eq!(end.y1.dtype(), DType::F32);
+}
+
+#[test]
+fn an_error_of_the_sink_ends_the_solve() {
+    struct Full;
+    impl StepSink for Full {
+        fn accept(&mut self, _: &mut Step<'_>) -> Result<()> {
+            Err(Error::NoTimes)
+        }
+    }
+    let field = Forced { jump: 9.0, slices: true };
+    let error = Solver::fixed(RK4, 0.1).solve(&field, &y0(), (0.0, 1.0), &mut Full).unwrap_err();
+    assert!(matches!(error, Error::NoTimes), "{error}");
+}

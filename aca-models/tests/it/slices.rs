@@ -1,0 +1,117 @@
+//! Closed forms on slices: the solutions and gradients of the same forms on tensors.
+
+use aca_adjoint::{Gradient, Ode};
+use aca_core::{Pullback, Solver, Time, Tolerance, VectorField};
+use aca_dense::SaveAt;
+use aca_models::systems::{ClosedForm, Lorenz, System, ThreeBody, VanDerPol};
+use aca_tableau::{BOSH3, DOP853, DOPRI5, HEUN_EULER, RK4, Tableau};
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+/// A closed form that keeps to tensors.
+struct OnTensors<S>(ClosedForm<S>);
+
+impl<S: System> VectorField for OnTensors<S> {
+    fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.0.eval(t, y)
+    }
+
+    fn trace(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.0.trace(t, y)
+    }
+
+    fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
+        self.0.linearize(t, y)
+    }
+}
+
+/// Outputs of every kind, the cotangent of the initial state and that of the parameters.
+fn solved<S: System>(system: S, parts: [&Var; 2], tableau: &Tableau, slices: bool) -> [Tensor; 3] {
+    let [y0, theta] = parts;
+    let field = ClosedForm::new(system, theta.clone());
+    let tolerance = Tolerance { rtol: 1e-5, atol: 1e-6 };
+    let solver = Solver::for_tableau(tableau.clone(), tolerance, Some(0.05)).unwrap();
+    let vars = vec![theta.clone()];
+    let ode = match slices {
+        true => Ode::new(solver, field, vars).unwrap(),
+        false => Ode::new(solver, OnTensors(field), vars).unwrap(),
+    };
+    let kinds = vec![SaveAt::Times(vec![0.0, 0.07, 0.33, 0.34]), SaveAt::Steps, SaveAt::End];
+    let ys = ode.gradient(Gradient::Aca).solve(y0, (0.0, 0.5), &SaveAt::All(kinds)).unwrap().ys;
+    let grads = ys.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    [ys, grads.get(y0).unwrap().clone(), grads.get(theta).unwrap().clone()]
+}
+
+fn numbers(x: &Tensor) -> Vec<f64> {
+    x.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+fn assert_same<S: System + Clone>(system: S, y0: &Tensor, theta: &Tensor) {
+    for dtype in [DType::F64, DType::F32] {
+        let var = |x: &Tensor| Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap();
+        let (y0, theta) = (var(y0), var(theta));
+        for tableau in [RK4, HEUN_EULER, BOSH3, DOPRI5, DOP853] {
+            let [ys, y0_bar, theta_bar] = solved(system.clone(), [&y0, &theta], &tableau, true);
+            let expected = solved(system.clone(), [&y0, &theta], &tableau, false);
+            let name = format!("{} {dtype:?}", tableau.name());
+            assert_eq!(numbers(&ys), numbers(&expected[0]), "{name}: solution");
+            assert_eq!(numbers(&y0_bar), numbers(&expected[1]), "{name}: cotangent of y0");
+            // Cotangents of parameters are added up in another order.
+            let bound = if dtype == DType::F64 { 1e-13 } else { 1e-5 };
+            let (found, expected) = (numbers(&theta_bar), numbers(&expected[2]));
+            let size = expected.iter().fold(0.0, |size: f64, x| size.max(x.abs()));
+            for (found, expected) in found.iter().zip(&expected) {
+                let off = (found - expected).abs() / size;
+                assert!(
+                    off <= bound,
+                    "{name}: {found} is {off:e} from {expected}, bound {bound:e}"
+                );
+            }
+        }
+    }
+}
+
+fn tensor(x: &[f64], shape: &[usize]) -> Tensor {
+    Tensor::from_slice(x, shape, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn three_bodies_on_slices_are_those_on_tensors() {
+    assert_same(ThreeBody, &tensor(&ThreeBody::Y0, &[18]), &tensor(&ThreeBody::MASSES, &[3]));
+}
+
+#[test]
+fn states_that_share_parameters_on_slices_are_those_on_tensors() {
+    let y0 = tensor(&[1.0, 2.0, 3.0, -1.0, 0.5, 9.0], &[2, 3]);
+    assert_same(Lorenz, &y0, &tensor(&Lorenz::CLASSIC, &[3]));
+}
+
+#[test]
+fn states_with_parameters_of_their_own_on_slices_are_those_on_tensors() {
+    let y0 = tensor(&[2.0, 0.0, 1.0, 0.3, -1.0, 0.2], &[3, 2]);
+    assert_same(VanDerPol, &y0, &tensor(&[1.0, 5.0, 0.1], &[3]));
+}
+
+#[test]
+fn parameters_are_read_when_a_solve_begins() {
+    let theta = Var::new(&[0.5f64], &Device::Cpu).unwrap();
+    let field = ClosedForm::new(aca_models::systems::LinearDecay, theta.clone());
+    let ode = Ode::new(Solver::fixed(RK4, 0.1), field, vec![theta.clone()]).unwrap();
+    let end = |rate: f64| {
+        theta.set(&Tensor::new(&[rate], &Device::Cpu).unwrap()).unwrap();
+        let y0 = tensor(&[1.0], &[1]);
+        numbers(&ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap())[0]
+    };
+    for rate in [0.5, 2.0] {
+        let off = (end(rate) - (-rate).exp()).abs();
+        assert!(off < 1e-4, "rate {rate}: {off:e} off, bound 1e-4");
+    }
+}
+
+#[test]
+fn parameters_that_do_not_fit_are_refused_as_on_tensors() {
+    let theta = Var::new(&[1.0f64, 2.0], &Device::Cpu).unwrap();
+    let field = ClosedForm::new(VanDerPol, theta.clone());
+    let ode = Ode::new(Solver::fixed(RK4, 0.1), field, vec![theta]).unwrap();
+    let error = ode.solve(&tensor(&[0.0; 6], &[3, 2]), (0.0, 1.0), &SaveAt::End).err().unwrap();
+    assert!(error.to_string().contains("2 parameters do not fit 3 states"), "{error}");
+}

@@ -15,7 +15,6 @@ feature="${ACA_CUDNN:+cudnn}"
 feature="${feature:-cuda}"
 parts=(${ACA_CUDNN:+cudnn})
 with=(--workspace --locked --features "aca-cli/$feature")
-crates=(aca-core aca-adjoint aca-models)
 
 # What the build of the feature depends on.
 sources='cuda|gpu|nccl|Cargo\.(toml|lock)$|aca-core/src/(run|kernels|kernels/rows)\.rs$|\.ci/run'
@@ -63,7 +62,7 @@ ci() {
     build
 }
 
-# Prints a name and the path of every executable that cargo made: of a crate's tests with the crate's name.
+# Prints a name and the path of every executable for a GPU that cargo made: tests have their crate's name too.
 executables() {
     python3 -c '
 import json, sys
@@ -72,18 +71,20 @@ for line in sys.stdin:
     if not made.get("executable"):
         continue
     name, crate = made["target"]["name"], made["manifest_path"].split("/")[-2]
-    print(f"{crate}-{name}" if made["profile"]["test"] else name, made["executable"])'
+    if not made["profile"]["test"]:
+        print(name, made["executable"])
+    elif crate in ("aca-core", "aca-adjoint", "aca-models"):
+        print(f"{crate}-{name}", made["executable"])'
 }
 
 pack() {
-    local folder="$1" crate
+    local folder="$1"
     mkdir -p "$folder"
     folder="$(cd "$folder" && pwd)"
     build
-    local json=--message-format=json packages=()
-    for crate in "${crates[@]}"; do packages+=(--package "$crate"); done
+    local json=--message-format=json
     {
-        cargo test --locked "${packages[@]}" --features "aca-models/$feature" $json --lib --test it --no-run
+        cargo test "${with[@]}" $json --lib --test it --no-run
         cargo build "${with[@]}" $json --bench cuda
         # As fast as a release, without compiling candle once more.
         CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo build "${with[@]}" $json --bin aca

@@ -1,6 +1,6 @@
 //! The variables that a field reads.
 
-use aca_core::{Error, Evaluator, Result, Time, VectorField};
+use aca_core::{Error, Evaluator, Result, Time, VectorField, kernels};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
@@ -82,7 +82,8 @@ impl<'a> Accumulator<'a> {
                 return Err(Error::CotangentShape { got, expected });
             }
             *sum = Some(match sum.take() {
-                Some(sum) => (sum + cotangent)?,
+                // Shared among threads, which candle's sum is not: kernels of images have millions.
+                Some(sum) => kernels::combine(Some(&sum), &[(1.0, &cotangent)])?,
                 None => cotangent,
             });
         }

@@ -1,6 +1,6 @@
 //! Layers with their own backward, on kernels of our own.
 
-mod activation;
+pub(crate) mod activation;
 pub(crate) mod batch_norm;
 mod conv2d;
 mod elements;

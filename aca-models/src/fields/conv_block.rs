@@ -5,6 +5,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::{Module, VarBuilder};
 
+use crate::layers::activation::has_kernels;
 use crate::layers::batch_norm::Normalise;
 use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 
@@ -12,7 +13,7 @@ use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 /// an autonomous field: NODE18's block.
 ///
 /// # Shapes
-/// State: `[batch, channels, height, width]`, `f32` or `f64` as the parameters; on the CPU.
+/// State: `[batch, channels, height, width]`, `f32` or `f64` as the parameters, on their device.
 ///
 /// # Gradient
 /// In closed form, with respect to the state and the parameters that are variables.
@@ -141,7 +142,7 @@ impl ConvBlock {
 impl VectorField for ConvBlock {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         self.check(y)?;
-        if !y.device().is_cpu() {
+        if !has_kernels(y.device()) {
             return self.trace(t, &y.detach());
         }
         let (middle, _) = self.half(0, y.detach())?;
@@ -156,7 +157,7 @@ impl VectorField for ConvBlock {
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
         self.check(y)?;
-        if !y.device().is_cpu() {
+        if !has_kernels(y.device()) {
             return linearize_traced(|t, y| self.trace(t, y), t, y);
         }
         let (middle, first) = self.half(0, y.detach())?;

@@ -13,6 +13,8 @@ use super::activation::is_native;
 use super::kernels::norm::{Moments, Planes};
 use crate::communicator::Communicator;
 
+#[cfg(feature = "cuda")]
+mod gpu;
 mod operation;
 mod peers;
 
@@ -36,7 +38,7 @@ pub enum BatchNormMode {
 ///
 /// # Shapes
 /// `weight`, `bias` and both running statistics: `[channels]`; input and result `[batch, channels, height,
-/// width]`. All `f32` or all `f64`; other types and devices use candle's operations.
+/// width]`. All `f32` or all `f64`; other types use candle's operations.
 ///
 /// # Gradient
 /// In closed form, with respect to the input, the weight and the bias, through the statistics of the batch
@@ -183,10 +185,21 @@ impl BatchNorm2d {
 
     /// Returns the value outside candle's graph, and how to pull a cotangent of it back.
     pub(crate) fn linearize(&self, x: &Tensor) -> Result<(Tensor, Normalise)> {
-        let normalise = Normalise::of(self, self.planes(x)?, self.given()?);
+        let normalise = self.normalise(self.planes(x)?, x)?;
         let value = normalise.value(&x.contiguous()?, [&self.weight, &self.bias])?;
         self.follow(&normalise)?;
         Ok((value, normalise))
+    }
+
+    /// What it does to `x`.
+    fn normalise(&self, planes: Planes, x: &Tensor) -> Result<Normalise> {
+        match x.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => {
+                Ok(Normalise::of(self, planes, None).given_on_gpu(self.given_on_gpu()?))
+            }
+            _ => Ok(Normalise::of(self, planes, self.given()?)),
+        }
     }
 
     /// The running moments, if the layer normalises by them.
@@ -203,6 +216,10 @@ impl BatchNorm2d {
     fn follow(&self, normalise: &Normalise) -> Result<()> {
         if self.mode() != BatchNormMode::Train {
             return Ok(());
+        }
+        #[cfg(feature = "cuda")]
+        if self.weight.device().is_cuda() {
+            return self.follow_on_gpu(normalise);
         }
         let (moments, count) = normalise.moments();
         let tensor = |entry: fn(&Moments) -> f64| {
@@ -257,7 +274,7 @@ impl Module for BatchNorm2d {
         if ![x, &self.weight, &self.bias].into_iter().all(is_native) {
             return self.trace(x);
         }
-        let normalise = Normalise::of(self, planes, self.given()?);
+        let normalise = self.normalise(planes, x)?;
         let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
         let value = x.apply_op3(&weight, &self.bias.contiguous()?, normalise.clone())?;
         self.follow(&normalise)?;

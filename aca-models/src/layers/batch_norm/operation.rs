@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use aca_core::kernels::View;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 
 use super::{BatchNorm2d, peers};
@@ -15,18 +17,20 @@ use crate::layers::kernels::norm::{Moments, Norm, Planes, Pulled, Through};
 /// A layer as an operation of candle's graph on (x, weight, bias); its copies share the moments.
 #[derive(Clone)]
 pub(crate) struct Normalise {
-    planes: Planes,
-    eps: f64,
-    relu: bool,
+    pub(super) planes: Planes,
+    pub(super) eps: f64,
+    pub(super) relu: bool,
     /// Whether the moments are those of the batch.
-    batch: bool,
+    pub(super) batch: bool,
     /// Who has other images of the batch.
-    ranks: Option<Arc<dyn Communicator>>,
-    moments: Arc<OnceLock<Batch>>,
+    pub(super) ranks: Option<Arc<dyn Communicator>>,
+    pub(super) moments: Arc<OnceLock<Batch>>,
+    #[cfg(feature = "cuda")]
+    pub(super) on_gpu: Arc<OnceLock<super::gpu::Found>>,
 }
 
 /// What was normalised by.
-struct Batch {
+pub(super) struct Batch {
     moments: Vec<Moments>,
     /// Numbers of a channel that they are of.
     count: f64,
@@ -40,7 +44,16 @@ impl Normalise {
         let count = planes.count() as f64;
         let given = given.map(|moments| Batch { moments, count });
         let moments = Arc::new(given.map_or_else(OnceLock::new, OnceLock::from));
-        Self { planes, eps: layer.eps, relu: layer.relu, batch, ranks, moments }
+        Self {
+            planes,
+            eps: layer.eps,
+            relu: layer.relu,
+            batch,
+            ranks,
+            moments,
+            #[cfg(feature = "cuda")]
+            on_gpu: Arc::default(),
+        }
     }
 
     /// The moments that it normalised by, none before it ran, and how many numbers of a channel they are
@@ -51,6 +64,10 @@ impl Normalise {
 
     /// Returns the value at contiguous `x`, outside candle's graph.
     pub(super) fn value(&self, x: &Tensor, parameters: [&Tensor; 2]) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.value_on_gpu(x, parameters);
+        }
         match x.dtype() {
             DType::F32 => self.value_of::<f32>(x, parameters),
             _ => self.value_of::<f64>(x, parameters),
@@ -82,6 +99,10 @@ impl Normalise {
 
     /// Pulls a cotangent of the value at `x` back to x, weight and bias.
     pub(crate) fn pull(&self, x: &Tensor, parameters: [&Tensor; 2], z: &Tensor) -> Result<Bars> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.pull_on_gpu(x, parameters, z);
+        }
         match x.dtype() {
             DType::F32 => self.pull_of::<f32>(x, parameters, z),
             _ => self.pull_of::<f64>(x, parameters, z),
@@ -139,6 +160,20 @@ impl CustomOp3 for Normalise {
             _ => CpuStorage::F64(self.run(entries(x)?, [entries(weight)?, entries(bias)?])?),
         };
         Ok((storage, x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let from = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        Ok((self.run_on_gpu(from)?, x_layout.shape().clone()))
     }
 
     fn bwd(

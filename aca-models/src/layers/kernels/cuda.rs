@@ -86,7 +86,7 @@ mod tests {
     ];
 
     fn assert_takes(ptx: &str, kernel: &str, count: usize) {
-        let parameters = |i: usize| ptx.contains(&format!("{kernel}_param_{i}"));
+        let parameters = |i: usize| ptx.contains(&format!(" {kernel}_param_{i}"));
         assert!((0..count).all(parameters) && !parameters(count), "{kernel} takes not {count}");
         let narrow = ["u32", "u8", "f32", "b32", "b8", "align"];
         let narrow = narrow.map(|kind| format!(".param .{kind} {kernel}_param_"));

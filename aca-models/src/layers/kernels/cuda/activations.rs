@@ -75,7 +75,8 @@ unsafe fn activate(
     let kernel = Kernel { program: &LAYERS, name: &instance("activate", dtype), grid };
     let arguments = [out, sums, x, bias, columns, size.1, number(activation)];
     // SAFETY: by the caller's promise.
-    Ok(unsafe { kernel.launch(&device, arguments)? })
+    unsafe { kernel.launch(&device, arguments)? };
+    Ok(())
 }
 
 /// Returns `lambda` times the derivative; `kept` as for the CPU's kernels. Both are contiguous.
@@ -161,7 +162,8 @@ pub(super) fn total_columns(
         Argument::Size(columns),
     ];
     // SAFETY: there are so many parts and sums.
-    Ok(unsafe { kernel.launch(device, arguments)? })
+    unsafe { kernel.launch(device, arguments)? };
+    Ok(())
 }
 
 /// Returns the rows of `x`, each followed by its time; rows share times evenly. Both are contiguous.

@@ -217,14 +217,16 @@ impl Norm<'_> {
         let name = instance(kernel, dtype);
         let kernel = Kernel { program: &LAYERS, name: &name, grid: self.grid() };
         // SAFETY: sizes, shares and the sizes of all memory follow from the same planes.
-        Ok(unsafe { kernel.launch(self.device(), arguments)? })
+        unsafe { kernel.launch(self.device(), arguments)? };
+        Ok(())
     }
 
     /// Launches a kernel with a block for each channel.
     fn gather<const N: usize>(&self, name: &str, arguments: [Argument<'_>; N]) -> Result<()> {
         let kernel = Kernel { program: &LAYERS, name, grid: blocks(self.planes.channels, 1) };
         // SAFETY: as above.
-        Ok(unsafe { kernel.launch(self.device(), arguments)? })
+        unsafe { kernel.launch(self.device(), arguments)? };
+        Ok(())
     }
 }
 
@@ -267,6 +269,7 @@ impl InplaceOp2 for Follow {
             Argument::Number(self.part),
         ];
         // SAFETY: there are two moments for each of so many channels.
-        Ok(unsafe { kernel.launch(&device, arguments)? })
+        unsafe { kernel.launch(&device, arguments)? };
+        Ok(())
     }
 }

@@ -1,21 +1,41 @@
 //! Element types.
 
+use std::ops::Neg;
+
 use candle_core::WithDType;
 
-/// The number types of states: `f32` and `f64`.
-pub trait Real: WithDType {
+/// The number types of states, `f32` and `f64`, with the functions that laws of physics are written in.
+pub trait Real: WithDType + Neg<Output = Self> {
     /// Square root.
     fn sqrt(self) -> Self;
+    /// Sine of an angle in radians.
+    fn sin(self) -> Self;
+    /// Cosine of an angle in radians.
+    fn cos(self) -> Self;
+    /// Exponential function.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// Power with an exponent that need not be whole.
+    fn powf(self, exponent: Self) -> Self;
 }
 
-impl Real for f32 {
-    fn sqrt(self) -> Self {
-        f32::sqrt(self)
-    }
+/// Takes the functions of the standard library.
+macro_rules! real {
+    ($type:ty: $($function:ident),*) => {
+        impl Real for $type {
+            $(fn $function(self) -> Self {
+                <$type>::$function(self)
+            })*
+
+            fn powf(self, exponent: Self) -> Self {
+                <$type>::powf(self, exponent)
+            }
+        }
+    };
 }
 
-impl Real for f64 {
-    fn sqrt(self) -> Self {
-        f64::sqrt(self)
-    }
-}
+real!(f32: sqrt, sin, cos, exp, ln, tanh);
+real!(f64: sqrt, sin, cos, exp, ln, tanh);

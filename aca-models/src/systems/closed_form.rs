@@ -10,9 +10,12 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use crate::Real;
 
+mod check;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod slices;
+
+pub use check::Difference;
 
 /// An autonomous system `dy/dt = f(y; theta)` of `DIM` coupled numbers, with its derivative in
 /// closed form.

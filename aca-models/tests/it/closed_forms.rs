@@ -2,7 +2,7 @@
 
 use aca_core::{Time, VectorField};
 use aca_models::systems::{
-    ClosedForm, CubicSpiral, LinearDecay, Lorenz, LotkaVolterra, System, ThreeBody, VanDerPol,
+    ClosedForm, CubicSpiral, LinearDecay, Lorenz, LotkaVolterra, Real, System, ThreeBody, VanDerPol,
 };
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
@@ -125,4 +125,51 @@ fn what_does_not_fit_is_refused_with_its_numbers() {
     let field = VanDerPol::field(&[1.0, 2.0, 3.0]).unwrap();
     let message = field.eval(&Time::new(0.0), &zeros(&[2, 2], DType::F64)).unwrap_err().to_string();
     assert_eq!(first(message), "3 parameters do not fit 2 states of 1 each");
+}
+
+/// `y' = exp(-theta y)` with a slip in one of its three functions.
+struct Slip(&'static str);
+
+impl System for Slip {
+    const DIM: usize = 1;
+    const PARAMS: usize = 1;
+
+    fn slope<T: Real>(&self, theta: &[T], y: &[T], dy: &mut [T]) {
+        dy[0] = (-theta[0] * y[0]).exp();
+        if self.0 == "slope" {
+            dy[0] += T::from_f64(1e-6);
+        }
+    }
+
+    fn pullback<T: Real>(&self, theta: &[T], y: &[T], bar: &[T], y_bar: &mut [T], own: &mut [T]) {
+        let slope = (-theta[0] * y[0]).exp();
+        let sign = |what| if self.0 == what { T::one() } else { -T::one() };
+        y_bar[0] = sign("state") * theta[0] * slope * bar[0];
+        own[0] += sign("parameters") * y[0] * slope * bar[0];
+    }
+
+    fn trace(&self, theta: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
+        y.broadcast_mul(theta)?.neg()?.exp()
+    }
+}
+
+#[test]
+fn a_slip_in_a_closed_form_shows_where_it_is() {
+    let y = Tensor::new(&[[0.3f64], [1.5]], &Device::Cpu).unwrap();
+    for slip in ["none", "slope", "state", "parameters"] {
+        let found = ClosedForm::from_slice(Slip(slip), &[0.7]).unwrap().check(&y).unwrap();
+        for (what, off) in [("slope", found.slope), ("state", found.y), ("parameters", found.theta)]
+        {
+            let is_off = off > 1e-7;
+            assert_eq!(is_off, slip == what, "slip in {slip}: {what} is {off:e} off");
+        }
+        assert_eq!(found.worst() > 1e-7, slip != "none");
+    }
+}
+
+#[test]
+fn a_difference_that_is_not_a_number_is_the_worst() {
+    let y = Tensor::new(&[f64::NAN], &Device::Cpu).unwrap();
+    let found = ClosedForm::from_slice(Slip("none"), &[0.7]).unwrap().check(&y).unwrap();
+    assert!(found.worst().is_nan(), "{found:?}");
 }

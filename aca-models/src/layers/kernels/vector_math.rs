@@ -9,8 +9,6 @@
 //!
 //! Comparisons are written such that NaN falls through to the result.
 
-use std::ops::Neg;
-
 use crate::Real;
 
 mod double;
@@ -42,7 +40,7 @@ use polynomial;
 /// mills = lambda a, k: exp(a * a / 2) * ncdf(-a) * (a + k) / k
 /// mills_series = fit(lambda t: mills(k * (1 + t) / (1 - t), k), -1, 1, 11)        # 24; k = 4, 5
 /// ```
-pub(crate) trait Elementary: Real + Neg<Output = Self> {
+pub(crate) trait Elementary: Real {
     /// `log2(e)`.
     const LOG2_E: Self;
     /// The head of `ln(2)`: with so few bits that its products below are exact.

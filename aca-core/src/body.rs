@@ -2,28 +2,9 @@
 
 use candle_core::Tensor;
 
-use crate::kernels::Scale;
-use crate::{Evaluator, Method, Result, StepSink};
-
-/// How a run steps: the method beside the field.
-pub(crate) struct Rules<'a> {
-    pub(crate) method: Method,
-    pub(crate) field: Evaluator<'a>,
-}
-
-/// Where a step begins and ends, and its number.
-#[derive(Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) index: usize,
-    pub(crate) t0: f64,
-    pub(crate) t1: f64,
-}
-
-impl Ends {
-    pub(crate) fn h(self) -> f64 {
-        self.t1 - self.t0
-    }
-}
+use crate::kernels::{self, Scale};
+use crate::rules::{Ends, Rules};
+use crate::{Error, Result, StepSink};
 
 /// The state of a run and the stages of its present step.
 pub(crate) trait Body {
@@ -43,15 +24,18 @@ pub(crate) trait Body {
     fn accept(&mut self, rules: &Rules<'_>, ends: Ends, sink: &mut dyn StepSink) -> Result<()>;
 
     /// Undoes the step that was tried; says what is wrong with it where its ratio was not `finite`.
-    fn reject(
-        &mut self,
-        rules: &Rules<'_>,
-        ends: Ends,
-        finite: bool,
-    ) -> Result<Option<crate::Error>>;
+    fn reject(&mut self, rules: &Rules<'_>, ends: Ends, finite: bool) -> Result<Option<Error>>;
 
     /// Tells of what was only looked at until now.
     fn finish(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Refuses a tensor with an entry that is not finite, of a step of size `h` from `t`.
+pub(crate) fn check_finite(what: &'static str, (t, h): (f64, f64), x: &Tensor) -> Result<()> {
+    match kernels::first_non_finite(x)? {
+        Some(index) => Err(Error::NonFinite { what, t, h, index }),
+        None => Ok(()),
     }
 }

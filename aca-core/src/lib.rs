@@ -48,6 +48,7 @@ pub mod kernels;
 mod method;
 mod packed;
 mod row_steps;
+mod rules;
 mod run;
 mod sample_run;
 mod sample_sink;

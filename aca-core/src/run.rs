@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 
-use crate::body::{Body, Ends, Rules};
+use crate::body::{Body, check_finite};
 use crate::clock::Clock;
 use crate::initial_step::initial_step;
 use crate::kernels::{self, Scale};
+use crate::rules::{Ends, Rules};
 use crate::slice_body::SliceBody;
 use crate::tensor_body::TensorBody;
 use crate::{
@@ -105,13 +106,5 @@ impl<'a> Run<'a> {
         let h = initial_step(field, ahead, self.body.y(), &k1, scale, order)?;
         field.restore(&before)?;
         Ok(h)
-    }
-}
-
-/// Refuses a tensor with an entry that is not finite, of a step of size `h` from `t`.
-pub(crate) fn check_finite(what: &'static str, (t, h): (f64, f64), x: &Tensor) -> Result<()> {
-    match kernels::first_non_finite(x)? {
-        Some(index) => Err(Error::NonFinite { what, t, h, index }),
-        None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::body::{Ends, Rules};
+use crate::rules::{Ends, Rules};
 use crate::{Method, Result, kernels};
 
 /// One accepted step, as the solve hands it to a [`StepSink`].

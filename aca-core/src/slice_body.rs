@@ -3,8 +3,9 @@
 use candle_core::{Device, Shape, Tensor};
 use smallvec::SmallVec;
 
-use crate::body::{Body, Ends, Rules};
+use crate::body::Body;
 use crate::kernels::{self, Element, Scale, View};
+use crate::rules::{Ends, Rules};
 use crate::sink::{SliceStages, Slopes};
 use crate::slices::SliceField;
 use crate::{Error, Method, Result, Step, StepSink};

@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use crate::body::{Body, Ends, Rules};
+use crate::body::{Body, check_finite};
 use crate::kernels::Scale;
 use crate::kernels::cuda::Watch;
-use crate::run::check_finite;
+use crate::rules::{Ends, Rules};
 use crate::sink::Slopes;
 use crate::{Error, Result, Step, StepSink};
 

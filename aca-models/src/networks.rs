@@ -16,7 +16,6 @@
 //! Initial values depend on the seed alone, whatever the device: convolutions with a bias start as Xavier's
 //! with gain sqrt(2) and the bias at 0, as in the original of the paper; everything else as in PyTorch.
 
-mod chain;
 mod digits;
 mod evaluations;
 mod layer;

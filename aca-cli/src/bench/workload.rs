@@ -111,7 +111,7 @@ impl Workload {
             let zero = one.zeros_like()?;
             BatchNorm2d::from_tensors([one.clone(), zero.clone()], [zero, one])
         };
-        let field = ConvBlock::from_layers([conv(&vars[0]), conv(&vars[1])], [norm()?, norm()?])?;
+        let field = ConvBlock::from_layers([(conv(&vars[0]), norm()?), (conv(&vars[1]), norm()?)])?;
         let (ode, note) = ode(args, Usual { method: "heun_euler", tolerance: 1e-2 }, field, &vars)?;
         Ok(Self {
             name: "conv",

@@ -1,4 +1,4 @@
-//! The residual branch of convolutional networks as a vector field.
+//! Convolutions with their batch norms, one after the other, as a vector field.
 
 use aca_core::{Cotangents, Pullback, Time, VectorField, linearize_traced};
 use candle_core::backprop::GradStore;
@@ -10,7 +10,7 @@ use crate::layers::batch_norm::Normalise;
 use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 
 /// `dy/dt = relu(norm_2(conv_2(relu(norm_1(conv_1(y))))))`, the residual branch of a ResNet of 18 layers, as
-/// an autonomous field: NODE18's block.
+/// an autonomous field: NODE18's block. Of other layers it is that of any residual network, such as SqueezeNext's.
 ///
 /// # Shapes
 /// State: `[batch, channels, height, width]`, `f32` or `f64` as the parameters, on their device.
@@ -27,7 +27,7 @@ use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 /// Evaluation fails when the state does not fit.
 ///
 /// # Cost
-/// `linearize` keeps the state and three more of its size; the pullback takes twice the time of an
+/// `linearize` keeps the state and three more of its size (two more for every further layer); the pullback takes twice the time of an
 /// evaluation.
 ///
 /// # Source
@@ -51,32 +51,33 @@ use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 /// # }
 /// ```
 pub struct ConvBlock {
-    convs: [Conv2d; 2],
-    norms: [BatchNorm2d; 2],
+    layers: Vec<(Conv2d, BatchNorm2d)>,
     variables: Vec<Var>,
 }
 
 impl ConvBlock {
-    /// Returns a field of 3x3 kernels without bias whose variables have PyTorch's names: `conv1.weight`,
+    /// Returns a field of two 3x3 kernels without bias whose variables have PyTorch's names: `conv1.weight`,
     /// `bn1.weight`, `bn1.bias`, `conv2.weight` and so on.
     pub fn new(channels: usize, vb: VarBuilder<'_>) -> Result<Self> {
         let config = Conv2dConfig::same([3, 3]);
         let conv = |name: &str| Conv2d::new(channels, channels, config, vb.pp(name));
         let norm = |name: &str| BatchNorm2d::new(channels, vb.pp(name));
-        Self::from_layers([conv("conv1")?, conv("conv2")?], [norm("bn1")?, norm("bn2")?])
+        Self::from_layers([(conv("conv1")?, norm("bn1")?), (conv("conv2")?, norm("bn2")?)])
     }
 
-    /// Joins given layers, whose parameters may be variables or constants; results of the norms are cut off
-    /// below zero.
+    /// Joins given layers, any number of them, whose parameters may be variables or constants; results of
+    /// the norms are cut off below zero.
     ///
     /// # Errors
-    /// When sizes or dtypes do not fit, or when a parameter is computed from variables.
-    pub fn from_layers(convs: [Conv2d; 2], norms: [BatchNorm2d; 2]) -> Result<Self> {
-        let norms = norms.map(BatchNorm2d::with_relu);
-        let dtype = convs[0].weight.dtype();
-        let mut inputs = convs[0].weight.dims().get(1).copied().unwrap_or(0);
+    /// When sizes or dtypes do not fit, when a parameter is computed from variables, or without layers.
+    pub fn from_layers(layers: impl IntoIterator<Item = (Conv2d, BatchNorm2d)>) -> Result<Self> {
+        let layers = layers.into_iter().map(|(conv, norm)| (conv, norm.with_relu()));
+        let layers: Vec<_> = layers.collect();
+        let Some((first, _)) = layers.first() else { bail!("a field needs at least one layer") };
+        let dtype = first.weight.dtype();
+        let mut inputs = first.weight.dims().get(1).copied().unwrap_or(0);
         let (channels, mut variables) = (inputs, Vec::new());
-        for (i, (conv, norm)) in convs.iter().zip(&norms).enumerate() {
+        for (i, (conv, norm)) in layers.iter().enumerate() {
             let (weight, norm_dims) = (conv.weight.dims(), norm.weight.dims());
             if weight.get(1) != Some(&inputs) || norm_dims != &weight[..1] {
                 bail!(
@@ -92,39 +93,27 @@ impl ConvBlock {
         if inputs != channels {
             bail!("the field makes {inputs} channels of {channels}, but a slope is like its state");
         }
-        Ok(Self { convs, norms, variables })
-    }
-
-    /// The convolutions.
-    pub fn convs(&self) -> &[Conv2d; 2] {
-        &self.convs
+        Ok(Self { layers, variables })
     }
 
     /// The batch norms.
-    pub fn norms(&self) -> &[BatchNorm2d; 2] {
-        &self.norms
+    pub fn norms(&self) -> impl Iterator<Item = &BatchNorm2d> {
+        self.layers.iter().map(|(_, norm)| norm)
     }
 
-    /// The variables: first convolution, first norm, second convolution, second norm, weight before bias.
+    /// The variables: first convolution, first norm, second convolution and so on, weight before bias.
     pub fn variables(&self) -> Vec<Var> {
         self.variables.clone()
     }
 
-    /// Sets which statistics both norms use from now on.
+    /// Sets which statistics the norms use from now on.
     pub fn set_mode(&self, mode: BatchNormMode) {
-        self.norms.iter().for_each(|norm| norm.set_mode(mode));
-    }
-
-    /// Half of the field: its value, what its pullback needs, and the pullback of its norm.
-    fn half(&self, i: usize, x: Tensor) -> Result<(Tensor, Half<'_>)> {
-        let (conv, norm) = (&self.convs[i], &self.norms[i]);
-        let sums = conv.value(&x)?;
-        let (value, normalise) = norm.linearize(&sums)?;
-        Ok((value, Half { conv, norm, x, sums, normalise }))
+        self.norms().for_each(|norm| norm.set_mode(mode));
     }
 
     fn check(&self, y: &Tensor) -> Result<()> {
-        let (g, dtype) = (self.convs[0].geometry(y)?, self.convs[0].weight.dtype());
+        let first = &self.layers[0].0;
+        let (g, dtype) = (first.geometry(y)?, first.weight.dtype());
         if !matches!(dtype, DType::F32 | DType::F64) {
             bail!("a block runs on f32 or f64, not {dtype:?}");
         }
@@ -145,13 +134,12 @@ impl VectorField for ConvBlock {
         if !has_kernels(y.device()) {
             return self.trace(t, &y.detach());
         }
-        let (middle, _) = self.half(0, y.detach())?;
-        Ok(self.half(1, middle)?.0)
+        self.layers.iter().try_fold(y.detach(), |x, layer| Ok(Place::of(layer, x)?.0))
     }
 
     fn trace(&self, _t: &Time, y: &Tensor) -> Result<Tensor> {
         self.check(y)?;
-        let mut layers = self.convs.iter().zip(&self.norms);
+        let mut layers = self.layers.iter();
         layers.try_fold(y.clone(), |x, (conv, norm)| norm.forward(&conv.forward(&x)?))
     }
 
@@ -160,27 +148,34 @@ impl VectorField for ConvBlock {
         if !has_kernels(y.device()) {
             return linearize_traced(|t, y| self.trace(t, y), t, y);
         }
-        let (middle, first) = self.half(0, y.detach())?;
-        let (value, second) = self.half(1, middle)?;
+        let (mut x, mut places) = (y.detach(), Vec::with_capacity(self.layers.len()));
+        for layer in &self.layers {
+            let (value, place) = Place::of(layer, x)?;
+            x = value;
+            places.push(place);
+        }
+        let shape = x.shape().clone();
         let pullback = move |lambda: &Tensor| {
-            if lambda.dims() != first.x.dims() {
-                let (got, expected) = (lambda.dims(), first.x.dims());
+            if *lambda.shape() != shape {
+                let (got, expected) = (lambda.dims(), shape.dims());
                 bail!("a cotangent of shape {got:?} does not fit a state of shape {expected:?}");
             }
-            let mut theta = GradStore::default();
-            let middle = second.pull(lambda, &mut theta)?;
-            Ok(Cotangents { y: first.pull(&middle, &mut theta)?, theta, t: None })
+            let (mut y, mut theta) = (lambda.clone(), GradStore::default());
+            while let Some(place) = places.pop() {
+                y = place.pull(&y, &mut theta)?;
+            }
+            Ok(Cotangents { y, theta, t: None })
         };
-        Ok((value, Pullback::new(pullback)))
+        Ok((x, Pullback::new(pullback)))
     }
 
     fn running_statistics(&self) -> Vec<Var> {
-        self.norms.iter().flat_map(BatchNorm2d::running_statistics).collect()
+        self.norms().flat_map(BatchNorm2d::running_statistics).collect()
     }
 }
 
-/// Where half of the field was linearized.
-struct Half<'a> {
+/// Where a layer and its norm were linearized.
+struct Place<'a> {
     conv: &'a Conv2d,
     norm: &'a BatchNorm2d,
     x: Tensor,
@@ -189,7 +184,14 @@ struct Half<'a> {
     normalise: Normalise,
 }
 
-impl Half<'_> {
+impl<'a> Place<'a> {
+    /// Their value at `x`, and what pulls a cotangent of it back.
+    fn of((conv, norm): &'a (Conv2d, BatchNorm2d), x: Tensor) -> Result<(Tensor, Self)> {
+        let sums = conv.value(&x)?;
+        let (value, normalise) = norm.linearize(&sums)?;
+        Ok((value, Self { conv, norm, x, sums, normalise }))
+    }
+
     /// Pulls a cotangent back to x, and adds those of variables to `theta`.
     fn pull(self, lambda: &Tensor, theta: &mut GradStore) -> Result<Tensor> {
         let parameters = [&self.norm.weight, &self.norm.bias];

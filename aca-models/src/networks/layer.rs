@@ -1,6 +1,6 @@
 //! What networks are made of.
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use candle_nn::Module;
 
 use super::ode_block::OdeBlock;
@@ -11,16 +11,6 @@ use crate::layers::{Activation, BatchNorm2d, Conv2d, Linear};
 pub(super) struct ConvNorm {
     pub(super) conv: Conv2d,
     pub(super) norm: BatchNorm2d,
-}
-
-impl ConvNorm {
-    /// The variables, weight before bias.
-    pub(super) fn variables(&self) -> candle_core::Result<Vec<Var>> {
-        let Self { conv, norm } = self;
-        let tensors =
-            [Some(&conv.weight), conv.bias.as_ref(), Some(&norm.weight), Some(&norm.bias)];
-        tensors.into_iter().flatten().map(Var::from_tensor).collect()
-    }
 }
 
 impl Module for ConvNorm {

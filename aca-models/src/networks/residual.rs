@@ -72,5 +72,5 @@ fn field(scope: &Scope<'_>, channels: usize) -> Result<ConvBlock> {
     let same = Conv2dConfig::same([3, 3]);
     let unit = |names| scope.unit(names, [channels; 2], same, true);
     let (first, second) = (unit(["conv1", "bn1"])?, unit(["conv2", "bn2"])?);
-    Ok(ConvBlock::from_layers([first.conv, second.conv], [first.norm, second.norm])?)
+    Ok(ConvBlock::from_layers([(first.conv, first.norm), (second.conv, second.norm)])?)
 }

@@ -1,11 +1,11 @@
 //! SqueezeNext-23 of width 1 with ODE blocks.
 
 use super::OdeOptions;
-use super::chain::Chain;
 use super::layer::{ConvNorm, Layer, Residual};
 use super::ode_block::OdeBlock;
 use super::variables::Scope;
 use crate::Result;
+use crate::fields::ConvBlock;
 use crate::layers::Conv2dConfig;
 
 /// Channels before the first stage, of the four stages, and before the end.
@@ -71,7 +71,8 @@ fn plain_block(scope: &Scope<'_>, sizes: [usize; 2], stride: usize) -> Result<La
 }
 
 fn ode_block(scope: &Scope<'_>, channels: usize, ode: &OdeOptions) -> Result<Layer> {
-    let field = Chain::new(bottleneck(&scope.pp("odefunc"), [channels; 2], 1)?)?;
-    let variables = field.variables().to_vec();
+    let units = bottleneck(&scope.pp("odefunc"), [channels; 2], 1)?;
+    let field = ConvBlock::from_layers(units.into_iter().map(|unit| (unit.conv, unit.norm)))?;
+    let variables = field.variables();
     Ok(Layer::Ode(Box::new(OdeBlock::new(scope, field, variables, ode)?)))
 }

@@ -29,7 +29,7 @@ fn field(channels: usize, affine: bool, dtype: DType) -> ConvBlock {
         let parameters = if affine { [var(weight), var(bias)] } else { [weight, bias] };
         BatchNorm2d::from_tensors(parameters, [mean, variance]).unwrap()
     };
-    ConvBlock::from_layers([conv(1.9), conv(2.3)], [norm(0.2), norm(-0.3)]).unwrap()
+    ConvBlock::from_layers([(conv(1.9), norm(0.2)), (conv(2.3), norm(-0.3))]).unwrap()
 }
 
 fn statistics(field: &ConvBlock) -> Vec<Vec<f64>> {
@@ -194,9 +194,10 @@ fn what_does_not_fit_is_refused_with_its_sizes() {
         BatchNorm2d::from_tensors([x(), x()], [x(), x()]).unwrap()
     };
     let failed = |convs: [Conv2d; 2], norms: [BatchNorm2d; 2]| {
-        ConvBlock::from_layers(convs, norms).err().unwrap().to_string()
+        ConvBlock::from_layers(convs.into_iter().zip(norms)).err().unwrap().to_string()
     };
-    let small = ConvBlock::from_layers([conv(2, 2, 0), conv(2, 2, 1)], [norm(2), norm(2)]).unwrap();
+    let small =
+        ConvBlock::from_layers([(conv(2, 2, 0), norm(2)), (conv(2, 2, 1), norm(2))]).unwrap();
     let y = |shape: &[usize], dtype: DType| filled(shape, dtype);
     let refused =
         |field: &ConvBlock, y: &Tensor| field.eval(&Time::new(0.0), y).unwrap_err().to_string();

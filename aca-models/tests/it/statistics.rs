@@ -99,9 +99,9 @@ impl ByHand {
         let place = format!("block{index}.odefunc");
         let convs = [1, 2].map(|i| self.conv(&format!("{place}.conv{i}"), 1));
         let norms = [1, 2].map(|i| self.norm(&format!("{place}.bn{i}")));
-        let field = ConvBlock::from_layers(convs, norms).unwrap();
+        let field = ConvBlock::from_layers(convs.into_iter().zip(norms)).unwrap();
         let y = if leapfrog { leap(&field, sizes, y) } else { heun(&field, sizes, y) };
-        for (i, norm) in field.norms().iter().enumerate() {
+        for (i, norm) in field.norms().enumerate() {
             self.note(&format!("{place}.bn{}", i + 1), norm);
         }
         y

@@ -60,7 +60,7 @@ fn block(channels: usize, mode: BatchNormMode, place: (DType, &Device)) -> ConvB
         let parameters = [tensor(&[channels], scale), tensor(&[channels], 0.1)];
         BatchNorm2d::from_tensors(parameters, running).unwrap()
     };
-    let field = ConvBlock::from_layers([conv(0.3), conv(0.4)], [norm(0.8), norm(0.7)]).unwrap();
+    let field = ConvBlock::from_layers([(conv(0.3), norm(0.8)), (conv(0.4), norm(0.7))]).unwrap();
     field.set_mode(mode);
     field
 }

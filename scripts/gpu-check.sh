@@ -71,7 +71,7 @@ for line in sys.stdin:
     if not made.get("executable"):
         continue
     name, crate = made["target"]["name"], made["manifest_path"].split("/")[-2]
-    if not made["profile"]["test"]:
+    if "bench" in made["target"]["kind"] or not made["profile"]["test"]:
         print(name, made["executable"])
     elif crate in ("aca-core", "aca-adjoint", "aca-models"):
         print(f"{crate}-{name}", made["executable"])'

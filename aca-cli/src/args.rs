@@ -7,12 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod bench;
 mod classify;
+mod device;
 
-pub use bench::{BenchArgs, DeviceName, WorkloadName};
+pub use bench::{BenchArgs, WorkloadName};
 pub use classify::{
     ClassifyCommand, CompareArgs, DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, RanksArgs,
     ShowArgs, SolverArgs, TestArgs, TrainArgs,
 };
+pub use device::DeviceName;
 
 /// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
 #[derive(Debug, Parser)]

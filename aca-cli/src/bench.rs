@@ -6,8 +6,8 @@ pub mod timing;
 mod training;
 mod workload;
 
-use crate::args::{BenchArgs, DeviceName, WorkloadName};
-use crate::report::{self, Error, Result};
+use crate::args::{BenchArgs, WorkloadName};
+use crate::report::{self, Result};
 use workload::Workload;
 
 /// Runs the workload and prints its figures.
@@ -19,8 +19,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return growth::run(args);
     }
     let workload = match args.workload {
-        WorkloadName::Node18 if args.device == DeviceName::Cpu => return training::run(args),
-        WorkloadName::Node18 => return Err(Error::CpuOnly("node18")),
+        WorkloadName::Node18 => return training::run(args),
         WorkloadName::ThreeBody => Workload::three_body(args)?,
         WorkloadName::Mlp => Workload::mlp(args)?,
         WorkloadName::Conv => Workload::conv(args)?,

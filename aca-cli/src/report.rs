@@ -61,9 +61,6 @@ pub enum Error {
     /// The polish could not be set up.
     #[error("cannot polish: {0}")]
     Polish(String),
-    /// A GPU was asked for what has no kernels there.
-    #[error("{0} runs on the CPU alone; leave --device out")]
-    CpuOnly(&'static str),
     /// A method with fixed steps was given where tolerances decide.
     #[error(
         "{method} estimates no error, but this fit tightens its tolerance; take an adaptive method, such as dopri5"
@@ -105,6 +102,12 @@ pub enum Error {
         "this program was built without MPI, so --distributed is not possible; build it with --features mpi, which needs what scripts/mpi-setup.sh installs"
     )]
     NoMpi,
+    /// Many GPUs were asked for without the means.
+    #[cfg(feature = "mpi")]
+    #[error(
+        "this program was built without NCCL, so GPUs cannot add up their gradients; build it with --features nccl, or leave --device out"
+    )]
+    NoNccl,
     /// No fit of an ensemble succeeded.
     #[error("none of the {fits} fits succeeded; the first said: {reason}")]
     NoFit {

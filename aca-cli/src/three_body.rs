@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::args::ThreeBodyArgs;
+use crate::args::{DeviceName, ThreeBodyArgs};
 use crate::distributed;
 use crate::method::method;
 use crate::report::{self, Error, Result};
@@ -51,7 +51,7 @@ struct Summary {
 pub fn run(args: &ThreeBodyArgs) -> Result<()> {
     match &args.seeds {
         None => record(args, adaptive(args)?),
-        Some(seeds) => distributed::run(args.distributed, None, |ranks| {
+        Some(seeds) => distributed::run(args.distributed, DeviceName::Cpu, None, |ranks, _| {
             ensemble::run(args, seeds.clone(), &*ranks)
         }),
     }

@@ -1,7 +1,10 @@
 //! Stochastic gradient descent with momentum.
 
+use aca_core::kernels::combine;
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Var, WithDType, bail};
+use candle_core::{
+    CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, WithDType, bail,
+};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
@@ -19,7 +22,8 @@ const TASK: usize = 1 << 16;
 /// A parameter without a gradient stays as it is, and so does its buffer; buffers start at zero.
 ///
 /// # Cost
-/// Two passes in place: one over buffer, parameter and gradient, one over parameter and buffer.
+/// Two passes in place: one over buffer, parameter and gradient, one over parameter and buffer; on a GPU two
+/// launches, and two copies.
 ///
 /// # Example
 /// ```
@@ -67,16 +71,29 @@ impl Sgd {
     /// Moves every parameter that has a gradient.
     ///
     /// # Errors
-    /// Off the CPU; for parameters that are neither `f32` nor `f64`.
+    /// For parameters that are neither `f32` nor `f64`; when a gradient lives elsewhere.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
         let Self { momentum, weight_decay, lr, .. } = *self;
         for ((_, parameter), buffer) in self.parameters.iter().zip(&self.buffers) {
             let Some(gradient) = gradients.get(parameter) else { continue };
+            if !parameter.device().is_cpu() {
+                self.step_by_sums([parameter, buffer], &gradient.detach())?;
+                continue;
+            }
             let gradient = gradient.contiguous()?;
             buffer.inplace_op3(parameter, &gradient, &Follow { momentum, weight_decay })?;
             parameter.inplace_op2(buffer, &Move { lr })?;
         }
         Ok(())
+    }
+
+    /// Moves a parameter on a GPU: two launches, and two copies into the variables.
+    fn step_by_sums(&self, [parameter, buffer]: [&Var; 2], gradient: &Tensor) -> Result<()> {
+        let [x, velocity] = [parameter, buffer].map(Var::as_detached_tensor);
+        let terms = [(self.momentum, &velocity), (1.0, gradient), (self.weight_decay, &x)];
+        let velocity = combine(None, &terms)?;
+        buffer.set(&velocity)?;
+        parameter.set(&combine(Some(&x), &[(-self.lr, &velocity)])?)
     }
 
     /// The buffers with the names of their parameters, in the parameters' order; setting them resumes

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
-use candle_core::Device;
 use clap::{Args, ValueEnum};
 
+use super::DeviceName;
 use crate::strategy::Strategy;
 
 /// Workloads of the peers' benchmark.
@@ -20,28 +20,9 @@ pub enum WorkloadName {
     /// 256 oscillators of van der Pol, each with its stiffness
     #[value(name = "vdp")]
     VanDerPol,
-    /// A training step of NODE18 on 32 images of CIFAR's shape in f32
+    /// A training step of NODE18 in f32 on images of CIFAR's shape: 32, on a GPU 128
     #[value(name = "node18")]
     Node18,
-}
-
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
-    /// The processor
-    Cpu,
-    /// The first GPU, in a build with the feature cuda
-    Cuda,
-}
-
-impl DeviceName {
-    /// The device of that name.
-    pub fn open(self) -> aca_core::Result<Device> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda => aca_core::kernels::cuda::device(0),
-        }
-    }
 }
 
 /// Options of `aca bench`.
@@ -50,7 +31,7 @@ pub struct BenchArgs {
     /// The workload
     #[arg(long, default_value = "three_body")]
     pub workload: WorkloadName,
-    /// What computes; node18 runs on the CPU alone
+    /// What computes
     #[arg(long, default_value = "cpu", conflicts_with_all = ["overhead", "growth"])]
     pub device: DeviceName,
     /// Time the solver alone instead: what a step costs beyond the field's own time

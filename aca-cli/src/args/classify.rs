@@ -6,6 +6,7 @@ use aca_models::networks::NetworkName;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::DeviceName;
 use crate::strategy::Strategy;
 
 /// What `aca classify` can do.
@@ -141,6 +142,9 @@ pub struct TrainArgs {
     pub resume: Option<PathBuf>,
     #[command(flatten)]
     pub ranks: RanksArgs,
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
     /// Folder of the results
     #[arg(long, default_value = "runs/classify")]
     pub out: PathBuf,
@@ -173,6 +177,9 @@ pub struct TestArgs {
     pub solver: SolverArgs,
     #[command(flatten)]
     pub data: DataArgs,
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
     /// Test with every method, fixed steps of several sizes and adaptive ones
     #[arg(long, conflicts_with_all = ["method", "h"])]
     pub all_solvers: bool,
@@ -190,6 +197,9 @@ pub struct CompareArgs {
     /// The network; digits, or node18 on CIFAR
     #[arg(long)]
     pub network: Option<NetworkChoice>,
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
     /// Runs of each contestant, with seeds 0, 1, ..
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,

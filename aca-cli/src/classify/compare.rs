@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aca_models::data::DataSet;
 use aca_models::training::{EpochRow, Trainer, evaluate};
+use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -74,7 +75,7 @@ fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<T
     let bar = ProgressBar::new(u64::from(args.runs) * Contestant::ALL.len() as u64);
     let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} {msg} [{elapsed}]");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut runs = Vec::new();
+    let (mut runs, device) = (Vec::new(), args.device.open()?);
     // Seeds outside, so that a load on the machine that comes and goes meets all alike.
     for seed in 0..u64::from(args.runs) {
         for contestant in Contestant::ALL {
@@ -82,7 +83,7 @@ fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<T
             let out = args.out.join(format!("{}-{seed}", contestant.file_name()));
             let run =
                 Run { setting: contestant.setting(base, seed), out, stop: None, shows: false };
-            runs.push(train(contestant, &run, data.clone())?);
+            runs.push(train(contestant, &run, data.clone(), &device)?);
             bar.inc(1);
         }
     }
@@ -90,9 +91,9 @@ fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<T
     Ok(runs)
 }
 
-fn train(contestant: Contestant, run: &Run, data: DataSet) -> Result<Trained> {
+fn train(contestant: Contestant, run: &Run, data: DataSet, device: &Device) -> Result<Trained> {
     let (test, recipe) = (data.test.clone(), data.recipe.clone());
-    let (network, plan) = (run.setting.network(&data)?, run.setting.plan.clone());
+    let (network, plan) = (run.setting.network(&data, device.clone())?, run.setting.plan.clone());
     let seed = plan.seed;
     let mut trainer = Trainer::new(network, data, plan)?;
     run.train(&mut trainer)?;

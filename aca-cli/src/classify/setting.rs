@@ -7,6 +7,7 @@ use aca_models::communicator::Fingerprint;
 use aca_models::data::DataSet;
 use aca_models::networks::{Network, NetworkSpec, OdeOptions};
 use aca_models::training::TrainPlan;
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, RanksArgs, SolverArgs};
@@ -156,12 +157,10 @@ impl Setting {
     }
 
     /// A network with start parameters.
-    pub fn network(&self, data: &DataSet) -> Result<Network> {
+    pub fn network(&self, data: &DataSet, device: Device) -> Result<Network> {
         let (classes, [channels, ..]) = (data.train.classes(), data.train.shape());
-        let (name, ode) = (self.network.name(), self.ode()?);
-        Ok(Network::new(
-            &NetworkSpec { classes, channels, seed: self.plan.seed, ..NetworkSpec::of(name) },
-            &ode,
-        )?)
+        let spec = NetworkSpec::of(self.network.name());
+        let spec = NetworkSpec { classes, channels, device, seed: self.plan.seed, ..spec };
+        Ok(Network::new(&spec, &self.ode()?)?)
     }
 }

@@ -44,7 +44,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let checkpoint = Checkpoint::load(&args.resume)?;
     let trained = stored_setting(&checkpoint, Some(&args.resume))?.with_data(&args.data);
     let data = super::images(&trained, &args.data)?;
-    let mut bench = Bench { network: trained.network(&data)?, data, trained };
+    let mut bench = Bench { network: trained.network(&data, args.device.open()?)?, data, trained };
     load_network(&bench.network, &checkpoint)?;
     match args.all_solvers {
         true => all_solvers(args, &mut bench),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aca_models::communicator::{Communicator, same, together};
 use aca_models::training::{Checkpoint, Trainer};
+use candle_core::Device;
 use serde::Serialize;
 
 use super::log::Log;
@@ -34,12 +35,15 @@ pub struct Summary {
 /// Trains, or goes on to, in one process or in many.
 pub fn run(args: &TrainArgs) -> Result<()> {
     let last = args.out.join(LAST);
-    distributed::run(args.ranks.distributed, Some(last), |ranks| train(args, ranks))
+    let device = args.device;
+    distributed::run(args.ranks.distributed, device, Some(last), |ranks, device| {
+        train(args, ranks, device)
+    })
 }
 
-fn train(args: &TrainArgs, ranks: Arc<dyn Communicator>) -> Result<()> {
+fn train(args: &TrainArgs, ranks: Arc<dyn Communicator>, device: Device) -> Result<()> {
     let leads = ranks.rank() == 0;
-    let (run, mut trainer) = begin(args, ranks)?;
+    let (run, mut trainer) = begin(args, ranks, device)?;
     let summary = run.train(&mut trainer)?;
     if !leads {
         return Ok(());
@@ -49,12 +53,12 @@ fn train(args: &TrainArgs, ranks: Arc<dyn Communicator>) -> Result<()> {
 }
 
 /// Reads what there is, and joins the other processes.
-fn begin(args: &TrainArgs, ranks: Arc<dyn Communicator>) -> Result<(Run, Trainer)> {
+fn begin(args: &TrainArgs, ranks: Arc<dyn Communicator>, device: Device) -> Result<(Run, Trainer)> {
     let prepare = || {
         let checkpoint = args.resume.as_deref().map(Checkpoint::load).transpose()?;
         let setting = settle(args, checkpoint.as_ref())?;
         let data = super::images(&setting, &args.data)?;
-        let network = setting.network(&data)?;
+        let network = setting.network(&data, device)?;
         let trainer = Trainer::new(network, data, setting.plan.clone())?;
         Ok((checkpoint, setting, trainer))
     };

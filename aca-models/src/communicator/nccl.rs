@@ -1,5 +1,7 @@
 //! Ranks whose tensors live on GPUs.
 
+use std::sync::Arc;
+
 use aca_core::kernels::combine;
 use candle_core::{DType, Device, Tensor};
 
@@ -24,7 +26,7 @@ const BUCKET: usize = 1 << 24;
 /// use aca_models::communicator::{Communicator, Mpi, Nccl};
 ///
 /// # fn main() -> aca_models::Result<()> {
-/// let mpi = Mpi::start()?;
+/// let mpi = std::sync::Arc::new(Mpi::start()?);
 /// let gpu = aca_core::kernels::cuda::device(mpi.rank() % 8)?;
 /// let ranks = Nccl::join(mpi, &gpu)?;
 /// assert!(ranks.rank() < ranks.size());
@@ -32,7 +34,7 @@ const BUCKET: usize = 1 << 24;
 /// # }
 /// ```
 pub struct Nccl {
-    mpi: Mpi,
+    mpi: Arc<Mpi>,
     gpus: Collective,
 }
 
@@ -41,7 +43,7 @@ impl Nccl {
     ///
     /// # Errors
     /// When the device is no GPU; when the GPUs cannot reach each other.
-    pub fn join(mpi: Mpi, device: &Device) -> Result<Self> {
+    pub fn join(mpi: Arc<Mpi>, device: &Device) -> Result<Self> {
         let gpu = device.as_cuda_device()?;
         // Letters travel as numbers: MPI's body sends those.
         let own = if mpi.rank() == 0 { Collective::name()? } else { [0; 128] };
@@ -54,11 +56,6 @@ impl Nccl {
         }
         let gpus = Collective::join(gpu, [mpi.rank(), mpi.size()], name)?;
         Ok(Self { mpi, gpus })
-    }
-
-    /// Ends all ranks at once, for a failure that they do not know of.
-    pub fn abort(&self) -> ! {
-        self.mpi.abort()
     }
 
     /// The sum of a bucket over the ranks.

@@ -55,7 +55,7 @@ impl BatchPlan {
     }
 }
 
-/// Images and labels on the CPU.
+/// Images and labels, on the CPU where [`Batches`] gives them.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Pixels of shape `[images, channels, height, width]`, f32.
@@ -64,6 +64,14 @@ pub struct Batch {
     pub labels: Tensor,
     /// Number of the batch in this shard's epoch, from 0.
     pub index: usize,
+}
+
+impl Batch {
+    /// The same images and labels on `device`.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let [images, labels] = [&self.images, &self.labels].map(|x| x.to_device(device));
+        Ok(Self { images: images?, labels: labels?, index: self.index })
+    }
 }
 
 /// The batches of one epoch, prepared up to three ahead on a thread of their own.

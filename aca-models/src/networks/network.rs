@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use super::evaluations::Meter;
 use super::layer::Layer;
@@ -100,6 +100,11 @@ impl Network {
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes
+    }
+
+    /// Where its variables live, and images have to.
+    pub fn device(&self) -> &Device {
+        self.parameters.first().map_or(&Device::Cpu, |(_, var)| var.device())
     }
 
     /// Returns a score for each class; the larger, the likelier.

@@ -48,7 +48,7 @@ pub(super) fn restore(
         return Err(Error::Tensors { names });
     }
     for (_, var, saved) in pairs {
-        saved.map_or(Ok(()), |saved| var.set(&saved))?;
+        saved.map_or(Ok(()), |saved| var.set(&saved.to_device(var.device())?))?;
     }
     Ok(())
 }

@@ -93,16 +93,16 @@ impl Trainer {
     /// This rank's part of the gradient of the mean loss over the images of all ranks.
     fn differentiate(&self, batch: &Batch) -> Result<Learned> {
         let Position { epoch, batch: index, .. } = self.position;
-        let Batch { images, labels, .. } = batch;
+        let Batch { images, labels, .. } = batch.to_device(self.network.device())?;
         self.network.reset_evaluations();
-        let logits = self.network.forward(images, Mode::Train)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+        let logits = self.network.forward(&images, Mode::Train)?;
+        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
         // The loss is weighted, not the gradients: that is a number, they are millions.
         let gradients = match self.weight(labels.elem_count()) {
             1.0 => loss.backward()?,
             weight => (&loss * weight)?.backward()?,
         };
-        let sums = tally(&self.network, &logits, &loss, labels)?;
+        let sums = tally(&self.network, &logits, &loss, &labels)?;
         if sums.loss.is_finite() {
             Ok(Learned { gradients, sums })
         } else {

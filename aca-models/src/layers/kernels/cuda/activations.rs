@@ -70,10 +70,10 @@ unsafe fn activate(
     let (device, dtype) = (storage.device().clone(), storage.dtype());
     let columns = bias.map_or(1, |(_, columns)| columns);
     let bias = bias.map_or(Argument::Nothing, |(bias, _)| Argument::Read(bias));
-    let (columns, size) = (Argument::Size(columns), (size, Argument::Size(size)));
-    let grid = Grid::over(size.0);
-    let kernel = Kernel { program: &LAYERS, name: &instance("activate", dtype), grid };
-    let arguments = [out, sums, x, bias, columns, size.1, number(activation)];
+    let (name, grid) = (instance("activate", dtype), Grid::over(size));
+    let kernel = Kernel { program: &LAYERS, name: &name, grid };
+    let [columns, size] = [columns, size].map(Argument::Size);
+    let arguments = [out, sums, x, bias, columns, size, number(activation)];
     // SAFETY: by the caller's promise.
     unsafe { kernel.launch(&device, arguments)? };
     Ok(())

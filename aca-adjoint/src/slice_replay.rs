@@ -24,12 +24,15 @@ pub(crate) trait SliceReplay {
     fn finish(&mut self, theta: &mut Accumulator<'_>) -> Result<()>;
 }
 
-/// The replay on slices of states like `y0`, if the field has it.
+/// The replay on slices of states like `y0`, if the field has it and they are small.
 pub(crate) fn on_slices<'a>(
     field: &'a dyn VectorField,
     y0: &Tensor,
     method: &Method,
 ) -> Option<Box<dyn SliceReplay + 'a>> {
+    if y0.elem_count() > OnSlices::LARGEST {
+        return None;
+    }
     Some(match field.on_slices(y0)? {
         OnSlices::F32(field) => Box::new(Buffers::new(field, y0.elem_count(), method)),
         OnSlices::F64(field) => Box::new(Buffers::new(field, y0.elem_count(), method)),

@@ -138,8 +138,8 @@ impl<T: Element> Body for SliceBody<'_, T> {
         }
         stages.extend(rules, (t0, t1), tableau.stages());
         match tableau.is_fsal() {
-            // The last stage is evaluated at y1 itself.
-            true => self.y1.copy_from_slice(&stages.state),
+            // The last stage was evaluated at y1 itself.
+            true => std::mem::swap(&mut self.y1, &mut stages.state),
             false => stages.weighted(ends.h(), tableau.b(), &mut self.y1),
         }
         if judged { Ok(()) } else { check(&self.y1, "state", (t0, ends.h())) }

@@ -45,7 +45,7 @@ def main(source, target):
         draw(axes, curves(rows, ("program", "method"), "ms", "relative_error"))
         axes.set(xlabel="time of solve and gradient, ms", ylabel="relative error of the gradient")
         figure.suptitle("Three bodies: error of the gradient by the masses against time")
-        axes.legend()
+        axes.legend(loc=(0.64, 0.03))
     else:
         figure, panels = plt.subplots(1, 2, figsize=(11.5, 5))
         for axes, column in zip(panels, ("ms", "relative_error")):
@@ -54,7 +54,7 @@ def main(source, target):
         panels[0].set_ylabel("time of solve and gradient, ms")
         panels[1].set_ylabel("relative error of the gradient")
         figure.suptitle("256 van der Pol oscillators to t = 10 at a tolerance of 1e-6")
-        panels[0].legend()
+        panels[1].legend(loc="upper left")
     figure.tight_layout()
     figure.savefig(target, dpi=110)
 

@@ -61,8 +61,9 @@ pub fn run(args: &ThreeBodyArgs, seeds: Range<u64>, ranks: &dyn Communicator) ->
     if !leads {
         return Ok(());
     }
-    let fits = texts.iter().flatten().filter_map(|text| serde_json::from_str(text).ok());
-    let mut fits = fits.collect::<Vec<Vec<Fit>>>().concat();
+    let read = |text| serde_json::from_str::<Vec<Fit>>(text).map_err(candle_core::Error::wrap);
+    let fits = texts.iter().flatten().map(|text| read(text));
+    let mut fits = fits.collect::<candle_core::Result<Vec<_>>>()?.concat();
     fits.sort_by_key(|fit| fit.seed);
     write_table(&args.out.join("ensemble.csv"), &fits)?;
     report::line(&table(&fits).join("\n"))?;
@@ -89,7 +90,15 @@ fn own_fits(
         let args = ThreeBodyArgs { seed, ..args.clone() };
         let outcome = fit(&args, tableau.clone(), &mut |_, _, _| Ok(()));
         bar.inc(1);
-        Fit { seed, rank, outcome: outcome.map_err(|error| error.to_string()) }
+        // JSON knows no other numbers.
+        let outcome = outcome.map_err(|error| error.to_string()).and_then(|found| {
+            let sums = [found.best_sum_sq, found.adam.best_sum_sq, found.adam.max_mass_error];
+            match found.masses.into_iter().chain(sums).all(f64::is_finite) {
+                true => Ok(found),
+                false => Err("the masses or their sum of squares are not finite".to_owned()),
+            }
+        });
+        Fit { seed, rank, outcome }
     };
     let fits = seeds.into_iter().map(fit_one).collect();
     bar.finish_and_clear();

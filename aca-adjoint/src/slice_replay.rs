@@ -1,7 +1,5 @@
 //! The replay of a step on slices, for fields that offer them.
 
-use std::mem::take;
-
 use aca_core::kernels::{self, Element, View};
 use aca_core::{Method, OnSlices, Result, SliceField, VectorField};
 use candle_core::backprop::GradStore;
@@ -30,10 +28,7 @@ pub(crate) fn on_slices<'a>(
     y0: &Tensor,
     method: &Method,
 ) -> Option<Box<dyn SliceReplay + 'a>> {
-    if y0.elem_count() > OnSlices::LARGEST {
-        return None;
-    }
-    Some(match field.on_slices(y0)? {
+    Some(match OnSlices::of(field, y0)? {
         OnSlices::F32(field) => Box::new(Buffers::new(field, y0.elem_count(), method)),
         OnSlices::F64(field) => Box::new(Buffers::new(field, y0.elem_count(), method)),
     })
@@ -76,24 +71,13 @@ impl<'a, T: Element> Buffers<'a, T> {
     fn evaluate(&mut self, step: &Replay<'_>, y0: &[T], count: usize) {
         let (size, method) = (self.size, step.method);
         for i in 0..count {
-            let mut states = take(&mut self.states);
-            let state = &mut states[i * size..][..size];
-            match i {
-                0 => state.copy_from_slice(y0),
-                _ => {
-                    let weights = method.a_row(i).iter().enumerate();
-                    let terms = weights.filter(|(_, w)| **w != 0.0);
-                    let terms =
-                        terms.map(|(j, w)| (T::from_f64(step.h() * w), row(&self.k, j, size)));
-                    kernels::combine_slices(state, Some(y0), &terms.collect::<Terms<'_, T>>());
-                }
-            }
+            let state = &mut self.states[i * size..][..size];
+            method.write_stage_state(i, y0, step.h(), &self.k, state);
             // No state needs the slope of the last stage.
             if i + 1 < count {
                 let t = method.stage_time(step.t0, step.t1, i);
                 self.field.eval(t, state, &mut self.k[i * size..][..size]);
             }
-            self.states = states;
         }
     }
 

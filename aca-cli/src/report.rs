@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use aca_models::training::replace;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// Result with the program's [`Error`], unless another is named.
@@ -165,6 +167,22 @@ pub fn line(text: &str) -> Result<()> {
 pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value).unwrap_or_default();
     line(&text)
+}
+
+/// Returns a progress bar to so many steps, drawn as indicatif's `template` says.
+pub fn progress(steps: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template(template);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Writes a whole table anew, so that the file never holds half a line or a row twice.
+pub fn table<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    rows.into_iter().try_for_each(|row| table.serialize(row))?;
+    let bytes = table.into_inner().map_err(|error| Error::Csv(error.into_error().into()))?;
+    Ok(replace(path, &bytes)?)
 }
 
 /// The side of its column that a text keeps to.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use candle_core::{DType, Tensor, Var};
 
+use crate::kernels::has_kernels;
 use crate::{Error, Pullback, Result, Time, VectorField};
 
 /// A field beside the state that it must fit: checks every result against it and counts calls.
@@ -28,7 +29,7 @@ impl<'a> Evaluator<'a> {
         if !matches!(y0.dtype(), DType::F32 | DType::F64) {
             return Err(Error::UnsupportedDType { dtype: y0.dtype() });
         }
-        if !(y0.device().is_cpu() || (cfg!(feature = "cuda") && y0.device().is_cuda())) {
+        if !has_kernels(y0.device()) {
             return Err(Error::UnsupportedDevice {
                 device: format!("{:?}", y0.device().location()),
             });

@@ -23,6 +23,11 @@ macro_rules! on_gpu {
     };
 }
 
+/// Whether there are kernels of our own for a device.
+pub fn has_kernels(device: &Device) -> bool {
+    device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
+}
+
 /// Runs `$body` with `$T` bound to the element type of `$dtype`.
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {

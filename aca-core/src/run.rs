@@ -38,8 +38,8 @@ impl<'a> Run<'a> {
             return Err(Error::InitialState { index });
         }
         // The graph and the leapfrog's slopes are made of tensors.
-        let plain = !(solver.trace || solver.leapfrog) && y.elem_count() <= OnSlices::LARGEST;
-        let slices = if plain { field.on_slices(&y) } else { None };
+        let plain = !(solver.trace || solver.leapfrog);
+        let slices = if plain { OnSlices::of(field, &y) } else { None };
         let body: Box<dyn Body + 'a> = match slices {
             Some(OnSlices::F32(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),
             Some(OnSlices::F64(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),

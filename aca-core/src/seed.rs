@@ -8,6 +8,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
+use crate::kernels::has_kernels;
+
 /// Pulls `cotangent` back through the graph of `f`, of its shape.
 ///
 /// The cotangent is detached: with `CANDLE_GRAD_DO_NOT_DETACH` set it would carry the graph of the
@@ -17,8 +19,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 /// takes many times the time of a matrix product to spread the sum's gradient over a large tensor.
 pub(crate) fn pull_back(f: &Tensor, cotangent: &Tensor) -> Result<GradStore> {
     let cotangent = cotangent.detach();
-    let here = f.device().is_cpu() || (cfg!(feature = "cuda") && f.device().is_cuda());
-    let seeds = here && matches!(f.dtype(), DType::F32 | DType::F64);
+    let seeds = has_kernels(f.device()) && matches!(f.dtype(), DType::F32 | DType::F64);
     if !seeds || f.shape() != cotangent.shape() {
         return f.mul(&cotangent)?.sum_all()?.backward();
     }

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use crate::body::Body;
 use crate::kernels::{self, Element, Scale, View};
+use crate::method::write_weighted;
 use crate::rules::{Ends, Rules};
 use crate::sink::{SliceStages, Slopes};
 use crate::slices::SliceField;
@@ -16,8 +17,6 @@ pub(crate) struct SliceBody<'a, T> {
     y: Tensor,
     stages: Stages<'a, T>,
     y1: Vec<T>,
-    /// Whether the first slope is there already.
-    carried: bool,
 }
 
 /// The stages of a step from `y`.
@@ -48,7 +47,7 @@ impl<'a, T: Element> SliceBody<'a, T> {
             y: numbers.clone(),
             known: 0,
         };
-        Ok(Self { y, stages, y1: numbers, carried: false })
+        Ok(Self { y, stages, y1: numbers })
     }
 }
 
@@ -62,25 +61,13 @@ impl<T: Element> Stages<'_, T> {
         &self.k[i * self.size()..][..self.size()]
     }
 
-    /// Writes `y + h sum(w_i k_i)` to `out`, over the weights that are not zero.
-    fn weighted(&self, h: f64, weights: &[f64], out: &mut [T]) {
-        let terms = weights.iter().enumerate().filter(|(_, w)| **w != 0.0);
-        let terms = terms.map(|(i, w)| (T::from_f64(h * w), self.k(i)));
-        kernels::combine_slices(out, Some(&self.y), &terms.collect::<SmallVec<[_; 16]>>());
-    }
-
     /// Evaluates the stages up to number `count`.
     fn extend(&mut self, rules: &Rules<'_>, (t0, t1): (f64, f64), count: usize) {
-        let method = &rules.method;
+        let (method, size) = (&rules.method, self.size());
         for i in self.known..count {
-            let mut state = std::mem::take(&mut self.state);
-            match i {
-                0 => state.copy_from_slice(&self.y),
-                _ => self.weighted(t1 - t0, method.a_row(i), &mut state),
-            }
-            let place = i * self.size()..(i + 1) * self.size();
-            self.field.eval(method.stage_time(t0, t1, i), &state, &mut self.k[place]);
-            self.state = state;
+            method.write_stage_state(i, &self.y, t1 - t0, &self.k, &mut self.state);
+            let slope = &mut self.k[i * size..][..size];
+            self.field.eval(method.stage_time(t0, t1, i), &self.state, slope);
         }
         rules.field.count(count.saturating_sub(self.known));
         self.known = count.max(self.known);
@@ -131,16 +118,16 @@ impl<T: Element> Body for SliceBody<'_, T> {
     fn attempt(&mut self, rules: &Rules<'_>, ends: Ends, judged: bool) -> Result<()> {
         let Ends { t0, t1, .. } = ends;
         let (stages, tableau) = (&mut self.stages, rules.method.tableau());
-        stages.known = stages.known.min(1);
-        stages.extend(rules, (t0, t1), 1);
-        if !std::mem::replace(&mut self.carried, true) {
+        if stages.known == 0 {
+            stages.extend(rules, (t0, t1), 1);
             check(stages.k(0), "field", (t0, 0.0))?;
         }
+        stages.known = 1;
         stages.extend(rules, (t0, t1), tableau.stages());
         match tableau.is_fsal() {
             // The last stage was evaluated at y1 itself.
             true => std::mem::swap(&mut self.y1, &mut stages.state),
-            false => stages.weighted(ends.h(), tableau.b(), &mut self.y1),
+            false => write_weighted(&stages.y, ends.h(), tableau.b(), &stages.k, &mut self.y1),
         }
         if judged { Ok(()) } else { check(&self.y1, "state", (t0, ends.h())) }
     }
@@ -158,15 +145,12 @@ impl<T: Element> Body for SliceBody<'_, T> {
         sink.accept(&mut Step::new(ends, [&self.y, &y1], slopes, rules))?;
         let stages = &mut self.stages;
         let end = rules.method.end_stage(stages.known);
-        self.carried = match end.filter(|_| rules.method.carries(ends.t1, false)) {
-            Some(i) => {
-                let size = stages.size();
-                stages.k.copy_within(i * size..(i + 1) * size, 0);
-                true
-            }
-            None => false,
-        };
-        stages.known = usize::from(self.carried);
+        let end = end.filter(|_| rules.method.carries(ends.t1, false));
+        stages.known = usize::from(end.is_some());
+        if let Some(i) = end {
+            let size = stages.size();
+            stages.k.copy_within(i * size..(i + 1) * size, 0);
+        }
         std::mem::swap(&mut stages.y, &mut self.y1);
         self.y = y1;
         Ok(())

@@ -6,7 +6,6 @@ use std::path::Path;
 use aca_models::data::DataSet;
 use aca_models::training::{EpochRow, Trainer, evaluate};
 use candle_core::Device;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::draw;
@@ -72,9 +71,8 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 }
 
 fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<Trained>> {
-    let bar = ProgressBar::new(u64::from(args.runs) * Contestant::ALL.len() as u64);
-    let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} {msg} [{elapsed}]");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let trainings = u64::from(args.runs) * Contestant::ALL.len() as u64;
+    let bar = report::progress(trainings, "{bar:24} {pos:>3}/{len} {msg} [{elapsed}]");
     let (mut runs, device) = (Vec::new(), args.device.open()?);
     // Seeds outside, so that a load on the machine that comes and goes meets all alike.
     for seed in 0..u64::from(args.runs) {

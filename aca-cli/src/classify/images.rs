@@ -20,7 +20,8 @@ pub fn images(setting: &Setting, args: &DataArgs) -> Result<DataSet> {
 #[cfg(feature = "download")]
 fn fetch(setting: &Setting, args: &DataArgs) -> Result<()> {
     use aca_models::data::Archive;
-    use indicatif::{ProgressBar, ProgressStyle};
+
+    use crate::report;
 
     let archive = match setting.dataset {
         DataChoice::Cifar10 => Archive::cifar10(),
@@ -28,9 +29,7 @@ fn fetch(setting: &Setting, args: &DataArgs) -> Result<()> {
         DataChoice::Digits => return Ok(()),
     };
     let Some(dir) = args.data.as_deref().filter(|_| args.download) else { return Ok(()) };
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} {bytes_per_sec}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = report::progress(0, "{bar:24} {bytes}/{total_bytes} {bytes_per_sec}");
     archive.fetch(dir, &mut |here, whole| {
         bar.set_length(whole.unwrap_or(here));
         bar.set_position(here);

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use aca_models::training::{BatchReport, EpochRow, replace};
-use indicatif::{ProgressBar, ProgressStyle};
+use aca_models::training::{BatchReport, EpochRow};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::events::Events;
-use crate::report::{self, Error, Result};
+use crate::report::{self, Result};
 
 /// Progress bar, metrics.csv and TensorBoard's events.
 pub struct Log {
@@ -38,15 +38,16 @@ impl Log {
     /// Begins to log in `folder`, with the epochs that a resumed run already has; `shows` tells
     /// whether there is a progress bar.
     pub fn new(folder: &Path, history: &[EpochRow], shows: bool) -> Result<Self> {
-        let bar = if shows { ProgressBar::new(1) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {pos:>4}/{len} {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = match shows {
+            true => report::progress(1, "{prefix} {bar:24} {pos:>4}/{len} {msg}"),
+            false => ProgressBar::hidden(),
+        };
         let (events, metrics) = (Events::new(folder)?, folder.join("metrics.csv"));
         let mut log = Self { bar, events, metrics, shows };
         for row in history {
             log.add_events(row)?;
         }
-        write_metrics(&log.metrics, history)?;
+        report::table(&log.metrics, history.iter().map(Line::new))?;
         Ok(log)
     }
 
@@ -66,7 +67,7 @@ impl Log {
 
     /// Notes an epoch, the last of `history`.
     pub fn epoch(&mut self, history: &[EpochRow]) -> Result<()> {
-        write_metrics(&self.metrics, history)?;
+        report::table(&self.metrics, history.iter().map(Line::new))?;
         let Some(row) = history.last() else { return Ok(()) };
         self.add_events(row)?;
         let EpochRow { epoch, train, test, seconds, .. } = row;
@@ -100,16 +101,6 @@ impl Log {
         ];
         self.events.scalars(row.epoch, &scalars)
     }
-}
-
-/// Writes the whole table anew, so that it never holds half a line or an epoch twice.
-fn write_metrics(path: &Path, history: &[EpochRow]) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    for row in history {
-        table.serialize(Line::new(row))?;
-    }
-    let bytes = table.into_inner().map_err(|error| Error::Csv(error.into_error().into()))?;
-    Ok(replace(path, &bytes)?)
 }
 
 impl Line {

@@ -2,12 +2,10 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
 
 use aca_core::Tableau;
 use aca_models::communicator::{Communicator, Fingerprint, gather_texts, same, together};
-use aca_models::training::replace;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use super::{Summary, adaptive, fit, record};
@@ -65,7 +63,7 @@ pub fn run(args: &ThreeBodyArgs, seeds: Range<u64>, ranks: &dyn Communicator) ->
     let fits = texts.iter().flatten().map(|text| read(text));
     let mut fits = fits.collect::<candle_core::Result<Vec<_>>>()?.concat();
     fits.sort_by_key(|fit| fit.seed);
-    write_table(&args.out.join("ensemble.csv"), &fits)?;
+    report::table(&args.out.join("ensemble.csv"), fits.iter().map(Line::new))?;
     report::line(&table(&fits).join("\n"))?;
     let best = best(&fits)?;
     report::line(&format!("\nbest seed     {best}"))?;
@@ -81,11 +79,9 @@ fn own_fits(
     let rank = ranks.rank();
     let seeds: Vec<_> = seeds.skip(rank).step_by(ranks.size()).collect();
     let bar = match rank {
-        0 => ProgressBar::new(seeds.len() as u64),
+        0 => report::progress(seeds.len() as u64, "{bar:24} {pos:>3}/{len} fits [{elapsed}]"),
         _ => ProgressBar::hidden(),
     };
-    let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} fits [{elapsed}]");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let fit_one = |seed: u64| {
         let args = ThreeBodyArgs { seed, ..args.clone() };
         let outcome = fit(&args, tableau.clone(), &mut |_, _, _| Ok(()));
@@ -115,12 +111,11 @@ fn best(fits: &[Fit]) -> Result<u64> {
     })
 }
 
-fn write_table(path: &Path, fits: &[Fit]) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    for fit in fits {
+impl<'a> Line<'a> {
+    fn new(fit: &'a Fit) -> Self {
         let found = fit.outcome.as_ref().ok();
         let [m1, m2, m3] = [0, 1, 2].map(|i| found.map(|found| found.masses[i]));
-        table.serialize(Line {
+        Self {
             seed: fit.seed,
             rank: fit.rank,
             m1,
@@ -133,10 +128,8 @@ fn write_table(path: &Path, fits: &[Fit]) -> Result<()> {
             nfe_backward: found.map(|found| found.nfe_backward),
             seconds: found.map(|found| found.seconds),
             failure: fit.outcome.as_ref().err().map_or("", String::as_str),
-        })?;
+        }
     }
-    let bytes = table.into_inner().map_err(|error| Error::Csv(error.into_error().into()))?;
-    Ok(replace(path, &bytes)?)
 }
 
 fn table(fits: &[Fit]) -> Vec<String> {

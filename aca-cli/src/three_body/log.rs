@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::fit::{Evaluation, max_mass_error};
-use crate::report::{Error, Result};
+use crate::report::{self, Error, Result};
 
 /// One line of metrics.csv.
 #[derive(Serialize)]
@@ -39,9 +39,8 @@ impl Log {
     pub fn new(out: &Path, epochs: usize) -> Result<Self> {
         let path = out.join("metrics.csv");
         let file = fs::File::create(&path).map_err(Error::file("create", &path))?;
-        let bar = ProgressBar::new(epochs as u64);
-        let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} {msg} [{elapsed}]");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let template = "{bar:24} {pos:>3}/{len} {msg} [{elapsed}]";
+        let bar = report::progress(epochs as u64, template);
         Ok(Self {
             start: Instant::now(),
             bar,

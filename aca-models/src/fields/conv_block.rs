@@ -1,11 +1,11 @@
 //! Convolutions with their batch norms, one after the other, as a vector field.
 
+use aca_core::kernels::has_kernels;
 use aca_core::{Cotangents, Pullback, Time, VectorField, linearize_traced};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::{Module, VarBuilder};
 
-use crate::layers::activation::has_kernels;
 use crate::layers::batch_norm::Normalise;
 use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 

@@ -1,9 +1,9 @@
 //! Activations.
 
 use aca_adjoint::is_second_order_enabled;
-use aca_core::kernels::View;
 #[cfg(feature = "cuda")]
 use aca_core::kernels::cuda::Source;
+use aca_core::kernels::{View, has_kernels};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
@@ -141,11 +141,6 @@ impl Module for Activation {
         }
         x.contiguous()?.apply_op1(Apply(*self))
     }
-}
-
-/// Whether there are kernels of our own for a device.
-pub(crate) fn has_kernels(device: &Device) -> bool {
-    device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
 }
 
 /// Whether our kernels may run on `x`: they know two types, and one derivative.

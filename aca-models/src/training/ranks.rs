@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor, Var, backprop::GradStore};
 use super::{Tally, TrainPlan};
 use crate::{
     Error, Result,
-    communicator::{Communicator, Fingerprint, listed, same, stored, together},
+    communicator::{Communicator, Fingerprint, gather, listed, same, stored, together},
     data::DataSet,
 };
 
@@ -55,37 +55,40 @@ pub(super) fn share(
 
 /// Whether it is so on any rank.
 pub(super) fn any(communicator: &dyn Communicator, own: bool) -> Result<bool> {
-    if communicator.size() == 1 {
-        return Ok(own);
-    }
-    let mut sum = [Tensor::new(&[f64::from(u8::from(own))], &Device::Cpu)?];
-    communicator.all_reduce(&mut sum)?;
-    Ok(sum[0].to_vec1::<f64>()?[0] > 0.0)
+    let all = gather(communicator, &[f64::from(u8::from(own))])?;
+    Ok(all.iter().any(|own| own[0] > 0.0))
 }
 
 /// Gives every rank the means of the ranks' variables.
 pub(super) fn average(communicator: &dyn Communicator, vars: &[(String, Var)]) -> Result<()> {
-    let size = communicator.size();
-    if size == 1 {
-        return Ok(());
-    }
-    let mut tensors: Vec<_> = vars.iter().map(|(_, var)| var.as_detached_tensor()).collect();
-    communicator.all_reduce(&mut tensors)?;
-    for ((_, var), sum) in vars.iter().zip(tensors) {
-        var.set(&(sum / size as f64)?)?;
-    }
-    Ok(())
+    let size = communicator.size() as f64;
+    exchange(communicator, vars, |tensors| {
+        communicator.all_reduce(tensors)?;
+        tensors.iter_mut().try_for_each(|sum| {
+            *sum = (&*sum / size)?;
+            Ok(())
+        })
+    })
 }
 
 /// Gives every rank the variables of rank 0.
-pub(super) fn broadcast(communicator: &dyn Communicator, vars: Vec<(String, Var)>) -> Result<()> {
+pub(super) fn broadcast(communicator: &dyn Communicator, vars: &[(String, Var)]) -> Result<()> {
+    exchange(communicator, vars, |tensors| communicator.broadcast(tensors, 0))
+}
+
+/// Sets variables to what `work` makes of them, unless this rank is alone.
+fn exchange(
+    communicator: &dyn Communicator,
+    vars: &[(String, Var)],
+    work: impl FnOnce(&mut [Tensor]) -> Result<()>,
+) -> Result<()> {
     if communicator.size() == 1 {
         return Ok(());
     }
     let mut tensors: Vec<_> = vars.iter().map(|(_, var)| var.as_detached_tensor()).collect();
-    communicator.broadcast(&mut tensors, 0)?;
-    for ((_, var), sent) in vars.iter().zip(tensors) {
-        var.set(&sent)?;
+    work(&mut tensors)?;
+    for ((_, var), tensor) in vars.iter().zip(tensors) {
+        var.set(&tensor)?;
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ impl Trainer {
     pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Result<Self> {
         ranks::same_start(&*communicator, &self.plan, &self.data)?;
         together(&*communicator, self.suits(&communicator))?;
-        ranks::broadcast(&*communicator, self.vars())?;
+        ranks::broadcast(&*communicator, &self.vars())?;
         self.communicator = communicator;
         Ok(self)
     }

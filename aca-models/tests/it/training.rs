@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 /// The digits, cut down to so many images to learn and to judge by.
-fn few(train: usize, test: usize) -> DataSet {
+pub fn few(train: usize, test: usize) -> DataSet {
     let digits = DataSet::digits().unwrap();
     let cut = |images: &Images, count: usize| {
         let pixels = images.pixels()[..count * 64].to_vec();

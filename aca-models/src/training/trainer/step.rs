@@ -69,12 +69,8 @@ impl Trainer {
             // The others are in the middle of the batch and hear nothing but statistics.
             own = Ok(own?);
         }
-        let Learned { gradients, sums: own } = if self.communicator.size() == 1 {
-            own?
-        } else {
-            let vars: Vec<_> = self.network.parameters().into_iter().map(|(_, var)| var).collect();
-            ranks::share(&*self.communicator, &vars, own)?
-        };
+        let vars: Vec<_> = self.network.parameters().into_iter().map(|(_, var)| var).collect();
+        let Learned { gradients, sums: own } = ranks::share(&*self.communicator, &vars, own)?;
         let lr = self.lr(index, batches);
         self.sgd.lr = lr;
         self.sgd.step(&gradients)?;

@@ -13,8 +13,8 @@ use aca_models::{
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::Module;
 
-use super::{threads::ranks, trainer::few};
-use crate::activations::filled;
+use super::threads::ranks;
+use crate::{activations::filled, training::few};
 
 const SHAPE: [usize; 4] = [7, 3, 2, 2];
 

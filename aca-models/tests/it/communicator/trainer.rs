@@ -3,7 +3,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use aca_models::{
     Error, Sgd,
     communicator::{Communicator, RanksError},
-    data::{Batch, BatchPlan, Batches, DataSet, Images},
+    data::{Batch, BatchPlan, Batches},
     networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions},
     training::{BatchReport, Checkpoint, TrainPlan, Trainer},
 };
@@ -11,17 +11,7 @@ use candle_core::backprop::GradStore;
 use serde_json::Value;
 
 use super::threads::ranks;
-
-/// The digits, cut down to so many images to learn and to judge by.
-pub fn few(train: usize, test: usize) -> DataSet {
-    let digits = DataSet::digits().unwrap();
-    let cut = |images: &Images, count: usize| {
-        let pixels = images.pixels()[..count * 64].to_vec();
-        let labels = images.labels()[..count].to_vec();
-        Arc::new(Images::new(pixels, labels, [1, 8, 8], 10).unwrap())
-    };
-    DataSet { train: cut(&digits.train, train), test: cut(&digits.test, test), ..digits }
-}
+use crate::training::few;
 
 fn plan(batch_size: usize) -> TrainPlan {
     TrainPlan { epochs: 2, batch_size, ..TrainPlan::digits() }

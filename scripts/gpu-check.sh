@@ -4,8 +4,14 @@
 #     scripts/gpu-check.sh ci             the same, unless that takes long and the change has no part in it
 #     scripts/gpu-check.sh pack FOLDER    puts tests, benches and `aca` into FOLDER, with this script; with
 #                                         ACA_CUDNN=1 built with the feature `cudnn`, whose library is fetched (0.5 GB)
-#     FOLDER/gpu-check.sh run             runs them on a machine with a GPU, without Rust; beside torchdiffeq where
-#                                         python3 has that
+#     FOLDER/gpu-check.sh run [PART ..]   runs them on a machine with a GPU, without Rust: all parts, or those named.
+#                                         A part that fails does not keep the others from running
+#         bandwidth   sums of 1e8 entries beside a copy
+#         workloads   the shared workloads and a training step of NODE18
+#         tests       every kernel, layer, field and solve beside the CPU's
+#         memory      the GPU's memory through a long solve
+#         peers       the workloads beside torchdiffeq, where python3 has that
+#         sanitizer   tests of kernels under compute-sanitizer, where that is installed
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/aca-for-rust/cuda-target"
@@ -90,7 +96,9 @@ pack() {
         CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo build "${with[@]}" $json --bin aca
     } | executables | while read -r name executable; do strip -o "$folder/$name" "$executable"; done
     (cd "$folder" && find . -maxdepth 1 -type f ! -name '*.*' -print0 | sort -z |
-        tar --create --xz --file binaries.tar.xz --null --files-from - --remove-files)
+        # All programs hold the same kernels: a window over all of them keeps these once.
+        XZ_OPT='--lzma2=preset=6,dict=512MiB' \
+            tar --create --xz --file binaries.tar.xz --null --files-from - --remove-files)
     cp "$here/gpu-check.sh" "$here"/peers/{gpu,training}.py "$folder"
 }
 
@@ -103,39 +111,38 @@ for place in [*site.getsitepackages(), site.getusersitepackages()]:
     print(*glob.glob(place + "/nvidia/*/lib"), sep="\n")' 2>/dev/null || true
 }
 
-run() {
-    place="$(mktemp -d)"
-    trap 'rm -rf "$place"' EXIT
-    tar --extract --file "$here/binaries.tar.xz" --directory "$place"
-    LD_LIBRARY_PATH="$(libraries | paste -sd:)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-    export LD_LIBRARY_PATH
-    if ldd "$place"/aca-*-it | grep 'not found' | sort -u; then
-        echo "these libraries are missing: install CUDA 13 or name their folders in LD_LIBRARY_PATH"
-        return 1
-    fi
-    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-    cd "$place"
-    local tests
-    for tests in aca-*-aca_*; do "./$tests" cuda; done
-    for tests in aca-*-it; do "./$tests" cuda --nocapture; done 2>&1 | tee tests.log
-    if grep -q 'skipped, ' tests.log; then
-        echo "tests were skipped on a machine that should have a GPU"
-        return 1
-    fi
-    ./aca-core-it cuda::memory --ignored
-    if command -v compute-sanitizer >/dev/null; then
-        for tool in memcheck racecheck initcheck; do
-            local sanitized=(compute-sanitizer --tool "$tool" --error-exitcode 1)
-            PROPTEST_CASES=4 "${sanitized[@]}" ./aca-core-it cuda --skip solves
-            "${sanitized[@]}" ./aca-models-it cuda --skip networks
-        done
-    else
-        echo "compute-sanitizer is not installed: memory accesses were not checked"
-    fi
-    ./cuda
-    for workload in three_body mlp conv node18; do
-        ./aca bench --workload "$workload" --device cuda --json
+# After an access that the GPU forbids, all tests that follow in a process fail, so what fails is run again alone.
+tests() {
+    local program test bad=0
+    for program in aca-*-aca_* aca-*-it; do
+        if ! timeout 240 "./$program" cuda --nocapture --test-threads 1 2>&1 | tee "$program.log"; then
+            bad=1
+            for test in $(sed -n 's/^    \(\S*cuda\S*\)$/\1/p' "$program.log" | sort -u); do
+                echo "-- alone: $test"
+                timeout 60 "./$program" --exact "$test" --nocapture || true
+            done
+        fi
+        if grep -q 'skipped, ' "$program.log"; then
+            echo "tests were skipped on a machine that should have a GPU"
+            bad=1
+        fi
     done
+    return "$bad"
+}
+
+memory() { ./aca-core-it cuda::memory --ignored; }
+
+bandwidth() { ./cuda; }
+
+workloads() {
+    local workload bad=0
+    for workload in three_body mlp conv node18; do
+        timeout 120 ./aca bench --workload "$workload" --device cuda --json || bad=1
+    done
+    return "$bad"
+}
+
+peers() {
     if python3 -c 'import torch, torchdiffeq; assert torch.cuda.is_available()' 2>/dev/null; then
         python3 "$here/gpu.py" ./aca
     else
@@ -143,8 +150,62 @@ run() {
     fi
 }
 
+sanitizer() {
+    if ! command -v compute-sanitizer >/dev/null; then
+        echo "compute-sanitizer is not installed: memory accesses were not checked"
+        return
+    fi
+    # What follows the tool's name: a test program and a choice of its tests that calls no library of NVIDIA's.
+    sanitized() {
+        echo "-- $*"
+        PROPTEST_CASES=4 timeout 180 compute-sanitizer --tool "$1" --error-exitcode 1 "${@:2}" --test-threads 1
+    }
+    local tool bad=0
+    for tool in memcheck racecheck initcheck; do
+        sanitized "$tool" ./aca-core-it cuda --skip solves --skip memory || bad=1
+        sanitized "$tool" ./aca-models-it cuda::systems || bad=1
+        sanitized "$tool" ./aca-models-it cuda::layers::batch_norms || bad=1
+        sanitized "$tool" ./aca-models-it cuda::layers::activations || bad=1
+    done
+    return "$bad"
+}
+
+run() {
+    local all=(bandwidth workloads tests memory peers sanitizer) part failed=()
+    local parts=("${@:-${all[@]}}")
+    for part in "${parts[@]}"; do
+        [[ " ${all[*]} " == *" $part "* ]] || { usage && return 2; }
+    done
+    place="$(mktemp -d)"
+    trap 'rm -rf "$place"' EXIT
+    tar --extract --file "$here/binaries.tar.xz" --directory "$place" ||
+        python3 -m tarfile --extract "$here/binaries.tar.xz" "$place"
+    LD_LIBRARY_PATH="$(libraries | paste -sd:)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    export LD_LIBRARY_PATH
+    if ldd "$place"/aca-*-it | grep 'not found' | sort -u; then
+        echo "these libraries are missing: install CUDA 13 or name their folders in LD_LIBRARY_PATH"
+        return 1
+    fi
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || echo "nvidia-smi names no GPU"
+    cd "$place"
+    for part in "${parts[@]}"; do
+        echo "== $part"
+        SECONDS=0
+        "$part" || failed+=("$part")
+        echo "== $part took $SECONDS s"
+    done
+    if [[ ${#failed[@]} != 0 ]]; then
+        echo "failed: ${failed[*]}"
+        return 1
+    fi
+    echo "all passed: ${parts[*]}"
+}
+
+usage() { sed -n '2,/^set /s/^# //p' "$here/gpu-check.sh"; }
+
 case "${1:-}" in
-    build | ci | run) "$1" ;;
+    build | ci) "$1" ;;
     pack) pack "${2:?name a folder}" ;;
-    *) sed -n '2,9s/^# //p' "$0" && exit 2 ;;
+    run) run "${@:2}" ;;
+    *) usage && exit 2 ;;
 esac

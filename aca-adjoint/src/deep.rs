@@ -1,6 +1,7 @@
 //! Backward passes through deep graphs.
 
 use aca_core::{Error, Result};
+use candle_core::Device;
 
 /// Stack for one node of a graph: candle's walk recurses once a node, with frames of some hundred
 /// bytes in release builds and about a kilobyte in others.
@@ -32,8 +33,21 @@ pub(crate) fn check_callers_stack(steps: usize, nodes_per_step: usize) -> Result
     if steps <= limit { Ok(()) } else { Err(Error::NaiveTooDeep { limit }) }
 }
 
-/// Runs `work` on a thread whose stack holds a walk over `nodes` nodes.
-pub(crate) fn run<T: Send>(nodes: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Runs `work` on a thread whose stack holds a walk over `nodes` nodes of tensors on `device`.
+///
+/// A GPU opened by candle gives every thread a stream of its own, so each thread finishes before the other
+/// goes on.
+pub(crate) fn run<T: Send>(
+    device: &Device,
+    nodes: usize,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    device.synchronize()?;
+    let work = || {
+        let done = work()?;
+        device.synchronize()?;
+        Ok(done)
+    };
     let stack = (nodes.saturating_mul(BYTES_PER_NODE) + (4 << 20)).min(LARGEST_STACK);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, work);

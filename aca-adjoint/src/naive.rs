@@ -106,7 +106,7 @@ pub(crate) fn differentiate(
     nodes: usize,
 ) -> Result<Gradients> {
     // The gradients may hang on graphs of their own, so their store must end on the deep stack too.
-    let (y0, theta) = deep::run(nodes, || {
+    let (y0, theta) = deep::run(outputs.device(), nodes, || {
         let grads = outputs.mul(cotangents)?.sum_all()?.backward()?;
         let mut theta = Accumulator::new(params);
         theta.add(&grads)?;

@@ -47,7 +47,7 @@ pub fn gradients_in_graph(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
 /// Candle's gradients, found on a stack of their own: the graph of a gradient is deeper than that of
 /// its loss.
 fn gradients(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
-    let mut grads = deep::run(NODES, || Ok(loss.backward()?))?;
+    let mut grads = deep::run(loss.device(), NODES, || Ok(loss.backward()?))?;
     vars.iter().map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
 }
 

@@ -21,16 +21,15 @@ pub(crate) fn initial_step(
     error_order: usize,
 ) -> Result<f64> {
     let length = (ahead.t1 - ahead.t0).abs();
-    let norm = |x: &[&Tensor], weights: Vec<f64>| -> Result<f64> {
-        Ok(kernels::scaled_norms(y0, y0, scale, x, &[weights])?[0])
-    };
-    let (d0, d1) = (norm(&[y0], vec![1.0])?, norm(&[k1], vec![1.0])?);
-    let h0 = trial(d0, d1, length);
+    let norms =
+        |x: &[&Tensor], weights: &[Vec<f64>]| kernels::scaled_norms(y0, y0, scale, x, weights);
+    let d = norms(&[y0, k1], &each_alone())?;
+    let h0 = trial(d[0], d[1], length);
     let y1 = kernels::combine(Some(y0), &[(ahead.sign() * h0, k1)])?;
     let t1 = if h0 == length { ahead.t1 } else { ahead.t0 + ahead.sign() * h0 };
     let k2 = f.eval(t1, &y1)?;
-    let d2 = norm(&[&k2, k1], vec![1.0, -1.0])? / h0;
-    Ok(first(h0, d1.max(d2), length, error_order))
+    let d2 = norms(&[&k2, k1], &[vec![1.0, -1.0]])?[0] / h0;
+    Ok(first(h0, d[1].max(d2), length, error_order))
 }
 
 /// [`initial_step`] of every row, whose spans ahead are `ahead`; rows that rest get any number.
@@ -41,13 +40,10 @@ pub(crate) fn initial_steps(
     scale: &Scale,
     error_order: usize,
 ) -> Result<Vec<f64>> {
-    let norms = |x: &[&Tensor], weights: Vec<f64>| -> Result<Vec<f64>> {
-        let norms = kernels::scaled_norms_each(y0, y0, scale, x, &[weights])?;
-        Ok(norms.iter().map(|norms| norms[0]).collect())
-    };
-    let (d0, d1) = (norms(&[y0], vec![1.0])?, norms(&[k1], vec![1.0])?);
-    let h = ahead.h();
-    let h0: Vec<f64> = (0..h.len()).map(|row| trial(d0[row], d1[row], h[row].abs())).collect();
+    let norms =
+        |x: &[&Tensor], weights: &[Vec<f64>]| kernels::scaled_norms_each(y0, y0, scale, x, weights);
+    let (d, h) = (norms(&[y0, k1], &each_alone())?, ahead.h());
+    let h0: Vec<f64> = d.iter().zip(h).map(|(d, h)| trial(d[0], d[1], h.abs())).collect();
     let signed: Vec<f64> = h0.iter().zip(h).map(|(h0, h)| h0.copysign(*h)).collect();
     let y1 = kernels::combine_each(Some(y0), &signed, &[(1.0, k1)])?;
     let ends = (0..h.len()).map(|row| match h0[row] == h[row].abs() {
@@ -56,10 +52,15 @@ pub(crate) fn initial_steps(
     });
     let ends = Time::of_samples(ends.collect(), ahead.samples().clone())?;
     let k2 = f.eval_at(&ends, &y1)?;
-    let d2 = norms(&[&k2, k1], vec![1.0, -1.0])?;
+    let d2 = norms(&[&k2, k1], &[vec![1.0, -1.0]])?;
     let first =
-        |row: usize| first(h0[row], d1[row].max(d2[row] / h0[row]), h[row].abs(), error_order);
+        |row: usize| first(h0[row], d[row][1].max(d2[row][0] / h0[row]), h[row].abs(), error_order);
     Ok((0..h.len()).map(first).collect())
+}
+
+/// Weights for the norms of two tensors, of which a GPU makes both at once.
+fn each_alone() -> [Vec<f64>; 2] {
+    [vec![1.0, 0.0], vec![0.0, 1.0]]
 }
 
 /// Magnitude of the step that tries out the field, from the norms of state and slope.

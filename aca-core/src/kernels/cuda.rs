@@ -59,27 +59,23 @@ impl Watch {
     }
 }
 
-/// Returns the GPU of that number, counted from 0.
+/// Returns the GPU of that number, counted from 0; every call gives the same handle.
 ///
-/// Memory that tensors free stays with the process, for the next ones.
+/// All threads of the process queue their work in one stream of this device, so a tensor may be made in
+/// one thread and used in another, as `Gradient::Naive` does. Of candle's own `Device::new_cuda` every
+/// thread has a stream that waits for no other. Memory that tensors free stays with the process, for
+/// the next ones.
 ///
 /// # Errors
 /// [`Error::CudaNotBuilt`] without the feature `cuda`; [`Error::CudaUnavailable`] when the machine has
 /// no driver, or no GPU of that number.
 pub fn device(ordinal: usize) -> Result<Device> {
     #[cfg(feature = "cuda")]
-    return open(ordinal).map_err(|cause| {
+    return program::open(ordinal).map_err(|cause| {
         // The rest is a backtrace.
         let cause = cause.to_string().lines().next().unwrap_or_default().to_owned();
         Error::CudaUnavailable { ordinal, cause }
     });
     #[cfg(not(feature = "cuda"))]
     Err(Error::CudaNotBuilt { ordinal })
-}
-
-#[cfg(feature = "cuda")]
-fn open(ordinal: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda(ordinal)?;
-    program::keep_memory(device.as_cuda_device()?)?;
-    Ok(device)
 }

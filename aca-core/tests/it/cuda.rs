@@ -113,6 +113,23 @@ fn asking_for_a_gpu_without_driver_names_it() {
 }
 
 #[test]
+fn gpus_have_one_handle_and_tensors_of_another_are_refused() {
+    let Some(gpu) = gpu() else { return };
+    assert!(gpu.same_device(&cuda::device(0).unwrap()));
+    let other = Device::new_cuda(0).unwrap();
+    let [here, there] = [&gpu, &other].map(|gpu| noise(5, 1, DType::F64).to_device(gpu).unwrap());
+    for refused in [
+        kernels::combine(Some(&here), &[(1.0, &there)]).map(|_| ()),
+        kernels::dot(&here, &there).map(|_| ()),
+    ] {
+        let text = refused.unwrap_err().to_string();
+        let expected = "tensors of one solve lie on Cuda { gpu_id: 0 } and another handle of Cuda { gpu_id: 0 }; \
+                        move them to one device";
+        assert_eq!(text, expected);
+    }
+}
+
+#[test]
 fn combine_on_a_gpu_adds_any_number_of_terms() {
     let Some(gpu) = gpu() else { return };
     for dtype in DTYPES {

@@ -87,7 +87,7 @@ impl Nccl {
         for tensor in tensors {
             let own = sums.narrow(0, start, tensor.elem_count())?;
             start += tensor.elem_count();
-            **tensor = own.reshape(tensor.shape())?.copy()?;
+            **tensor = own.reshape(tensor.shape())?.force_contiguous()?;
         }
         Ok(())
     }
@@ -105,8 +105,8 @@ impl Nccl {
         for tensor in tensors {
             match tensor.dtype() {
                 _ if tensor.device().is_cpu() => here.push(tensor),
-                DType::F32 if tensor.device().location() == own.location() => singles.push(tensor),
-                DType::F64 if tensor.device().location() == own.location() => doubles.push(tensor),
+                DType::F32 if tensor.device().same_device(&own) => singles.push(tensor),
+                DType::F64 if tensor.device().same_device(&own) => doubles.push(tensor),
                 dtype => {
                     let device = format!("{:?}", tensor.device());
                     return Err(

@@ -11,6 +11,7 @@ use candle_core::{CudaDevice, CudaStorage, DType, Layout, Shape, Storage, Tensor
 use smallvec::SmallVec;
 
 use super::super::View;
+use super::launch::check_handle;
 use super::{Grid, Program};
 use crate::{Error, Result};
 
@@ -109,13 +110,13 @@ impl Kernel<'_> {
         for (word, argument) in words.iter_mut().zip(arguments) {
             *word = match argument {
                 Argument::Read(Source { storage, start }) => {
-                    check_device(device, storage)?;
+                    check_handle(device, storage)?;
                     let (address, sync) = read(storage, &stream)?;
                     held.push(sync);
                     address + (start * storage.dtype().size_in_bytes()) as u64
                 }
                 Argument::Write(storage, start) => {
-                    check_device(device, storage)?;
+                    check_handle(device, storage)?;
                     let size = storage.dtype().size_in_bytes();
                     let (address, sync) = written(storage, &stream)?;
                     held.push(sync);
@@ -137,14 +138,6 @@ impl Kernel<'_> {
         drop(held);
         Ok(())
     }
-}
-
-fn check_device(device: &CudaDevice, storage: &CudaStorage) -> Result<()> {
-    let (expected, got) = (device.location(), storage.device().location());
-    if expected == got {
-        return Ok(());
-    }
-    Err(Error::DeviceMismatch { expected: format!("{expected:?}"), got: format!("{got:?}") })
 }
 
 fn read<'a>(storage: &'a CudaStorage, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {

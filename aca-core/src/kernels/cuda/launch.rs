@@ -159,16 +159,16 @@ impl<'a> Inputs<'a> {
             let message = format!("a sum over {size} entries met a tensor of {got}");
             return Err(candle_core::Error::msg(message).into());
         }
-        let (dtype, here) = (self.gpu.dtype, self.gpu.device.location());
+        let (dtype, stream) = (self.gpu.dtype, &self.gpu.stream);
         let storage = match &*view.storage {
-            Storage::Cuda(storage) if storage.device().location() == here => storage,
+            Storage::Cuda(storage) => storage,
             other => {
-                let (expected, got) = (here, other.device().location());
-                let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+                let places = [self.gpu.device.location(), other.device().location()];
+                let [expected, got] = places.map(|place| format!("{place:?}"));
                 return Err(Error::DeviceMismatch { expected, got });
             }
         };
-        let stream = &self.gpu.stream;
+        check_handle(self.gpu.device, storage)?;
         let (address, held) = match &storage.slice {
             CudaStorageSlice::F64(slice) if dtype == DType::F64 => slice.device_ptr(stream),
             CudaStorageSlice::F32(slice) if dtype == DType::F32 => slice.device_ptr(stream),
@@ -190,6 +190,21 @@ impl<'a> Inputs<'a> {
         self.held.push(held);
         address
     }
+}
+
+/// Refuses a storage that lies elsewhere, or belongs to another handle of the same GPU: that has a stream
+/// of its own, which may not have written it yet.
+///
+/// # Errors
+/// [`Error::DeviceMismatch`].
+pub(super) fn check_handle(device: &CudaDevice, storage: &CudaStorage) -> Result<()> {
+    let (expected, got) = (device.location(), storage.device().location());
+    if storage.device().id() == device.id() {
+        return Ok(());
+    }
+    let got =
+        if got == expected { format!("another handle of {got:?}") } else { format!("{got:?}") };
+    Err(Error::DeviceMismatch { expected: format!("{expected:?}"), got })
 }
 
 /// Returns the address of a result, and what marks it as written when it is dropped.

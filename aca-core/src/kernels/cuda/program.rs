@@ -1,14 +1,14 @@
-//! The kernels compiled for a GPU, and the memory that it lends.
+//! GPUs as they are opened, and the kernels compiled for them.
 #![allow(unsafe_code, reason = "the driver's settings have no safe form")]
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::CudaDevice;
-use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUmemPool_attribute};
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use candle_core::cuda_backend::{DeviceId, WrapErr};
+use candle_core::{CudaDevice, Device};
 
 use crate::Result;
 
@@ -26,12 +26,16 @@ pub struct Program {
     name: &'static str,
     parts: &'static [&'static str],
     compiled: Mutex<BTreeMap<usize, Arc<str>>>,
+    loaded: OnceLock<Mutex<HashMap<DeviceId, Kernels>>>,
 }
+
+/// Kernels by their names: the driver takes as long to find one as to launch it.
+type Kernels = HashMap<String, CudaFunction>;
 
 impl Program {
     /// A program of several parts, to be kept in a `static`; no other has its name.
     pub const fn new(name: &'static str, parts: &'static [&'static str]) -> Self {
-        Self { name, parts, compiled: Mutex::new(BTreeMap::new()) }
+        Self { name, parts, compiled: Mutex::new(BTreeMap::new()), loaded: OnceLock::new() }
     }
 
     /// Returns the program's PTX for GPUs of a compute capability, which need not be there.
@@ -49,8 +53,16 @@ impl Program {
 
     /// A kernel of the program on a GPU, where candle keeps the loaded module.
     pub(super) fn function(&self, device: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
+        let loaded = self.loaded.get_or_init(Mutex::default);
+        let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let kernels = loaded.entry(device.id()).or_default();
+        if let Some(function) = kernels.get(kernel) {
+            return Ok(function.clone());
+        }
         let function = device.get_or_load_custom_func(kernel, self.name, &self.ptx(device)?)?;
-        Ok(function.into_cuda_function())
+        let function = function.into_cuda_function();
+        kernels.insert(kernel.to_owned(), function.clone());
+        Ok(function)
     }
 
     /// The PTX for the GPU of that number, compiled once a process.
@@ -72,9 +84,26 @@ impl Program {
     }
 }
 
+/// Opens the GPU of that number, or returns it as it was opened before.
+pub(super) fn open(ordinal: usize) -> candle_core::Result<Device> {
+    static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = open.get(&ordinal) {
+        return Ok(device.clone());
+    }
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let gpu = device.as_cuda_device()?;
+    // SAFETY: events make streams wait for each other, and whatever is made of this device has its only
+    // one. Two events for every tensor would cost more of the host's time than a launch does.
+    unsafe { gpu.disable_event_tracking() };
+    keep_memory(gpu)?;
+    open.insert(ordinal, device.clone());
+    Ok(device)
+}
+
 /// Lets the driver keep freed memory for the next tensors: by default it goes back whenever the host
 /// waits, which a solve does once a step.
-pub(super) fn keep_memory(device: &CudaDevice) -> candle_core::Result<()> {
+fn keep_memory(device: &CudaDevice) -> candle_core::Result<()> {
     let stream = device.cuda_stream();
     if !stream.context().has_async_alloc() {
         return Ok(());

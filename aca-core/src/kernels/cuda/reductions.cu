@@ -23,21 +23,17 @@ struct Norms {
 
 template <typename T, int N> __device__ inline void add_squares(const Norms& a, Index pack, double* sums) {
     typedef typename SumOf<T>::Type Sum;
-    Sum error[2][N] = {};
-#pragma unroll 4
-    for (int i = 0; i < a.count; ++i) {
-        Pack<T, N> x = load<T, N>(a.x[i], pack);
-#pragma unroll
-        for (int r = 0; r < 2; ++r)
-            if (a.w[r][i] != 0)
-#pragma unroll
-                for (int j = 0; j < N; ++j) error[r][j] = add_product((Sum)a.w[r][i], wide(x.at[j]), error[r][j]);
-    }
     Pack<T, N> y0 = load<T, N>(a.y0, pack), y1 = load<T, N>(a.y1, pack), rtol = {}, atol = {};
     if (a.rtol_each) {
         rtol = load<T, N>(a.rtol_each, pack);
         atol = load<T, N>(a.atol_each, pack);
     }
+    Sum error[2][N] = {};
+    each_term<T, N>(a.x, a.count, pack, [&](int i, const Pack<T, N>& x) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r)
+            if (a.w[r][i] != 0) add((Sum)a.w[r][i], x, error[r]);
+    });
 #pragma unroll
     for (int j = 0; j < N; ++j) {
         Sum r = a.rtol_each ? wide(rtol.at[j]) : (Sum)a.rtol, s = a.rtol_each ? wide(atol.at[j]) : (Sum)a.atol;

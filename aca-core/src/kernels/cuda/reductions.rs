@@ -12,8 +12,9 @@ use super::sums::combine;
 use crate::Result;
 
 /// Most parts of a row, and how many elements or packs a thread adds before a row gets more of them.
-/// Both say how a sum is rounded, so they know nothing of the GPU.
-const PARTS: usize = 4096;
+/// Both say how a sum is rounded, so they know nothing of the GPU. A block sums a part; where there are a
+/// dozen times more than run at once, few wait for the last.
+const PARTS: usize = 8192;
 const SHARE: usize = 4;
 
 /// Sums that one launch makes of each row.
@@ -37,11 +38,12 @@ impl Plan {
         Self { rows, length, packs, grid: Grid { blocks: [rows, parts], threads } }
     }
 
-    /// Returns the tensor, or a copy where its first element lies between two packs.
+    /// Returns the tensor, or a copy where its first element lies between two packs. `Tensor::copy` would
+    /// keep that place, within a copy of all that is around.
     fn place(&self, gpu: &Gpu<'_>, x: &Tensor) -> Result<Tensor> {
         let view = View::held(x);
         let address = Inputs::new(gpu).address(&view, self.rows * self.length)?;
-        Ok(if self.packs && !aligned([address]) { x.copy()? } else { x.clone() })
+        Ok(if self.packs && !aligned([address]) { x.force_contiguous()? } else { x.clone() })
     }
 
     /// Sums of all rows, `results` a row, by a kernel that is told where its parts go.

@@ -2,6 +2,42 @@
 
 const int TERMS = 16;  // of one launch, as in launch.rs
 const int TILE = 4;    // rows of a dense output that one thread sums, as in launch.rs
+const int AHEAD = 4;   // terms whose loads are under way before the first is used
+
+// Calls use(i, x_i) for each of `count` terms in turn.
+template <typename T, int N, typename Use>
+__device__ inline void each_term(const void* const* x, int count, Index pack, Use use) {
+    for (int first = 0; first < count; first += AHEAD) {
+        Pack<T, N> packs[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            if (first + i < count) packs[i] = load<T, N>(x[first + i], pack);
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            if (first + i < count) use(first + i, packs[i]);
+    }
+}
+
+// What a sum begins with: zeros where there is no base.
+template <typename T, int N, typename Sum>
+__device__ inline void begin(const void* base, Index pack, Sum (&sum)[N]) {
+    Pack<T, N> x = {};
+    if (base) x = load<T, N>(base, pack);
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] = wide(x.at[j]);
+}
+
+template <typename T, int N, typename Sum> __device__ inline void add(Sum w, const Pack<T, N>& x, Sum (&sum)[N]) {
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] = add_product(w, wide(x.at[j]), sum[j]);
+}
+
+template <typename T, int N, typename Sum> __device__ inline void store(void* out, Index pack, const Sum (&sum)[N]) {
+    Pack<T, N> x;
+#pragma unroll
+    for (int j = 0; j < N; ++j) narrow(sum[j], x.at[j]);
+    ((Pack<T, N>*)out)[pack] = x;
+}
 
 // out = base + sum(w_i x_i); out may be base.
 struct Combine {
@@ -16,21 +52,9 @@ struct Combine {
 template <typename T, int N> __device__ inline void combine_at(const Combine& a, Index pack) {
     typedef typename SumOf<T>::Type Sum;
     Sum sum[N];
-    Pack<T, N> base = {};
-    if (a.base) base = load<T, N>(a.base, pack);
-#pragma unroll
-    for (int j = 0; j < N; ++j) sum[j] = a.base ? wide(base.at[j]) : Sum(0);
-    // Four loads are under way before the first is used.
-#pragma unroll 4
-    for (int i = 0; i < a.count; ++i) {
-        Pack<T, N> x = load<T, N>(a.x[i], pack);
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] = add_product((Sum)a.w[i], wide(x.at[j]), sum[j]);
-    }
-    Pack<T, N> out;
-#pragma unroll
-    for (int j = 0; j < N; ++j) narrow(sum[j], out.at[j]);
-    ((Pack<T, N>*)a.out)[pack] = out;
+    begin<T, N>(a.base, pack, sum);
+    each_term<T, N>(a.x, a.count, pack, [&](int i, const Pack<T, N>& x) { add((Sum)a.w[i], x, sum); });
+    store<T, N>(a.out, pack, sum);
 }
 
 template <typename T, int N> __device__ inline void combine(const Combine& a) {
@@ -58,30 +82,21 @@ template <typename T, int N> __device__ inline void combine_rows(const Rows& a) 
         for (Index pack = thread_of_grid(); pack < packs; pack += threads_of_grid()) {
             Index row = tile * TILE;
             int rows = a.rows - row < TILE ? (int)(a.rows - row) : TILE;
+            const double* w = a.w + row * a.count;
             Sum sum[TILE][N];
-            Pack<T, N> base = load<T, N>(a.base, pack);
+            begin<T, N>(a.base, pack, sum[0]);
+#pragma unroll
+            for (int m = 1; m < TILE; ++m)
+#pragma unroll
+                for (int j = 0; j < N; ++j) sum[m][j] = sum[0][j];
+            each_term<T, N>(a.x, a.count, pack, [&](int i, const Pack<T, N>& x) {
+#pragma unroll
+                for (int m = 0; m < TILE; ++m)
+                    if (m < rows) add((Sum)w[m * a.count + i], x, sum[m]);
+            });
 #pragma unroll
             for (int m = 0; m < TILE; ++m)
-#pragma unroll
-                for (int j = 0; j < N; ++j) sum[m][j] = wide(base.at[j]);
-            for (int i = 0; i < a.count; ++i) {
-                Pack<T, N> x = load<T, N>(a.x[i], pack);
-#pragma unroll
-                for (int m = 0; m < TILE; ++m) {
-                    if (m >= rows) break;
-                    Sum w = (Sum)a.w[(row + m) * a.count + i];
-#pragma unroll
-                    for (int j = 0; j < N; ++j) sum[m][j] = add_product(w, wide(x.at[j]), sum[m][j]);
-                }
-            }
-#pragma unroll
-            for (int m = 0; m < TILE; ++m) {
-                if (m >= rows) break;
-                Pack<T, N> out;
-#pragma unroll
-                for (int j = 0; j < N; ++j) narrow(sum[m][j], out.at[j]);
-                ((Pack<T, N>*)a.out)[(row + m) * packs + pack] = out;
-            }
+                if (m < rows) store<T, N>(a.out, (row + m) * packs + pack, sum[m]);
         }
 }
 
@@ -104,22 +119,11 @@ template <typename T, int N> __device__ inline void combine_picked(const Picked&
         // Division of 32 bits is several times faster.
         Index row = packs >> 32 ? pack / row_packs : (unsigned)pack / (unsigned)row_packs;
         Index source = a.from ? a.from[row] * row_packs + pack % row_packs : pack;
+        const double* w = a.w + row * a.count;
         Sum sum[N];
-        Pack<T, N> base = {};
-        if (a.base) base = load<T, N>(a.base, a.base == a.out ? pack : source);
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] = a.base ? wide(base.at[j]) : Sum(0);
-#pragma unroll 4
-        for (int i = 0; i < a.count; ++i) {
-            Pack<T, N> x = load<T, N>(a.x[i], source);
-            Sum w = (Sum)a.w[row * a.count + i];
-#pragma unroll
-            for (int j = 0; j < N; ++j) sum[j] = add_product(w, wide(x.at[j]), sum[j]);
-        }
-        Pack<T, N> out;
-#pragma unroll
-        for (int j = 0; j < N; ++j) narrow(sum[j], out.at[j]);
-        ((Pack<T, N>*)a.out)[pack] = out;
+        begin<T, N>(a.base, a.base == a.out ? pack : source, sum);
+        each_term<T, N>(a.x, a.count, source, [&](int i, const Pack<T, N>& x) { add((Sum)w[i], x, sum); });
+        store<T, N>(a.out, pack, sum);
     }
 }
 

@@ -51,6 +51,25 @@ fn norms_on_a_gpu_are_those_of_the_cpu() {
 }
 
 #[test]
+fn norms_and_inner_products_on_a_gpu_read_states_that_start_between_packs() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in DTYPES {
+        let parts: Vec<Twin> =
+            twins(3, &[35], dtype, &gpu).iter().map(|x| x.map(|x| x.narrow(0, 3, 32))).collect();
+        let results = [on_cpu(&parts), on_gpu(&parts)].map(|x| {
+            let norms = kernels::scaled_norms(x[0], x[1], &UNIFORM, &x[2..], &[vec![2.0]]);
+            [norms.unwrap()[0], kernels::dot(x[0], x[1]).unwrap()]
+        });
+        let eps = rounding(if dtype == DType::F64 { dtype } else { DType::F32 });
+        for (expected, found) in results[0].into_iter().zip(results[1]) {
+            // Ratios are at most 8, products at most 1.
+            let (off, bound) = ((found - expected).abs(), 256.0 * eps);
+            assert!(off <= bound, "{dtype:?}: {found}, not {expected} within {bound}");
+        }
+    }
+}
+
+#[test]
 fn norm_on_a_gpu_is_nan_when_the_new_state_is_not_finite() {
     let Some(gpu) = gpu() else { return };
     for bad in [f64::NAN, f64::INFINITY] {

@@ -8,7 +8,7 @@ use super::tiles::TILE;
 use crate::layers::kernels::scatter::Scatter;
 
 /// Sizes of a correlation; pairs are (vertical, horizontal).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Geometry {
     /// Images.
     pub(crate) batch: usize,

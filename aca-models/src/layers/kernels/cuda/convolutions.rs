@@ -14,7 +14,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr}
 use candle_core::cuda_backend::{
     CudaDType, CudaStorageSlice, DeviceId, gemm_reduced_precision_f32,
 };
-use candle_core::{CudaDevice, CudaStorage, Layout, Result, WithDType, bail};
+use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, WithDType, bail};
 
 use crate::layers::kernels::conv::Geometry;
 
@@ -24,6 +24,19 @@ type From<'a> = (&'a CudaStorage, &'a Layout);
 thread_local! {
     /// cuDNN's handles stay in their threads.
     static HANDLES: RefCell<HashMap<DeviceId, Arc<Cudnn>>> = RefCell::default();
+    /// What was chosen for sizes met before: to ask cuDNN takes longer than a small correlation.
+    static CHOICES: RefCell<HashMap<Problem, Choices>> = RefCell::default();
+}
+
+/// What an algorithm is chosen for: a GPU, sizes, a type, and whether products may lose bits.
+type Problem = (DeviceId, Geometry, DType, bool);
+
+/// Algorithms with the bytes that they work in.
+#[derive(Clone, Copy, Default)]
+struct Choices {
+    values: Option<(sys::cudnnConvolutionFwdAlgo_t, usize)>,
+    input: Option<(sys::cudnnConvolutionBwdDataAlgo_t, usize)>,
+    weight: Option<(sys::cudnnConvolutionBwdFilterAlgo_t, usize)>,
 }
 
 /// Returns `x` correlated with the kernels of `weight`.
@@ -54,6 +67,7 @@ pub(crate) fn weight_gradient(x: From<'_>, z: From<'_>, g: Geometry) -> Result<C
 struct Sizes<'a, T> {
     device: &'a CudaDevice,
     g: Geometry,
+    fewer_bits: bool,
     conv: ConvDescriptor<T>,
     x: TensorDescriptor<T>,
     weight: FilterDescriptor<T>,
@@ -82,7 +96,8 @@ impl<'a, T: Element> Sizes<'a, T> {
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         let mut conv = cudnn.create_conv2d::<T>([top, left], [stride; 2], [1; 2], mode)?;
         // As for products of matrices, fewer bits are the user's choice alone.
-        conv.set_math_type(match gemm_reduced_precision_f32() {
+        let fewer_bits = gemm_reduced_precision_f32();
+        conv.set_math_type(match fewer_bits {
             true => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
             false => sys::cudnnMathType_t::CUDNN_FMA_MATH,
         })?;
@@ -93,6 +108,7 @@ impl<'a, T: Element> Sizes<'a, T> {
         Ok(Self {
             device,
             g,
+            fewer_bits,
             conv,
             x: cudnn.create_4d_tensor::<T>(format, x)?,
             weight: cudnn.create_4d_filter::<T>(format, weight)?,
@@ -103,8 +119,12 @@ impl<'a, T: Element> Sizes<'a, T> {
     fn correlate(&self, x: From<'_>, weight: From<'_>) -> Result<CudaStorage> {
         let Self { conv, x: x_sizes, weight: weight_sizes, z: z_sizes, g, .. } = self;
         let task = ConvForward { conv, x: x_sizes, w: weight_sizes, y: z_sizes };
-        let algorithm = task.pick_algorithm()?;
-        let mut room = self.workspace(task.get_workspace_size(algorithm)?)?;
+        let choose = || {
+            let algorithm = task.pick_algorithm()?;
+            Ok((algorithm, task.get_workspace_size(algorithm)?))
+        };
+        let (algorithm, bytes) = self.chosen(|choices| &mut choices.values, choose)?;
+        let mut room = self.workspace(bytes)?;
         let mut out = self.empty(g.batch * g.outer * g.result[0] * g.result[1])?;
         let (x, weight) = (elements::<T>(x)?, elements::<T>(weight)?);
         let scales = (T::one(), T::zero());
@@ -117,11 +137,9 @@ impl<'a, T: Element> Sizes<'a, T> {
         let Self { conv, x: x_sizes, weight: weight_sizes, z: z_sizes, g, .. } = self;
         let task = ConvBackwardData { conv, dx: x_sizes, w: weight_sizes, dy: z_sizes };
         let same = sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
-        let (algorithm, bytes) = repeatable(
-            same,
-            |algorithm| task.get_workspace_size(algorithm),
-            || task.pick_algorithm(),
-        )?;
+        let bytes = |algorithm| task.get_workspace_size(algorithm);
+        let choose = || repeatable(same, bytes, || task.pick_algorithm());
+        let (algorithm, bytes) = self.chosen(|choices| &mut choices.input, choose)?;
         let mut room = self.workspace(bytes)?;
         let mut out = self.empty(g.batch * g.inner * g.size[0] * g.size[1])?;
         let (z, weight) = (elements::<T>(z)?, elements::<T>(weight)?);
@@ -135,11 +153,9 @@ impl<'a, T: Element> Sizes<'a, T> {
         let Self { conv, x: x_sizes, weight: weight_sizes, z: z_sizes, g, .. } = self;
         let task = ConvBackwardFilter { conv, x: x_sizes, dw: weight_sizes, dy: z_sizes };
         let same = sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
-        let (algorithm, bytes) = repeatable(
-            same,
-            |algorithm| task.get_workspace_size(algorithm),
-            || task.pick_algorithm(),
-        )?;
+        let bytes = |algorithm| task.get_workspace_size(algorithm);
+        let choose = || repeatable(same, bytes, || task.pick_algorithm());
+        let (algorithm, bytes) = self.chosen(|choices| &mut choices.weight, choose)?;
         let mut room = self.workspace(bytes)?;
         let mut out = self.empty(g.outer * g.inner * g.kernel[0] * g.kernel[1])?;
         let (x, z) = (elements::<T>(x)?, elements::<T>(z)?);
@@ -147,6 +163,22 @@ impl<'a, T: Element> Sizes<'a, T> {
         // SAFETY: as above.
         unsafe { task.launch(algorithm, Some(&mut room), scales, &x, &mut out, &z)? };
         Ok(self.storage(out))
+    }
+
+    /// The algorithm and its bytes of memory that `choose` found when these sizes were first met.
+    fn chosen<A: Copy>(
+        &self,
+        of: impl Fn(&mut Choices) -> &mut Option<(A, usize)>,
+        choose: impl FnOnce() -> Result<(A, usize)>,
+    ) -> Result<(A, usize)> {
+        let problem = (self.device.id(), self.g, T::DTYPE, self.fewer_bits);
+        CHOICES.with_borrow_mut(|known| {
+            let choice = of(known.entry(problem).or_default());
+            match *choice {
+                Some(choice) => Ok(choice),
+                None => Ok(*choice.insert(choose()?)),
+            }
+        })
     }
 
     fn workspace(&self, bytes: usize) -> Result<CudaSlice<u8>> {

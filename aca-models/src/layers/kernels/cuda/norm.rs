@@ -191,7 +191,7 @@ impl Norm<'_> {
     fn share(&self) -> usize {
         let count = self.planes.count();
         let parts = count.div_ceil(THREADS * SHARE).clamp(1, PARTS);
-        count.div_ceil(parts).next_multiple_of(PACK)
+        count.div_ceil(parts).next_multiple_of(PACK).max(PACK)
     }
 
     fn grid(&self) -> Grid {

@@ -31,6 +31,7 @@
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
 //! | solve for several tensors at once | [`Packing`] |
 //! | step every sample of a batch by its own clock | [`Batching::PerSample`], [`Solver::solve_samples`] |
+//! | keep states on a GPU | the feature `cuda`, [`kernels::cuda::device`] |
 //!
 //! Speed: candle's matrix product asks the operating system for the number of threads on every call
 //! unless the environment variable `RAYON_NUM_THREADS` is set, which costs more than a small

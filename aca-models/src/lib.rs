@@ -22,6 +22,13 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `cuda` | layers, fields, systems and networks on NVIDIA's GPUs |
+//! | `cudnn` | convolutions by cuDNN there |
+//! | `mpi`, `nccl` | training by many processes: [`communicator`] |
+//! | `download` | fetching CIFAR: [`data`] |
 
 pub mod communicator;
 pub mod data;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Keeps the GPU code alive: builds it where there is no GPU, and checks it where there is one.
-#     scripts/gpu-check.sh build          builds the feature `cuda`, and runs its tests over a stand-in for a GPU
+#     scripts/gpu-check.sh build          builds the feature `cuda`, or with ACA_CUDNN=1 `cudnn`, whose library is
+#                                         fetched (0.5 GB), and runs its tests over a stand-in for a GPU
 #     scripts/gpu-check.sh ci             the same, unless that takes long and the change has no part in it
-#     scripts/gpu-check.sh pack FOLDER    puts tests, benches and `aca` into FOLDER, with this script; with
-#                                         ACA_CUDNN=1 built with the feature `cudnn`, whose library is fetched (0.5 GB)
+#     scripts/gpu-check.sh pack FOLDER    the same, then puts tests, benches and `aca` into FOLDER, with this script
 #     FOLDER/gpu-check.sh run [PART ..]   runs them on a machine with a GPU, without Rust: all parts, or those named.
 #                                         A part that fails does not keep the others from running
 #         bandwidth   sums of 1e8 entries beside a copy
@@ -73,8 +73,7 @@ build() {
     cargo build "${with[@]}" --bench cuda
     # The kernels compile for every GPU, and a missing driver is named; the rest says that it is skipped.
     cargo test "${with[@]}" --lib --test it -- cuda
-    # It knows nothing of cuDNN.
-    if [[ "$feature" == cuda ]]; then stand_in; fi
+    stand_in
     touch "$cache/built"
 }
 

@@ -23,8 +23,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads to compute with; as many as cores when not given
-    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Threads to compute with, 1024 at most; as many as cores when not given
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 }
 

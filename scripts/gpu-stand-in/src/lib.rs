@@ -1,4 +1,4 @@
-//! Stands in for NVIDIA's driver, cuBLAS and cuRAND where there is no GPU: a program started with this
+//! Stands in for NVIDIA's driver, cuBLAS, cuDNN and cuRAND where there is no GPU: a program started with this
 //! library in `LD_PRELOAD` finds one, whose kernels run on the CPU, instruction by instruction of their PTX.
 //!
 //! A launch fails with a message where threads read what nothing wrote, touch memory outside an allocation
@@ -11,6 +11,7 @@
 mod access;
 mod arithmetic;
 mod block;
+mod convolutions;
 mod driver;
 mod libraries;
 mod memory;

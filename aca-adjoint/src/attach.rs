@@ -27,8 +27,15 @@ pub(crate) fn attach(
     times: &Tensor,
     tape: Tape,
 ) -> aca_core::Result<Tensor> {
-    let outputs = outputs.detach().contiguous()?;
+    let outputs = whole(&outputs.detach())?;
     Ok(y0.apply_op3(&params.flatten(y0)?, times, Solve { outputs, tape })?)
+}
+
+/// Returns a tensor that is all of its storage: candle copies storages whole, whatever the layout says of
+/// where a view begins.
+pub(crate) fn whole(x: &Tensor) -> Result<Tensor> {
+    let starts = x.layout().start_offset() == 0;
+    if starts && x.is_contiguous() { Ok(x.clone()) } else { x.force_contiguous() }
 }
 
 impl Solve {

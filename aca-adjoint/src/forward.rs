@@ -79,7 +79,7 @@ impl Forward<'_> {
 
     fn aca(&self, sol: Solution, memory: Memory) -> Result<Finished> {
         let (field, params) = (self.field.clone(), self.params.clone());
-        let (method, y0) = (Method::new(self.solver)?, self.y0.detach());
+        let (method, y0) = (Method::new(self.solver, self.y0.dtype())?, self.y0.detach());
         Ok((sol, Arc::new(Aca { field, params, method, y0, memory })))
     }
 
@@ -88,7 +88,10 @@ impl Forward<'_> {
         let (params, y0) = (self.params.clone(), Var::from_tensor(&self.y0.detach())?);
         let mut steps = TracedSteps::new(self.nodes_per_step()?);
         let sol = self.record(&solver, &y0, &mut steps)?.detach();
-        Ok((sol, Arc::new(Naive { params, method: Method::new(&solver)?, y0, steps })))
+        Ok((
+            sol,
+            Arc::new(Naive { params, method: Method::new(&solver, self.y0.dtype())?, y0, steps }),
+        ))
     }
 
     fn backsolve(&self, settings: &Backsolve) -> Result<Finished> {
@@ -115,7 +118,7 @@ impl Forward<'_> {
         let mut trail = Trail::default();
         let sol = self.record(&solver, self.y0, &mut trail)?;
         let (field, params) = (self.field.clone(), self.params.clone());
-        let (method, y0) = (Method::new(&solver)?, self.y0.detach());
+        let (method, y0) = (Method::new(&solver, self.y0.dtype())?, self.y0.detach());
         Ok((sol, Arc::new(Mali { field, params, method, y0, trail })))
     }
 

@@ -34,7 +34,7 @@ impl Forward<'_> {
         let counts = sol.outputs_and_ends().counts().to_vec();
         let placements = with_ends(&sol, &checkpoints);
         let failed = sol.statuses().iter().map(|status| !status.is_finished()).collect();
-        let method = Method::new(self.solver)?;
+        let method = Method::new(self.solver, self.y0.dtype())?;
         let backward: Arc<dyn Backward> = match gradient {
             Gradient::Naive => {
                 let outputs = SampleOutputs::new(&counts, placements.clone());

@@ -2,8 +2,9 @@
 
 use aca_core::{Error, Result};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
 
+use crate::attach::whole;
 use crate::deep;
 
 /// Nodes for which a backward here has a stack.
@@ -80,7 +81,7 @@ pub(crate) fn refuse_derivative(gradient: Tensor, input: &Tensor) -> candle_core
     if !is_second_order_enabled() {
         return Ok(gradient);
     }
-    gradient.contiguous()?.apply_op2(input, Constant)
+    whole(&gradient)?.apply_op2(input, Constant)
 }
 
 /// A gradient that must not be differentiated again.
@@ -98,6 +99,16 @@ impl CustomOp2 for Constant {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok((gradient.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        layout: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
         Ok((gradient.try_clone(layout)?, layout.shape().clone()))
     }
 

@@ -256,7 +256,8 @@ impl<'a> Run<'a> {
         let errors = tableau.b_error();
         let terms: Vec<_> = errors[0].iter().copied().zip(&k).collect();
         let error = aca_core::kernels::combine(None, &terms)?.div(&scale)?;
-        let norm = error.sqr()?.mean_all()?.sqrt()?.to_dtype(DType::F64)?;
+        // Where the estimate is zero, the root's derivative is not; the step grows by its largest factor.
+        let norm = error.sqr()?.mean_all()?.maximum(1e-30)?.sqrt()?.to_dtype(DType::F64)?;
         Ok(Trial { k, y1, ratio: (norm * h)? })
     }
 

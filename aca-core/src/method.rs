@@ -1,7 +1,7 @@
 //! A tableau made ready to step.
 
 use aca_tableau::{Interpolant, Tableau};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
 use crate::kernels::{self, Element, Scale, Terms};
@@ -17,16 +17,17 @@ pub struct Method {
     interpolant: Interpolant,
     b_error: Vec<Vec<f64>>,
     jump_ts: Vec<f64>,
+    is_single: bool,
     leapfrog: bool,
 }
 
 impl Method {
-    /// Prepares the solver's tableau; steps that meet one of its `jump_ts` evaluate the field on
-    /// their own side.
+    /// Prepares the solver's tableau for states of a type; steps that meet one of the solver's `jump_ts`
+    /// evaluate the field on their own side, at a time that stays there when it is rounded to that type.
     ///
     /// # Errors
     /// [`Error::NodeOutsideStep`], since the field may not be evaluated outside the span.
-    pub fn new(solver: &Solver) -> Result<Self> {
+    pub fn new(solver: &Solver, dtype: DType) -> Result<Self> {
         let tableau = &solver.tableau;
         let interpolant = tableau.interpolant();
         let extra = (0..interpolant.extra_stages()).map(|i| interpolant.c(i));
@@ -39,6 +40,7 @@ impl Method {
             b_error: tableau.b_error(),
             tableau: tableau.clone(),
             jump_ts: solver.jump_ts.clone(),
+            is_single: dtype == DType::F32,
             leapfrog: solver.leapfrog,
         })
     }
@@ -99,10 +101,17 @@ impl Method {
 
     /// The last number before `t` on the side of `towards` if the field may jump at `t`, else `t`.
     pub(crate) fn beside(&self, t: f64, towards: f64) -> f64 {
-        match self.is_jump(t) {
-            false => t,
-            true if towards > t => t.next_up(),
-            true => t.next_down(),
+        if !self.is_jump(t) {
+            return t;
+        }
+        let (up, near) = (towards > t, t as f32);
+        // What fields of single precision make of the jump's own time must lie on the other side.
+        let single = f64::from(if up { near.next_up() } else { near.next_down() });
+        let inside = if up { single < towards } else { single > towards };
+        match self.is_single && inside {
+            true => single,
+            false if up => t.next_up(),
+            false => t.next_down(),
         }
     }
 

@@ -32,7 +32,7 @@ impl<'a> Run<'a> {
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
-        let rules = Rules { method: Method::new(solver)?, field: evaluator };
+        let rules = Rules { method: Method::new(solver, y0.dtype())?, field: evaluator };
         let y = solver.own(y0)?.contiguous()?;
         if let Some(index) = kernels::first_non_finite(&y)? {
             return Err(Error::InitialState { index });

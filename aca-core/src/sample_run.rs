@@ -98,7 +98,7 @@ impl<'a> SampleRun<'a> {
         let clocks = spans.iter().map(|&(t0, t1)| Clock::new(solver, TimeSpan::new(t0, t1)?));
         let mut run = Self {
             solver,
-            method: Method::new(solver)?,
+            method: Method::new(solver, y0.dtype())?,
             field,
             sink,
             clocks: clocks.collect::<Result<_>>()?,

@@ -106,19 +106,22 @@ impl Time {
     /// # Errors
     /// Only if the tensor cannot be allocated.
     pub fn tensor(&self, like: &Tensor) -> Result<Tensor> {
-        if let Some(leaf) = self.leaf.get() {
-            return leaf.to_dtype(like.dtype());
-        }
-        let t = match &self.clocks {
-            None => Tensor::new(self.value, like.device())?,
-            Some(clocks) => {
-                let mut shape = vec![1; like.rank()];
-                shape[0] = clocks.ts.len();
-                Tensor::from_slice(&clocks.ts, shape, like.device())?
+        let leaf = match self.leaf.get() {
+            Some(leaf) => leaf,
+            None => {
+                let t = match &self.clocks {
+                    None => Tensor::new(self.value, like.device())?,
+                    Some(clocks) => Tensor::new(&*clocks.ts, like.device())?,
+                };
+                let t = if self.tracked { Var::from_tensor(&t)?.into_inner() } else { t };
+                self.leaf.get_or_init(|| t)
             }
         };
-        let t = if self.tracked { Var::from_tensor(&t)?.into_inner() } else { t };
-        self.leaf.get_or_init(|| t).to_dtype(like.dtype())
+        let t = leaf.to_dtype(like.dtype())?;
+        let Some(clocks) = &self.clocks else { return Ok(t) };
+        let mut shape = vec![1; like.rank().max(1)];
+        shape[0] = clocks.ts.len();
+        t.reshape(shape)
     }
 
     /// Returns the tensor that the field asked for, if it did.

@@ -68,7 +68,8 @@ impl SampleSolution {
         let mut sinks = (saver, sink);
         let ends: Vec<_> = spans.iter().map(|span| (span.t0, span.t1)).collect();
         let end = solver.solve_samples(field, &y0, &ends, &mut sinks)?;
-        let (flat, saved) = sinks.0.finish(&end.y1, &end.statuses, &Method::new(solver)?)?;
+        let method = Method::new(solver, y0.dtype())?;
+        let (flat, saved) = sinks.0.finish(&end.y1, &end.statuses, &method)?;
         let all = Ragged::new(flat, saved.iter().map(|sample| sample.ts.len() + 1).collect())?;
         let (ys, y1) = all.split_last()?;
         let (mut ts, mut placements, mut dense) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,10 +1,10 @@
 //! A solve as a layer of candle's graph.
 
 use aca_adjoint::Ode;
-use aca_core::Error;
+use aca_core::{Error, Time};
 use aca_dense::SaveAt;
 use aca_tableau::{DOPRI5, TSIT5};
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::common::{Mlp, adaptive, distance, loss, state};
 
@@ -17,7 +17,7 @@ fn ode() -> (Ode, Vec<Var>) {
 #[test]
 fn layers_before_and_after_the_solve_get_their_gradients() {
     let (ode, vars) = ode();
-    let scale = Var::from_tensor(&Tensor::new(1.5f64, &candle_core::Device::Cpu).unwrap()).unwrap();
+    let scale = Var::from_tensor(&Tensor::new(1.5f64, &Device::Cpu).unwrap()).unwrap();
     let run = || {
         let y0 = state(DType::F64).broadcast_mul(&scale).unwrap();
         let y1 = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap();
@@ -26,7 +26,7 @@ fn layers_before_and_after_the_solve_get_their_gradients() {
     let grads = run().backward().unwrap();
     let slope = grads.get(&scale).unwrap().to_scalar::<f64>().unwrap();
     let shifted = |by: f64| {
-        let moved = Tensor::new(1.5 + by, &candle_core::Device::Cpu).unwrap();
+        let moved = Tensor::new(1.5 + by, &Device::Cpu).unwrap();
         scale.set(&moved).unwrap();
         run().to_scalar::<f64>().unwrap()
     };
@@ -94,11 +94,22 @@ fn backward_needs_at_most_two_evaluations_a_stage() {
 #[test]
 fn parameters_that_the_field_does_not_read_get_zeros() {
     let field = Mlp::new(DType::F64);
-    let idle = Var::zeros(4, DType::F64, &candle_core::Device::Cpu).unwrap();
+    let idle = Var::zeros(4, DType::F64, &Device::Cpu).unwrap();
     let params = [field.vars(), vec![idle.clone(), idle.clone()]].concat();
     let ode = Ode::new(adaptive(&TSIT5, 1e-6), field, params).unwrap();
     assert_eq!(ode.params().vars().len(), 3, "a variable given twice counts once");
     let sol = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
     let grads = loss(&sol.y1().unwrap()).backward().unwrap();
     assert_eq!(grads.get(&idle).unwrap().to_vec1::<f64>().unwrap(), [0.0; 4]);
+}
+
+#[test]
+fn span_without_steps_gives_the_rows_that_a_view_shows() {
+    let whole = Tensor::arange(0f64, 9.0, &Device::Cpu).unwrap().reshape((3, 3)).unwrap();
+    for y0 in [whole.narrow(0, 1, 2).unwrap(), whole.t().unwrap().narrow(0, 1, 2).unwrap()] {
+        let decay = |_t: &Time, y: &Tensor| y.neg();
+        let ode = Ode::new(adaptive(&DOPRI5, 1e-8), decay, vec![]).unwrap();
+        let y1 = ode.solve(&y0, (0.5, 0.5), &SaveAt::End).unwrap().y1().unwrap();
+        assert_eq!(y1.to_vec2::<f64>().unwrap(), y0.to_vec2::<f64>().unwrap());
+    }
 }

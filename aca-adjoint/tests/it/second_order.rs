@@ -3,10 +3,12 @@
 
 use std::process::Command;
 
-use aca_adjoint::{Gradient, Ode, gradients_in_graph, hessian_vector, is_second_order_enabled};
+use aca_adjoint::{
+    Backsolve, Gradient, Ode, gradients_in_graph, hessian_vector, is_second_order_enabled,
+};
 use aca_core::{Error, Solver, Time};
 use aca_dense::SaveAt;
-use aca_tableau::{DOPRI5, EULER};
+use aca_tableau::{ALF, DOPRI5, EULER};
 use candle_core::{Device, Tensor, Var};
 
 use crate::common::adaptive;
@@ -122,4 +124,38 @@ fn with_the_switch_long_solves_are_refused() {
     let ode = quadratic(&variable(0.1), Gradient::Naive, Solver::fixed_count(EULER, 5000));
     let error = ode.solve(&variable(0.5), (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::NaiveTooDeep { .. }), "{error}");
+}
+
+#[test]
+fn first_derivatives_do_not_depend_on_the_switch() {
+    for switch in [false, true] {
+        child("second_order::first_derivatives_of_all_strategies_match", switch);
+    }
+}
+
+#[test]
+#[ignore = "runs as a child process that has the switch set or not"]
+fn first_derivatives_of_all_strategies_match() {
+    let (x0, a) = (0.5, 0.6);
+    let strategies = [
+        Gradient::Aca,
+        Gradient::AcaBudget { checkpoints: 1 },
+        Gradient::Naive,
+        Gradient::NaiveThroughStepSize,
+        Gradient::Backsolve(Backsolve::default()),
+        Gradient::Mali,
+    ];
+    for gradient in strategies {
+        let tableau = if matches!(gradient, Gradient::Mali) { &ALF } else { &DOPRI5 };
+        let (start, rate) = (variable(x0), variable(a));
+        let ode = quadratic(&rate, gradient.clone(), adaptive(tableau, 1e-7));
+        let sol = ode.solve(&start, (0.0, 1.0), &SaveAt::Times(vec![0.5, 1.0])).unwrap();
+        let x1 = sol.y1().unwrap().sum_all().unwrap();
+        let grads = x1.backward().unwrap();
+        let gap = 1.0 - a * x0;
+        for (var, exact) in [(&start, gap.powi(-2)), (&rate, (x0 / gap).powi(2))] {
+            let ours = scalar(grads.get(var).unwrap());
+            assert!((ours - exact).abs() < 1e-5, "{gradient:?}: {ours}, closed form {exact}");
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! All strategies beside each other.
 
 use aca_adjoint::{Backsolve, Gradient, Gradients, Ode};
-use aca_core::{Error, Solver, Tableau};
+use aca_core::{Error, Solver, Tableau, Time};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, RK4};
+use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, HEUN_EULER, RK4};
 use candle_core::{DType, Tensor, Var};
 
 use crate::common::{Grid, Mlp, adaptive, distance, loss, state};
@@ -303,5 +303,21 @@ fn outputs_chosen_later_have_the_gradient_of_those_named_before() {
         let later = slope(&solve(&SaveAt::Dense).at_times(&TIMES).unwrap());
         let named = slope(&solve(&SaveAt::Times(TIMES.to_vec())).ys);
         assert!(distance(&later, &named) < 1e-13, "{gradient:?}: {:e}", distance(&later, &named));
+    }
+}
+
+#[test]
+fn gradient_through_step_sizes_is_a_number_where_the_error_estimate_is_zero() {
+    for dtype in [DType::F32, DType::F64] {
+        let rate = Var::from_tensor(&state(dtype)).unwrap();
+        let slope = rate.clone();
+        let field = move |_t: &Time, y: &Tensor| y.zeros_like()? + slope.as_tensor();
+        let solver = adaptive(&HEUN_EULER, 1e-4);
+        let ode = Ode::new(solver, field, vec![rate.clone()]).unwrap();
+        let ode = ode.gradient(Gradient::NaiveThroughStepSize);
+        let sol = ode.solve(&state(dtype), (0.0, 1.5), &SaveAt::End).unwrap();
+        let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        let exact = state(dtype).ones_like().unwrap().affine(1.5, 0.0).unwrap();
+        assert!(distance(grads.get(&rate).unwrap(), &exact) < 1e-6, "{dtype:?}");
     }
 }

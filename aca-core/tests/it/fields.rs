@@ -1,7 +1,7 @@
-use aca_core::{Error, Evaluator, Time, VectorField};
+use aca_core::{Batching, Error, Evaluator, Solver, Time, VectorField};
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::common::{SWING, state, values};
+use crate::common::{SWING, distance, dopri5, state, values};
 
 /// `f = tanh(W y) + b y^2` over variables `W` and `b`.
 struct Small {
@@ -134,4 +134,21 @@ fn evaluator_detaches() {
 #[test]
 fn field_without_statistics_lists_none() {
     assert!(SWING.f.running_statistics().is_empty());
+}
+
+#[test]
+fn times_of_samples_broadcast_against_tensors_of_any_rank() {
+    let y0 = Tensor::zeros((2, 6), DType::F64, &Device::Cpu).unwrap();
+    let field = |t: &Time, y: &Tensor| {
+        let flat = t.tensor(y)?;
+        let image = y
+            .zeros_like()?
+            .reshape((2, 2, 3))?
+            .broadcast_add(&t.tensor(&y.reshape((2, 2, 3))?)?)?;
+        image.reshape((2, 6))?.broadcast_add(&flat)?.affine(0.5, 0.0)
+    };
+    let solver = Solver { batching: Batching::PerSample, ..dopri5(1e-9) };
+    let end = solver.solve_samples(&field, &y0, &[(0.0, 1.0), (0.0, 2.0)], &mut ()).unwrap();
+    let expected = [[0.5; 6], [2.0; 6]].concat();
+    assert!(distance(&end.y1, &expected) < 1e-12, "{:?}", values(&end.y1));
 }

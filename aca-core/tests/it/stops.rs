@@ -1,6 +1,6 @@
 use aca_core::{Solver, Time};
 use aca_tableau::{ALL, RK4, Tableau};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::common::{
     Recorder, SWING, Watched, adaptive, adaptive_tableaus, decay, distance, dopri5,
@@ -161,4 +161,24 @@ fn jump_of_a_smooth_field_does_no_harm() {
     let error = distance(&end.y1, &[(-1.0f64).exp()]);
     assert_eq!(end.stats.accepted, 8);
     assert!(error < 1e-5, "error {error}; RK4 with steps of 1/8 errs by about 1e-6");
+}
+
+/// [`turns`] for fields that compare the time as a tensor, which `f32` rounds.
+fn turns_by_tensor(t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+    let late = t.tensor(y)?.ge(JUMP)?.to_dtype(y.dtype())?;
+    y.zeros_like()?.broadcast_add(&late.affine(-101.0, 1.0)?)
+}
+
+#[test]
+fn jumps_are_crossed_on_one_side_in_single_precision_too() {
+    for (tableau, dtype) in ALL.into_iter().flat_map(|t| [(t, DType::F32), (t, DType::F64)]) {
+        for solver in both_kinds(tableau) {
+            for (y0, span, y1) in [(0.0, (0.0, 1.0), -29.3), (-29.3, (1.0, 0.0), 0.0)] {
+                let y0 = state(&[y0]).to_dtype(dtype).unwrap();
+                let end = with_jump(solver.clone()).solve(&turns_by_tensor, &y0, span, &mut ());
+                let off = distance(&end.unwrap().y1, &[y1]);
+                assert!(off < 1e-4, "{} {dtype:?} over {span:?}: off by {off}", tableau.name());
+            }
+        }
+    }
 }

@@ -178,7 +178,7 @@ fn trajectory_has_a_kink_at_a_jump_of_the_field_and_no_error() {
 
 #[test]
 fn slope_of_one_step_is_that_of_its_stages() {
-    let method = Method::new(&dopri5(1e-6)).unwrap();
+    let method = Method::new(&dopri5(1e-6), DType::F64).unwrap();
     let k: Vec<Tensor> = (0..7).map(|i| state(&[f64::from(i)])).collect();
     let weights = method.interpolant().derivative_weights(0.3);
     let expected: f64 = weights.iter().enumerate().map(|(i, w)| w * i as f64).sum();

@@ -5,7 +5,7 @@ use aca_core::{Method, Solver, Tableau, Time, Tolerance, VectorField};
 use aca_dense::{SaveAt, interpolate};
 use aca_models::systems::{ClosedForm, ThreeBody};
 use aca_tableau::{DOP853, DOPRI5};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 /// Loss and gradient of the workload, from an 8th-order solve in f64 at 1e-13 by diffrax's Dopri8
 /// that steps onto every output time; it agrees with the same at 1e-11 to 1.4e-6.
@@ -66,7 +66,7 @@ fn at_value(traced: &Tensor, exact: &Tensor) -> Tensor {
 fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> (Tensor, Vec<Var>) {
     let y0 = Tensor::new(&ThreeBody::Y0, &Device::Cpu).unwrap();
     let solver = Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-7, atol: 1e-7 });
-    let method = Method::new(&solver).unwrap();
+    let method = Method::new(&solver, DType::F64).unwrap();
     let mut steps = Checkpoints::default();
     solver.solve(field, &y0, (0.0, 1.0), &mut steps).unwrap();
     let sum = |y: &Tensor, h: f64, weights: &[f64], k: &[Tensor]| {

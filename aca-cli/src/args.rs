@@ -91,13 +91,18 @@ pub struct ThreeBodyArgs {
     pub json: bool,
 }
 
+/// Seeds of one ensemble: each fit leaves its result in memory.
+const MOST_SEEDS: u64 = 1_000_000;
+
 /// Reads "0..64", the end excluded.
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(first, end)| {
         let range = first.parse().ok()?..end.parse().ok()?;
-        (range.start < range.end).then_some(range)
+        (range.start < range.end && range.end - range.start <= MOST_SEEDS).then_some(range)
     });
-    range.ok_or_else(|| "give the first seed and the one after the last, such as 0..64".to_owned())
+    range.ok_or_else(|| {
+        format!("give the first seed and the one after the last, such as 0..64; {MOST_SEEDS} seeds at most")
+    })
 }
 
 /// Built-in systems.
@@ -123,13 +128,13 @@ pub struct SolveArgs {
     /// The system
     pub system: SystemName,
     /// Start of the span
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0)]
     pub t0: f64,
     /// End of the span; the system's own when not given
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub t1: Option<f64>,
-    /// Number of equally spaced output times, both ends included
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    /// Number of equally spaced output times, both ends included, a million at most
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub points: u32,
     /// Method: a name of `aca tableau list` or a TOML file
     #[arg(long, default_value = "dopri5")]

@@ -71,6 +71,12 @@ pub enum Error {
         /// The method.
         method: String,
     },
+    /// There is nothing to solve over.
+    #[error("the span begins and ends at {t}; give another end by --t1, or another start by --t0")]
+    EmptySpan {
+        /// Both ends.
+        t: f64,
+    },
     /// Training without an epoch leaves nothing to keep.
     #[error("training needs at least one epoch")]
     NoEpoch,
@@ -159,8 +165,12 @@ impl Error {
 
 /// Prints a line; a closed pipe is not an error.
 pub fn line(text: &str) -> Result<()> {
-    let _ = writeln!(io::stdout(), "{text}");
-    Ok(())
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::file("write", Path::new("the standard output"))(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints one line of JSON.

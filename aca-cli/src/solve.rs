@@ -71,6 +71,9 @@ impl Setup {
         let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
         let solver = Solver::for_tableau(method(&args.method)?, tolerance, args.h)?;
         let span = (args.t0, args.t1.unwrap_or(problem.t1));
+        if span.0 == span.1 {
+            return Err(Error::EmptySpan { t: span.0 });
+        }
         Ok(Self { problem, solver: Solver { max_steps: args.max_steps, ..solver }, span })
     }
 

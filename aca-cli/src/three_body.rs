@@ -69,10 +69,14 @@ fn adaptive(args: &ThreeBodyArgs) -> Result<Tableau> {
 /// Trains, polishes, predicts, and writes everything into the run's folder.
 fn record(args: &ThreeBodyArgs, tableau: Tableau) -> Result<()> {
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
-    write_config(args)?;
-    let mut log = Log::new(&args.out, args.epochs as usize)?;
-    let fitted =
-        fit(args, tableau, &mut |stage, rate, evaluation| log.row(stage, rate, evaluation));
+    let mut log = Log::new(&args.out, args.epochs as usize);
+    let fitted = fit(args, tableau, &mut |stage, rate, evaluation| {
+        // What an earlier run left stays until this one has something to write.
+        if log.rows.is_empty() {
+            write_config(args)?;
+        }
+        log.row(stage, rate, evaluation)
+    });
     log.finish();
     let summary = fitted?;
     save(&args.out, summary.masses)?;

@@ -22,7 +22,7 @@ impl<'a> Clock<'a> {
     /// Sets the clock to the start of `span`.
     ///
     /// # Errors
-    /// [`Error::MaxSteps`] when fixed steps need more than allowed.
+    /// [`Error::TooManyFixedSteps`].
     pub(crate) fn new(solver: &'a Solver, span: TimeSpan) -> Result<Self> {
         let length = (span.t1 - span.t0).abs();
         Ok(match &solver.stepping {
@@ -179,7 +179,7 @@ fn uniform(solver: &Solver, span: TimeSpan, h: f64) -> Result<Vec<f64>> {
     // A last step shorter than a millionth of h is rounding of the quotient, not wanted.
     let count = ((t1 - t0).abs() / h - 1e-6).ceil().max(1.0);
     if count > solver.max_steps as f64 {
-        return Err(Error::MaxSteps { max_steps: solver.max_steps, t: t0, t0, t1 });
+        return Err(Error::TooManyFixedSteps { max_steps: solver.max_steps, steps: count, t0, t1 });
     }
     let mut grid = Vec::new();
     let mut nodes = (1..count as usize).map(|i| t0 + span.sign() * h * i as f64).peekable();

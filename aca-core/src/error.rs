@@ -211,6 +211,20 @@ pub enum Error {
         /// End of the span.
         t1: f64,
     },
+    /// Fixed steps need more than the budget.
+    #[error(
+        "the span {t0} to {t1} takes {steps} fixed steps, but max_steps = {max_steps}; take larger steps or raise max_steps"
+    )]
+    TooManyFixedSteps {
+        /// The budget.
+        max_steps: usize,
+        /// Steps that the span takes, a whole number.
+        steps: f64,
+        /// Start of the span.
+        t0: f64,
+        /// End of the span.
+        t1: f64,
+    },
     /// Error control asks for a step smaller than allowed.
     #[error(
         "step size {h:.3e} fell below {h_min:.3e} at t = {t}; the problem may be singular there, or stiff for {method}"

@@ -70,10 +70,10 @@ pub struct SolverArgs {
     #[arg(long)]
     pub h: Option<f64>,
     /// Start of the span
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub t0: Option<f64>,
     /// End of the span
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub t1: Option<f64>,
     /// Relative tolerance
     #[arg(long)]

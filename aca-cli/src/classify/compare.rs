@@ -79,8 +79,13 @@ fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<T
         for contestant in Contestant::ALL {
             bar.set_message(format!("{}, seed {seed}", contestant.name()));
             let out = args.out.join(format!("{}-{seed}", contestant.file_name()));
-            let run =
-                Run { setting: contestant.setting(base, seed), out, stop: None, shows: false };
+            let run = Run {
+                setting: contestant.setting(base, seed),
+                out,
+                resumed: None,
+                stop: None,
+                shows: false,
+            };
             runs.push(train(contestant, &run, data.clone(), &device)?);
             bar.inc(1);
         }

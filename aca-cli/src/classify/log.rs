@@ -9,11 +9,12 @@ use serde::Serialize;
 use super::events::Events;
 use crate::report::{self, Result};
 
-/// Progress bar, metrics.csv and TensorBoard's events.
+/// Progress bar, metrics.csv and TensorBoard's events; files of an earlier run stay until there is an epoch
+/// to write.
 pub struct Log {
     bar: ProgressBar,
-    events: Events,
-    metrics: PathBuf,
+    events: Option<Events>,
+    folder: PathBuf,
     shows: bool,
 }
 
@@ -35,20 +36,23 @@ struct Line {
 }
 
 impl Log {
-    /// Begins to log in `folder`, with the epochs that a resumed run already has; `shows` tells
-    /// whether there is a progress bar.
-    pub fn new(folder: &Path, history: &[EpochRow], shows: bool) -> Result<Self> {
+    /// Will log in `folder`; `shows` tells whether there is a progress bar.
+    pub fn new(folder: &Path, shows: bool) -> Self {
         let bar = match shows {
             true => report::progress(1, "{prefix} {bar:24} {pos:>4}/{len} {msg}"),
             false => ProgressBar::hidden(),
         };
-        let (events, metrics) = (Events::new(folder)?, folder.join("metrics.csv"));
-        let mut log = Self { bar, events, metrics, shows };
+        Self { bar, events: None, folder: folder.to_owned(), shows }
+    }
+
+    /// Notes the epochs that a resumed run already has.
+    pub fn history(&mut self, history: &[EpochRow]) -> Result<()> {
+        let mut events = Events::new(&self.folder)?;
         for row in history {
-            log.add_events(row)?;
+            add(&mut events, row)?;
         }
-        report::table(&log.metrics, history.iter().map(Line::new))?;
-        Ok(log)
+        self.events = Some(events);
+        report::table(&self.folder.join("metrics.csv"), history.iter().map(Line::new))
     }
 
     /// Shows a batch.
@@ -67,9 +71,14 @@ impl Log {
 
     /// Notes an epoch, the last of `history`.
     pub fn epoch(&mut self, history: &[EpochRow]) -> Result<()> {
-        report::table(&self.metrics, history.iter().map(Line::new))?;
         let Some(row) = history.last() else { return Ok(()) };
-        self.add_events(row)?;
+        match &mut self.events {
+            None => self.history(history)?,
+            Some(events) => {
+                add(events, row)?;
+                report::table(&self.folder.join("metrics.csv"), history.iter().map(Line::new))?;
+            }
+        }
         let EpochRow { epoch, train, test, seconds, .. } = row;
         let text = format!(
             "epoch {epoch:>3}: loss {:.4}, accuracy {:.2} %; test {:.4}, {:.2} %; {seconds:.1} s",
@@ -85,22 +94,22 @@ impl Log {
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
 
-    fn add_events(&mut self, row: &EpochRow) -> Result<()> {
-        let [forward, backward] = row.train.nfe_a_batch();
-        let scalars = [
-            ("Train/Loss", row.train.mean_loss()),
-            ("Train/Accuracy", row.train.accuracy()),
-            ("Test/Loss", row.test.mean_loss()),
-            ("Test/Accuracy", row.test.accuracy()),
-            ("NFE/Forward", forward),
-            ("NFE/Backward", backward),
-            ("Steps/Mean", row.train.mean_step()),
-            ("Steps/Rejected", row.train.rejected as f64),
-            ("Learning rate", row.lr),
-        ];
-        self.events.scalars(row.epoch, &scalars)
-    }
+fn add(events: &mut Events, row: &EpochRow) -> Result<()> {
+    let [forward, backward] = row.train.nfe_a_batch();
+    let scalars = [
+        ("Train/Loss", row.train.mean_loss()),
+        ("Train/Accuracy", row.train.accuracy()),
+        ("Test/Loss", row.test.mean_loss()),
+        ("Test/Accuracy", row.test.accuracy()),
+        ("NFE/Forward", forward),
+        ("NFE/Backward", backward),
+        ("Steps/Mean", row.train.mean_step()),
+        ("Steps/Rejected", row.train.rejected as f64),
+        ("Learning rate", row.lr),
+    ];
+    events.scalars(row.epoch, &scalars)
 }
 
 impl Line {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aca_models::communicator::{Communicator, same, together};
-use aca_models::training::{Checkpoint, Trainer};
+use aca_models::training::{Checkpoint, EpochRow, Trainer};
 use candle_core::Device;
 use serde::Serialize;
 
@@ -70,13 +70,16 @@ fn begin(args: &TrainArgs, ranks: Arc<dyn Communicator>, device: Device) -> Resu
     }
     // Ranks cannot stop one by one, so a signal ends them all: see `distributed`.
     let stop = if args.ranks.distributed { None } else { Some(stop_on_interrupt()?) };
-    Ok((Run { setting, out: args.out.clone(), stop, shows: true }, trainer))
+    let (out, resumed) = (args.out.clone(), args.resume.clone());
+    Ok((Run { setting, out, resumed, stop, shows: true }, trainer))
 }
 
 /// A training run and where it leaves what it finds.
 pub struct Run {
     pub setting: Setting,
     pub out: PathBuf,
+    /// The checkpoint that the run goes on from.
+    pub resumed: Option<PathBuf>,
     /// Becomes true when the user wants the run to stop.
     pub stop: Option<Arc<AtomicBool>>,
     /// Whether epochs are shown.
@@ -99,7 +102,43 @@ impl Run {
 
     fn log(&self, trainer: &Trainer) -> Result<Log> {
         fs::create_dir_all(&self.out).map_err(Error::file("create", &self.out))?;
-        Log::new(&self.out, trainer.history(), self.shows)
+        let mut log = Log::new(&self.out, self.shows);
+        if let Some(from) = &self.resumed {
+            self.save(trainer)?;
+            self.keep_best(trainer.history(), trainer.best(), &from.with_file_name(BEST))?;
+            log.history(trainer.history())?;
+        }
+        Ok(log)
+    }
+
+    /// Sees to it that the run's folder holds the best epoch of this run, from `beside` the checkpoint that it
+    /// goes on from, and no other run's.
+    fn keep_best(
+        &self,
+        history: &[EpochRow],
+        best: Option<&EpochRow>,
+        beside: &Path,
+    ) -> Result<()> {
+        let Some(best) = best else { return Ok(()) };
+        let until: Vec<_> = history.iter().filter(|row| row.epoch <= best.epoch).collect();
+        let holds = |checkpoint: &Checkpoint| {
+            let about = &checkpoint.about;
+            about.position.batch == 0 && about.history.iter().eq(until.iter().copied())
+        };
+        let own = self.out.join(BEST);
+        if Checkpoint::load(&own).is_ok_and(|checkpoint| holds(&checkpoint)) {
+            return Ok(());
+        }
+        if let Some(checkpoint) = Checkpoint::load(beside).ok().filter(holds) {
+            return Ok(checkpoint.save(&own)?);
+        }
+        if own.exists() {
+            fs::remove_file(&own).map_err(Error::file("remove", &own))?;
+        }
+        let (epoch, beside) = (best.epoch, beside.display());
+        report::line(&format!(
+            "{beside} does not hold epoch {epoch}, the best so far; the next better one is written"
+        ))
     }
 
     fn learn(&self, trainer: &mut Trainer, mut log: Option<&mut Log>) -> Result<()> {

@@ -29,25 +29,18 @@ pub struct Row {
 pub struct Log {
     pub start: Instant,
     bar: ProgressBar,
-    csv: csv::Writer<fs::File>,
+    csv: Option<csv::Writer<fs::File>>,
     pub rows: Vec<Row>,
     path: PathBuf,
 }
 
 impl Log {
-    /// Begins metrics.csv in the run's folder.
-    pub fn new(out: &Path, epochs: usize) -> Result<Self> {
+    /// Will write metrics.csv in the run's folder, from the first evaluation on.
+    pub fn new(out: &Path, epochs: usize) -> Self {
         let path = out.join("metrics.csv");
-        let file = fs::File::create(&path).map_err(Error::file("create", &path))?;
         let template = "{bar:24} {pos:>3}/{len} {msg} [{elapsed}]";
         let bar = report::progress(epochs as u64, template);
-        Ok(Self {
-            start: Instant::now(),
-            bar,
-            csv: csv::Writer::from_writer(file),
-            rows: Vec::new(),
-            path,
-        })
+        Self { start: Instant::now(), bar, csv: None, rows: Vec::new(), path }
     }
 
     /// Notes one evaluation.
@@ -70,8 +63,16 @@ impl Log {
             max_mass_error: max_mass_error(e.masses),
             seconds: self.start.elapsed().as_secs_f64(),
         };
-        self.csv.serialize(&row)?;
-        self.csv.flush().map_err(Error::file("write", &self.path))?;
+        let csv = match &mut self.csv {
+            Some(csv) => csv,
+            None => {
+                let file = fs::File::create(&self.path);
+                let file = file.map_err(Error::file("create", &self.path))?;
+                self.csv.insert(csv::Writer::from_writer(file))
+            }
+        };
+        csv.serialize(&row)?;
+        csv.flush().map_err(Error::file("write", &self.path))?;
         let length = self.bar.length().unwrap_or(0).max(row.step as u64 + 1);
         self.bar.set_length(length);
         self.bar.set_message(format!(

@@ -224,3 +224,36 @@ fn a_comparison_trains_every_contestant_with_every_seed() {
         assert!(folder.path().join("out").join(file).exists(), "{file}");
     }
 }
+
+#[test]
+fn a_run_that_fails_leaves_the_records_of_an_earlier_one() {
+    let folder = trained();
+    let records = ["metrics.csv", "events.out.tfevents.aca", "checkpoint.safetensors"];
+    let read = || records.map(|name| fs::read(folder.path().join("run").join(name)).unwrap());
+    let before = read();
+    train(folder.path(), &[&ONE[..], &["--lr", "1e30"]].concat()).refused();
+    assert!(read() == before, "a refused run changed the records of an earlier one");
+}
+
+#[test]
+fn a_run_resumed_elsewhere_takes_its_best_epoch_along() {
+    let folder = trained();
+    let elsewhere = |more: &[&str]| {
+        let brief = ["classify", "train", "--out", "other", "--resume", LAST];
+        aca_in(folder.path(), &[&brief[..], more].concat())
+    };
+    let best = || bits(&folder.path().join("other/best.safetensors"));
+    // Nothing is left to do: what there is goes along all the same.
+    elsewhere(&["--epochs", "1"]).succeeded();
+    assert_eq!(best(), bits(&folder.path().join(LAST)));
+    // An epoch that learns nothing is not the best, and another run's best epoch is not this one's.
+    let stale =
+        ["classify", "train", "--out", "other", "--method", "euler", "--h", "1", "--seed", "9"];
+    aca_in(folder.path(), &[&stale[..], &ONE].concat()).succeeded();
+    assert_ne!(best(), bits(&folder.path().join(LAST)));
+    elsewhere(&["--epochs", "2", "--lr", "1e-12"]).succeeded();
+    let history = load(&folder.path().join("other/checkpoint.safetensors")).about.history;
+    let is_best = history[1].test.accuracy() > history[0].test.accuracy();
+    let kept = load(&folder.path().join("other/best.safetensors")).about.history;
+    assert_eq!(kept, history[..if is_best { 2 } else { 1 }]);
+}

@@ -157,3 +157,23 @@ fn folder_that_cannot_be_made_is_named() {
     let error = solve(folder.path(), "lorenz", &[]).refused();
     assert!(error.starts_with("error: cannot create out: "), "{error}");
 }
+
+#[test]
+fn span_without_length_and_negative_numbers_are_named() {
+    let text = aca(&["solve", "lorenz", "--t1", "0", "--no-plots"]).refused();
+    assert!(text.contains("the span begins and ends at 0; give another end by --t1"), "{text}");
+    let text = aca(&["solve", "lorenz", "--rtol", "-1", "--no-plots"]).refused();
+    assert!(text.contains("rtol") && text.contains("-1"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_do_not_fit_on_a_disk_are_an_error() {
+    use std::process::{Command, Stdio};
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut aca = Command::new(env!("CARGO_BIN_EXE_aca"));
+    let aca = aca.args(["tableau", "list"]).stdout(Stdio::from(full)).output().unwrap();
+    let text = String::from_utf8(aca.stderr).unwrap();
+    assert!(!aca.status.success() && text.contains("cannot write the standard output"), "{text}");
+}

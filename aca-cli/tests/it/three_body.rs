@@ -29,6 +29,23 @@ fn masses_are_recovered_from_a_wrong_valley_too() {
 }
 
 #[test]
+fn run_that_fails_leaves_the_records_of_an_earlier_one() {
+    let folder = TempDir::new().unwrap();
+    let run = |more: &[&str]| {
+        let args = ["three-body", "--epochs", "2", "--no-polish", "--no-plots", "--out", "run"];
+        aca_in(folder.path(), &[&args[..], more].concat())
+    };
+    run(&[]).succeeded();
+    let read = || {
+        ["metrics.csv", "config.toml", "best.safetensors"]
+            .map(|name| fs::read(folder.path().join("run").join(name)).unwrap())
+    };
+    let before = read();
+    run(&["--rtol", "-1"]).refused();
+    assert!(read() == before, "a refused run changed the records of an earlier one");
+}
+
+#[test]
 fn run_leaves_its_table_masses_settings_and_pictures() {
     let folder = TempDir::new().unwrap();
     let args = ["three-body", "--epochs", "3", "--no-polish", "--out", "run"];

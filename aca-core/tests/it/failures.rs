@@ -150,11 +150,16 @@ fn rejected_steps_spend_the_budget() {
 
 #[test]
 fn fixed_steps_beyond_the_budget_are_refused_at_the_start() {
-    let text = "reached max_steps = 10000 at t = 0 of the span 0 to 1; raise max_steps or loosen \
-                the tolerance";
-    let refused = |e: &Error| matches!(e, Error::MaxSteps { .. });
-    for solver in [Solver::fixed(DOPRI5, 1e-9), Solver::fixed_count(DOPRI5, 10_001)] {
-        assert_refused(solver.solve(&decay, &state(&[1.0]), (0.0, 1.0), &mut ()), refused, text);
+    let refused = |e: &Error| matches!(e, Error::TooManyFixedSteps { .. });
+    for (solver, steps) in [
+        (Solver::fixed(DOPRI5, 1e-9), "1000000000"),
+        (Solver::fixed_count(DOPRI5, 10_001), "10001"),
+    ] {
+        let text = format!(
+            "the span 0 to 1 takes {steps} fixed steps, but max_steps = 10000; take larger steps or \
+             raise max_steps"
+        );
+        assert_refused(solver.solve(&decay, &state(&[1.0]), (0.0, 1.0), &mut ()), refused, &text);
     }
 }
 

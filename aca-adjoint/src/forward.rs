@@ -102,6 +102,7 @@ impl Forward<'_> {
             params: self.params.clone(),
             solver: Solver {
                 trace: false,
+                progress: None,
                 ..settings.solver.as_deref().unwrap_or(self.solver).clone()
             },
             seminorm: settings.seminorm,

@@ -51,6 +51,10 @@ pub struct Ode {
 impl Ode {
     /// Joins a solver, a field and the variables of the field whose gradient is wanted.
     ///
+    /// The first solve looks which variables the field reads at its start, and refuses one that is not among
+    /// them. A variable that a field turns to later on must be listed too: its gradient would be missing
+    /// without a word.
+    ///
     /// # Errors
     /// Bad settings of the solver, [`Error::MixedParameters`](aca_core::Error::MixedParameters).
     pub fn new(

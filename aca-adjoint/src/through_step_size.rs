@@ -1,7 +1,8 @@
 //! The naive baseline of the ACA paper: the search for the step size stays in the graph.
 
 use aca_core::{
-    Error, Pid, Result, Solver, Stats, Stepping, Time, TimeSpan, Tolerance, Tolerances, VectorField,
+    Error, Pid, Progress, Result, Solver, Stats, Stepping, Time, TimeSpan, Tolerance, Tolerances,
+    VectorField,
 };
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
@@ -196,10 +197,26 @@ impl<'a> Run<'a> {
             if pending.next_if(|&at| at == end).is_some() {
                 self.save(trial.y1.clone(), 1.0);
             }
-            self.stats.accept(number(&h)?);
+            let size = number(&h)?;
+            self.stats.accept(size);
             (self.t, self.y, self.now) = (next, trial.y1, end);
+            self.report(size);
         }
         Ok(())
+    }
+
+    /// Tells the user's callback about an accepted step of magnitude `h`.
+    fn report(&self, h: f64) {
+        let Some(progress) = &self.solver.progress else { return };
+        let (TimeSpan { t0, t1 }, Stats { accepted, rejected, .. }) = (self.span, self.stats);
+        let fraction = (self.now - t0) / (t1 - t0);
+        progress.call(Progress {
+            t: self.now,
+            h: self.span.sign() * h,
+            fraction,
+            accepted,
+            rejected,
+        });
     }
 
     fn check_budget(&self, nodes_per_step: usize) -> Result<()> {
@@ -256,8 +273,8 @@ impl<'a> Run<'a> {
         let errors = tableau.b_error();
         let terms: Vec<_> = errors[0].iter().copied().zip(&k).collect();
         let error = aca_core::kernels::combine(None, &terms)?.div(&scale)?;
-        // Where the estimate is zero, the root's derivative is not; the step grows by its largest factor.
-        let norm = error.sqr()?.mean_all()?.maximum(1e-30)?.sqrt()?.to_dtype(DType::F64)?;
+        // The root has no derivative at zero, where estimates of exact steps are.
+        let norm = error.sqr()?.mean_all()?.affine(1.0, 1e-30)?.sqrt()?.to_dtype(DType::F64)?;
         Ok(Trial { k, y1, ratio: (norm * h)? })
     }
 

@@ -223,7 +223,8 @@ impl ProgressFn {
         Self(Arc::new(callback))
     }
 
-    pub(crate) fn call(&self, progress: Progress) {
+    /// Calls it.
+    pub fn call(&self, progress: Progress) {
         (self.0)(progress);
     }
 }

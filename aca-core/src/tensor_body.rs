@@ -77,7 +77,14 @@ impl Body for TensorBody {
             self.look("field", (t0, 0.0), &k1)?;
         }
         self.statistics = rules.field.snapshot()?;
-        let (k, y1) = rules.method.step(&rules.field, (t0, t1), &self.y, Some(k1))?;
+        let step = rules.method.step(&rules.field, (t0, t1), &self.y, Some(k1));
+        let (k, y1) = match step {
+            Ok(step) => step,
+            Err(error) => {
+                rules.field.restore(&self.statistics)?;
+                return Err(error);
+            }
+        };
         if !judged {
             self.look("state", (t0, ends.h()), &y1)?;
         }

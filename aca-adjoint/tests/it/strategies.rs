@@ -1,7 +1,10 @@
 //! All strategies beside each other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use aca_adjoint::{Backsolve, Gradient, Gradients, Ode};
-use aca_core::{Error, Solver, Tableau, Time};
+use aca_core::{Error, ProgressFn, Solver, Tableau, Time};
 use aca_dense::SaveAt;
 use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, HEUN_EULER, RK4};
 use candle_core::{DType, Tensor, Var};
@@ -319,5 +322,26 @@ fn gradient_through_step_sizes_is_a_number_where_the_error_estimate_is_zero() {
         let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
         let exact = state(dtype).ones_like().unwrap().affine(1.5, 0.0).unwrap();
         assert!(distance(grads.get(&rate).unwrap(), &exact) < 1e-6, "{dtype:?}");
+    }
+}
+
+#[test]
+fn every_accepted_step_of_every_strategy_is_reported_once() {
+    for gradient in all().into_iter().chain([Gradient::Aca]) {
+        let reports = Arc::new(AtomicUsize::new(0));
+        let count = reports.clone();
+        let progress = ProgressFn::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let tableau = if matches!(gradient, Gradient::Mali) { &ALF } else { &DOPRI5 };
+        let solver = Solver { progress: Some(progress), ..adaptive(tableau, 1e-3) };
+        let field = Mlp::new(DType::F64);
+        let vars = field.vars();
+        let ode = Ode::new(solver, field, vars).unwrap().gradient(gradient.clone());
+        let sol = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
+        let accepted = sol.stats.accepted;
+        loss(&sol.y1().unwrap()).backward().unwrap();
+        let reports = reports.load(Ordering::Relaxed);
+        assert_eq!(reports, accepted, "{gradient:?}");
     }
 }

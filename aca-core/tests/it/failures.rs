@@ -1,10 +1,10 @@
-use aca_core::{Error, Result, SolveEnd, Solver, Time};
+use aca_core::{Error, Result, SolveEnd, Solver, Time, VectorField};
 use aca_tableau::{ALF, CASH_KARP, DOPRI5, RK4};
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 
 use crate::common::{
     Recorder, adaptive, adaptive_tableaus, assert_refused, decay, dopri5, far_sighted_tableaus,
-    state,
+    state, values,
 };
 
 /// `y' = -y` in three entries, the second of which is NaN after t = 0.5.
@@ -169,4 +169,33 @@ fn solution_at_rest_is_solved_at_any_time() {
     let (start, end) = (1.7e9, 1.7e9 + 100.0);
     let end = dopri5(1e-6).solve(&decay, &state(&[0.0]), (start, end), &mut ());
     assert!(end.is_ok(), "{end:?}");
+}
+
+/// A field that counts its evaluations as a running statistic, and fails at the last that it allows.
+struct Tiring {
+    evaluations: Var,
+    last: f64,
+}
+
+impl VectorField for Tiring {
+    fn eval(&self, _t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        self.evaluations.set(&self.evaluations.affine(1.0, 1.0)?)?;
+        match values(&self.evaluations)[0] < self.last {
+            true => y.neg(),
+            false => candle_core::bail!("the field is tired"),
+        }
+    }
+
+    fn running_statistics(&self) -> Vec<Var> {
+        vec![self.evaluations.clone()]
+    }
+}
+
+#[test]
+fn statistics_of_a_step_that_the_field_breaks_off_are_taken_back() {
+    let field = Tiring { evaluations: Var::from_tensor(&state(&[0.0])).unwrap(), last: 7.0 };
+    let end = Solver::fixed(RK4, 0.1).solve(&field, &state(&[1.0]), (0.0, 1.0), &mut ());
+    assert!(end.unwrap_err().to_string().contains("the field is tired"));
+    // Four of the first step, and the slope where the second begins.
+    assert_eq!(values(&field.evaluations), [5.0]);
 }

@@ -250,9 +250,9 @@ pub enum Error {
         "the {what} is not finite at t = {t} (first at entry {index}, step size {h:.3e}); check the field there"
     )]
     NonFinite {
-        /// `field` or `state`.
+        /// `field`, `state` or `output`.
         what: &'static str,
-        /// Start of the step that failed.
+        /// Start of the step that failed, or the output's time.
         t: f64,
         /// Its size, 0 where no step was made yet.
         h: f64,

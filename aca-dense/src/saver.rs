@@ -1,6 +1,6 @@
 //! The sink that keeps what was asked for.
 
-use aca_core::{Result, Step, StepSink, TimeSpan};
+use aca_core::{Error, Result, Step, StepSink, TimeSpan, kernels};
 use candle_core::Tensor;
 
 use crate::interpolate::weights;
@@ -80,11 +80,29 @@ impl Saver {
         let s: Vec<f64> = placed.iter().map(|placement| placement.s).collect();
         step.complete()?;
         let stages = step.method().interpolant().stages();
-        self.rows.push(step.combine_rows(&weights(step.method(), step.h(), stages, &s))?);
+        let rows = step.combine_rows(&weights(step.method(), step.h(), stages, &s))?;
+        check_finite(&rows, &times, step.h())?;
+        self.rows.push(rows);
         self.served += count;
         self.ts.extend(times);
         self.placements.extend(placed);
         Ok(())
+    }
+}
+
+/// Looks at outputs inside a step of size `h`: nothing else judges the slope at its end, which they may need.
+/// For a GPU's answer the solve would have to wait.
+fn check_finite(rows: &Tensor, times: &[f64], h: f64) -> Result<()> {
+    if !rows.device().is_cpu() {
+        return Ok(());
+    }
+    let (what, state) = ("output", rows.elem_count() / times.len());
+    match kernels::first_non_finite(rows)? {
+        Some(entry) => {
+            let (t, index) = (times[entry / state], entry % state);
+            Err(Error::NonFinite { what, t, h, index })
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
-use aca_core::{Error, Result, Solver};
+use aca_core::{Error, Result, Solver, Time};
 use aca_dense::{DenseOutput, SaveAt, Solution, solve};
-use aca_tableau::RK4;
+use aca_tableau::{MIDPOINT, RK4};
+use candle_core::Tensor;
 
 use crate::common::{assert_refused, decay, dopri5, state};
 
@@ -133,4 +134,15 @@ fn times_are_checked_before_the_field_is_called() {
     let save_at = SaveAt::Times(vec![3.0]);
     let y0 = state(&[1.0]);
     assert!(solve(&Solver::fixed(RK4, 0.1), &untouched, &y0, (0.0, 1.0), &save_at).is_err());
+}
+
+#[test]
+fn outputs_that_are_not_finite_are_refused() {
+    // Midpoints see nothing of the singular end, but the interpolant of the last step reads the slope there.
+    let falls = |t: &Time, y: &Tensor| y.affine(0.0, -0.5 / (1.0 - t.value()).sqrt());
+    let save_at = SaveAt::Times(vec![0.5, 0.95, 1.0]);
+    let found =
+        solve(&Solver::fixed_count(MIDPOINT, 10), &falls, &state(&[1.0]), (0.0, 1.0), &save_at);
+    let Err(Error::NonFinite { what: "output", t, index, .. }) = found else { panic!("{found:?}") };
+    assert_eq!((t, index), (0.95, 0));
 }

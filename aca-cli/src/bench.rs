@@ -7,7 +7,7 @@ mod training;
 mod workload;
 
 use crate::args::{BenchArgs, WorkloadName};
-use crate::report::{self, Result};
+use crate::report::{self, Error, Result};
 use workload::Workload;
 
 /// Runs the workload and prints its figures.
@@ -18,6 +18,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if args.growth {
         return growth::run(args);
     }
+    refuse_others(args)?;
     let workload = match args.workload {
         WorkloadName::Node18 => return training::run(args),
         WorkloadName::ThreeBody => Workload::three_body(args)?,
@@ -27,4 +28,17 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     };
     let timing = timing::time(&workload, args.reps as usize)?;
     if args.json { report::json(&timing) } else { report::line(&timing.to_string()) }
+}
+
+/// Refuses options of another workload, which would change nothing.
+fn refuse_others(args: &BenchArgs) -> Result<()> {
+    let owned = [
+        ("--pth", args.pth.is_some(), WorkloadName::Node18, "node18"),
+        ("--per-sample", args.per_sample, WorkloadName::VanDerPol, "vdp"),
+        ("--mu-max", args.mu_max.is_some(), WorkloadName::VanDerPol, "vdp"),
+    ];
+    match owned.into_iter().find(|(_, given, owner, _)| *given && *owner != args.workload) {
+        Some((option, _, _, workload)) => Err(Error::OtherWorkload { option, workload }),
+        None => Ok(()),
+    }
 }

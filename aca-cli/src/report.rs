@@ -71,6 +71,16 @@ pub enum Error {
         /// The method.
         method: String,
     },
+    /// An option of another workload was given.
+    #[error(
+        "{option} belongs to the workload {workload}; leave it out, or give --workload {workload}"
+    )]
+    OtherWorkload {
+        /// The option.
+        option: &'static str,
+        /// Whose it is.
+        workload: &'static str,
+    },
     /// There is nothing to solve over.
     #[error("the span begins and ends at {t}; give another end by --t1, or another start by --t0")]
     EmptySpan {

@@ -118,7 +118,7 @@ pub struct Cotangents {
     pub y: Tensor,
     /// Cotangents of the field's variables, by the variable; other entries are ignored.
     pub theta: GradStore,
-    /// Cotangent of the time where `f` used it as a tensor, of that tensor's shape.
+    /// Cotangent of the time where `f` used it as a tensor: of one number, or one for each sample.
     pub t: Option<Tensor>,
 }
 

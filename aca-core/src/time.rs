@@ -124,7 +124,8 @@ impl Time {
         t.reshape(shape)
     }
 
-    /// Returns the tensor that the field asked for, if it did.
+    /// Returns what lies behind the tensor that the field asked for, if it did: a scalar, or `[batch]` where
+    /// samples have clocks of their own.
     pub fn leaf(&self) -> Option<&Tensor> {
         self.leaf.get()
     }

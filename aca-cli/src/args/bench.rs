@@ -6,7 +6,7 @@ use super::DeviceName;
 use crate::strategy::Strategy;
 
 /// Workloads of the peers' benchmark.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum WorkloadName {
     /// Gradient of the three-body orbits with respect to the masses
     #[value(name = "three_body")]
@@ -43,9 +43,9 @@ pub struct BenchArgs {
     /// A clock for every sample of vdp instead of one shared step
     #[arg(long)]
     pub per_sample: bool,
-    /// Largest stiffness of vdp
-    #[arg(long, default_value_t = 10.0)]
-    pub mu_max: f64,
+    /// Largest stiffness of vdp; 10 when not given
+    #[arg(long)]
+    pub mu_max: Option<f64>,
     /// Gradient strategy
     #[arg(long, default_value = "aca")]
     pub gradient: Strategy,

@@ -129,7 +129,7 @@ impl Workload {
     /// The mean square of 256 oscillators at the end, their stiffness from 1 to a largest.
     pub fn van_der_pol(args: &BenchArgs) -> Result<Self> {
         let device = args.device.open()?;
-        let field = on(oscillators::field(args.mu_max)?, &device)?;
+        let field = on(oscillators::field(args.mu_max.unwrap_or(10.0))?, &device)?;
         let vars = vec![field.theta().clone()];
         let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-6 }, field, &vars)?;
         Ok(Self {

@@ -76,3 +76,16 @@ fn a_method_without_an_error_estimate_is_refused() {
     let error = aca(&["three-body", "--method", "rk4"]).refused();
     assert!(error.contains("rk4 estimates no error") && error.contains("dopri5"), "{error}");
 }
+
+#[test]
+fn options_of_another_workload_are_refused() {
+    for (option, value, owner) in [
+        ("--mu-max", Some("3"), "vdp"),
+        ("--per-sample", None, "vdp"),
+        ("--pth", Some("x"), "node18"),
+    ] {
+        let words = ["bench", "--workload", "mlp", option].into_iter().chain(value);
+        let text = aca(&words.collect::<Vec<_>>()).refused();
+        assert!(text.contains(&format!("{option} belongs to the workload {owner}")), "{text}");
+    }
+}

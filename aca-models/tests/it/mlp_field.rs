@@ -120,7 +120,7 @@ fn times_of_samples_have_cotangents_of_their_own() {
         assert!(off <= 1e-12, "{off:e} off, bound 1e-12");
     }
     let (_, pullback) = field.linearize(&t, &y).unwrap();
-    assert_eq!(pullback.apply(&y).unwrap().t.unwrap().dims(), [4, 1, 1]);
+    assert_eq!(pullback.apply(&y).unwrap().t.unwrap().dims(), [4]);
 }
 
 #[test]

@@ -211,6 +211,16 @@ pub enum Error {
         /// End of the span.
         t1: f64,
     },
+    /// An output was placed in a step that a solution does not have.
+    #[error(
+        "an output was placed in step {step} of a solution of {steps} steps; place it anew by its time"
+    )]
+    NoSuchStep {
+        /// The step, counted from 0.
+        step: usize,
+        /// Steps of the solution.
+        steps: usize,
+    },
     /// Fixed steps need more than the budget.
     #[error(
         "the span {t0} to {t1} takes {steps} fixed steps, but max_steps = {max_steps}; take larger steps or raise max_steps"

@@ -64,7 +64,7 @@ impl<'a> Evaluator<'a> {
         }
         let f = self.field.eval(t, y)?;
         self.check(t, y, &f)?;
-        Ok(f.detach())
+        own(&f)
     }
 
     /// Returns `f(t, y)`, detached, and its pullback.
@@ -83,7 +83,7 @@ impl<'a> Evaluator<'a> {
         self.nfe.set(self.nfe.get() + 1);
         let (f, pullback) = self.field.linearize(t, y)?;
         self.check(t, y, &f)?;
-        Ok((f.detach(), pullback))
+        Ok((own(&f)?, pullback))
     }
 
     /// Whether the field can be evaluated on some rows of a batch alone.
@@ -132,4 +132,10 @@ impl<'a> Evaluator<'a> {
         }
         Ok(())
     }
+}
+
+/// A slope outside candle's graph, copied if it is a variable itself: that may be set while a solution still
+/// holds its stages.
+fn own(f: &Tensor) -> Result<Tensor> {
+    if f.is_variable() { Ok(f.detach().force_contiguous()?) } else { Ok(f.detach()) }
 }

@@ -131,14 +131,10 @@ impl Solver {
         }
     }
 
-    /// Returns the initial state as the solve holds it: outside candle's graph unless it traces, and
-    /// copied if it is a variable, which may be set while a solution still holds its start.
+    /// Returns the initial state as the solve holds it: in candle's graph if it traces, else a copy, since the
+    /// state may be a variable, or a view of one, that is set while a solution still holds its start.
     pub fn own(&self, y0: &Tensor) -> Result<Tensor> {
-        match (self.trace, y0.is_variable()) {
-            (true, _) => Ok(y0.clone()),
-            (false, true) => Ok(y0.copy()?.detach()),
-            (false, false) => Ok(y0.detach()),
-        }
+        if self.trace { Ok(y0.clone()) } else { Ok(y0.detach().force_contiguous()?) }
     }
 
     /// Checks every setting.

@@ -74,6 +74,12 @@ impl SampleSaver {
             rows.push((ends, row));
             let dense = request.dense.then(|| {
                 let y0 = self.y0.get(row)?;
+                // A sample that failed has a solution up to its last step.
+                let t1 = match statuses[row].is_finished() {
+                    true => span.t1,
+                    false => sample.dense.last().map_or(span.t0, |step| step.t1),
+                };
+                let span = TimeSpan { t1, ..span };
                 Ok::<_, aca_core::Error>(DenseOutput::new(method.clone(), span, y0, sample.dense))
             });
             saved.push(SavedSample { ts, placements, dense: dense.transpose()? });

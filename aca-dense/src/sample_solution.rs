@@ -85,11 +85,15 @@ impl SampleSolution {
     /// Returns the same as a solution of the whole batch, `[times, batch, ..state]`.
     ///
     /// # Errors
-    /// [`Error::OwnClocks`] when the samples' times differ.
+    /// [`Error::OwnClocks`] when the samples' times differ, or they have dense outputs.
     pub fn into_shared(self) -> Result<Solution> {
         let ts = self.ts.first().cloned().unwrap_or_default();
         if self.ts.iter().any(|other| *other != ts) {
             let (what, remedy) = ("a list of output times", "call solve_samples");
+            return Err(Error::OwnClocks { what, remedy });
+        }
+        if self.dense.iter().any(Option::is_some) {
+            let (what, remedy) = ("a dense output of the whole batch", "call solve_samples");
             return Err(Error::OwnClocks { what, remedy });
         }
         let flat = self.ys.flat();

@@ -83,6 +83,9 @@ impl DenseOutput {
     }
 
     /// Returns the solution at each of `placements`, as [`DenseOutput::at_times`] does at times.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchStep`] for placements of another solution.
     pub fn at_placements(&self, placements: &[Placement]) -> Result<Tensor> {
         let groups = placements.chunk_by(|a, b| a.step == b.step && (a.s == 1.0) == (b.s == 1.0));
         let rows = groups.map(|group| self.rows(group)).collect::<Result<Vec<_>>>()?;
@@ -132,8 +135,15 @@ impl DenseOutput {
 
     /// Evaluates outputs of one step.
     fn rows(&self, group: &[Placement]) -> Result<Tensor> {
-        let Some(step) = self.steps.get(group[0].step) else {
-            return Ok(Tensor::stack(&vec![&self.y0; group.len()], 0)?);
+        let Placement { step, s } = group[0];
+        let Some(step) = self.steps.get(step) else {
+            // Outputs that a failed sample did not come to are not numbers.
+            let y = match s.is_nan() {
+                true => (self.y0.zeros_like()? * f64::NAN)?,
+                false if step == 0 => self.y0.clone(),
+                false => return Err(Error::NoSuchStep { step, steps: self.steps.len() }),
+            };
+            return Ok(Tensor::stack(&vec![&y; group.len()], 0)?);
         };
         if group.iter().all(|placement| placement.s == 1.0) {
             return Ok(Tensor::stack(&vec![&step.y1; group.len()], 0)?);

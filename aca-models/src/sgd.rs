@@ -71,11 +71,15 @@ impl Sgd {
     /// Moves every parameter that has a gradient.
     ///
     /// # Errors
-    /// For parameters that are neither `f32` nor `f64`; when a gradient lives elsewhere.
+    /// For parameters that are neither `f32` nor `f64`; when a gradient lives elsewhere or has another shape.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
         let Self { momentum, weight_decay, lr, .. } = *self;
-        for ((_, parameter), buffer) in self.parameters.iter().zip(&self.buffers) {
+        for ((name, parameter), buffer) in self.parameters.iter().zip(&self.buffers) {
             let Some(gradient) = gradients.get(parameter) else { continue };
+            if gradient.shape() != parameter.shape() {
+                let (got, expected) = (gradient.dims(), parameter.dims());
+                bail!("the gradient of {name} has shape {got:?}, but the parameter {expected:?}");
+            }
             if !parameter.device().is_cpu() {
                 self.step_by_sums([parameter, buffer], &gradient.detach())?;
                 continue;

@@ -113,3 +113,23 @@ fn span_without_steps_gives_the_rows_that_a_view_shows() {
         assert_eq!(y1.to_vec2::<f64>().unwrap(), y0.to_vec2::<f64>().unwrap());
     }
 }
+
+#[test]
+fn solution_outlives_changes_of_the_variable_that_it_started_from() {
+    let base = Var::new(&[[9f64, 9.0], [0.5, 0.2], [1.0, -0.3]], &Device::Cpu).unwrap();
+    let field = |_t: &Time, y: &Tensor| y.sqr()?.neg();
+    let both = SaveAt::All(vec![SaveAt::Times(vec![0.0, 0.4]), SaveAt::Dense]);
+    let ode = Ode::new(adaptive(&DOPRI5, 1e-8), field, vec![]).unwrap();
+    let found = [false, true].map(|changes| {
+        let y0 = base.narrow(0, 1, 2).unwrap();
+        let sol = ode.solve(&y0, (0.0, 1.0), &both).unwrap();
+        if changes {
+            base.set(&base.affine(0.0, 5.0).unwrap()).unwrap();
+        }
+        let dense = sol.dense().unwrap().at_times(&[0.0, 0.01]).unwrap();
+        let grads = loss(&sol.y1().unwrap()).backward().unwrap();
+        let all = [&sol.ys, &dense, grads.get(&base).unwrap()].map(|x| x.flatten_all().unwrap());
+        Tensor::cat(&all, 0).unwrap().to_vec1::<f64>().unwrap()
+    });
+    assert_eq!(found[0], found[1]);
+}

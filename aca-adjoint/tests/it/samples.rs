@@ -2,7 +2,7 @@
 
 use aca_adjoint::{Gradient, Ode};
 use aca_core::{Batching, Error, OnFailure, Solver, Time, Tolerance, VectorField};
-use aca_dense::{Ragged, SaveAt};
+use aca_dense::{Placement, Ragged, SaveAt};
 use aca_tableau::{BOSH3, DOP853, DOPRI5, RK4, TSIT5, Tableau};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -341,4 +341,35 @@ fn lists_of_another_length_than_the_batch_are_refused() {
     let save = vec![SaveAt::End; 2];
     let error = ode.solve_samples(&starts(), (0.0, 0.1), save).err().unwrap();
     assert_eq!(error.to_string(), "2 requests came for 5 samples; give one for each");
+}
+
+#[test]
+fn dense_outputs_of_a_failed_sample_end_where_it_failed() {
+    // From 2 the solution of y' = y^2 grows beyond all bounds at 1/2.
+    let y0 = Tensor::new(&[[0.1f64], [2.0]], &Device::Cpu).unwrap();
+    let square = |_t: &Time, y: &Tensor| y.sqr();
+    let solver = Solver { on_failure: OnFailure::Keep, ..solver(&DOPRI5) };
+    let spans = vec![(0.0, 1.0), (0.0, 1.0)];
+    let save_at = SaveAt::All(vec![SaveAt::Times(vec![0.25, 0.75]), SaveAt::Dense]);
+    let ode = Ode::new(solver, square, vec![]).unwrap();
+    let sol = ode.solve_samples(&y0, spans, save_at).unwrap();
+    let dense = sol.dense(1).unwrap();
+    let at = |t: f64| dense.at(t).map(|y| y.to_vec1::<f64>().unwrap()[0]);
+    assert!((at(0.25).unwrap() - 4.0).abs() < 1e-3, "{:?}", at(0.25));
+    assert!(matches!(at(0.75), Err(Error::TimeOutsideSpan { .. })), "{:?}", at(0.75));
+    let missed = Placement { step: usize::MAX, s: f64::NAN };
+    let placed = dense.at_placements(&[dense.place(0.25).unwrap(), missed]).unwrap();
+    let placed = placed.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert!((placed[0] - 4.0).abs() < 1e-3 && placed[1].is_nan(), "{placed:?}");
+    let elsewhere = dense.at_placements(&[Placement { step: 9999, s: 0.5 }]);
+    assert!(matches!(elsewhere, Err(Error::NoSuchStep { step: 9999, .. })), "{elsewhere:?}");
+}
+
+#[test]
+fn dense_output_of_a_batch_with_clocks_of_their_own_is_refused() {
+    let y0 = Tensor::new(&[[0.1f64], [0.2]], &Device::Cpu).unwrap();
+    let solver = Solver { batching: Batching::PerSample, ..solver(&DOPRI5) };
+    let ode = Ode::new(solver, |_t: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
+    let refusal = ode.solve(&y0, (0.0, 1.0), &SaveAt::Dense).map(|_| ()).unwrap_err();
+    assert!(matches!(refusal, Error::OwnClocks { .. }), "{refusal}");
 }

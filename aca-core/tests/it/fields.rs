@@ -152,3 +152,14 @@ fn times_of_samples_broadcast_against_tensors_of_any_rank() {
     let expected = [[0.5; 6], [2.0; 6]].concat();
     assert!(distance(&end.y1, &expected) < 1e-12, "{:?}", values(&end.y1));
 }
+
+#[test]
+fn stages_outlive_changes_of_a_variable_that_is_a_slope() {
+    let theta = Var::new(&[1f64, 2.0], &Device::Cpu).unwrap();
+    let field = |_t: &Time, _y: &Tensor| Ok(theta.as_tensor().clone());
+    let y0 = state(&[0.0, 0.0]);
+    let evaluator = Evaluator::new(&field, &y0).unwrap();
+    let slope = evaluator.eval(0.0, &y0).unwrap();
+    theta.set(&state(&[10.0, 20.0])).unwrap();
+    assert_eq!(values(&slope), [1.0, 2.0]);
+}

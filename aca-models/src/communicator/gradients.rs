@@ -8,7 +8,8 @@ use crate::Result;
 /// Returns the sums of the ranks' gradients with respect to `variables`.
 ///
 /// For the gradient of the mean loss over the images of all ranks, each rank multiplies its mean loss
-/// by its share of the images before `backward`. A rank without images gives an empty store.
+/// by its share of the images before `backward`. A rank without images gives an empty store. Variables without a
+/// gradient get one of zeros, so that all ranks send the same: weight decay then moves them.
 ///
 /// # Errors
 /// Those of [`Communicator::all_reduce`].

@@ -87,7 +87,9 @@ impl ConvBlock {
             }
             inputs = weight[0];
             for parameter in conv.parameters().chain([&norm.weight, &norm.bias]) {
-                variables.extend(variable(i, parameter, dtype)?);
+                let known = |var: &Var| variables.iter().any(|other: &Var| other.id() == var.id());
+                let own = variable(i, parameter, dtype)?.filter(|var| !known(var));
+                variables.extend(own);
             }
         }
         if inputs != channels {
@@ -197,24 +199,29 @@ impl<'a> Place<'a> {
         let parameters = [&self.norm.weight, &self.norm.bias];
         let [sums, weight, bias] = self.normalise.pull(&self.sums, parameters, lambda)?;
         for (parameter, cotangent) in parameters.into_iter().zip([weight, bias]) {
-            insert(theta, parameter, Some(cotangent));
+            add(theta, parameter, Some(cotangent))?;
         }
         let bias = self.conv.bias.as_ref();
         let wanted = [true, self.conv.weight.is_variable(), bias.is_some_and(|b| b.is_variable())];
         let [x, weight, bias_bar] = self.conv.pull(&self.x, &sums, wanted)?;
-        insert(theta, &self.conv.weight, weight);
+        add(theta, &self.conv.weight, weight)?;
         if let Some(bias) = bias {
-            insert(theta, bias, bias_bar);
+            add(theta, bias, bias_bar)?;
         }
         x.map_or_else(|| self.x.zeros_like(), Ok)
     }
 }
 
-/// Stores the cotangent of a parameter that is a variable.
-fn insert(theta: &mut GradStore, parameter: &Tensor, cotangent: Option<Tensor>) {
+/// Adds the cotangent of a parameter that is a variable, which several layers may share.
+fn add(theta: &mut GradStore, parameter: &Tensor, cotangent: Option<Tensor>) -> Result<()> {
     if let Some(cotangent) = cotangent.filter(|_| parameter.is_variable()) {
-        theta.insert(parameter, cotangent);
+        let sum = match theta.remove(parameter) {
+            Some(other) => (other + cotangent)?,
+            None => cotangent,
+        };
+        theta.insert(parameter, sum);
     }
+    Ok(())
 }
 
 /// The variable that a parameter of layer `i` is, if it is one.

@@ -95,13 +95,18 @@ impl Conv2d {
 
     /// Returns the same function of `x` in candle's operations, which can be differentiated twice.
     pub fn trace(&self, x: &Tensor) -> Result<Tensor> {
-        self.geometry(x)?;
+        let g = self.geometry(x)?;
         let [vertical, horizontal] = self.padding;
-        let (x, padding) = if vertical == horizontal {
+        let (x, padding) = if vertical == horizontal && self.stride == 1 {
             (x.clone(), vertical)
         } else {
-            let x = x.pad_with_zeros(2, vertical, vertical)?;
-            (x.pad_with_zeros(3, horizontal, horizontal)?, 0)
+            let mut x = x.pad_with_zeros(2, vertical, vertical)?;
+            x = x.pad_with_zeros(3, horizontal, horizontal)?;
+            // Candle's backward takes the pixels beyond the last place of a kernel to be as many along both axes.
+            for (axis, (count, kernel)) in g.result.into_iter().zip(g.kernel).enumerate() {
+                x = x.narrow(2 + axis, 0, count.saturating_sub(1) * self.stride + kernel)?;
+            }
+            (x, 0)
         };
         let sums = x.contiguous()?.conv2d(&self.weight, padding, self.stride, 1, 1)?;
         match &self.bias {

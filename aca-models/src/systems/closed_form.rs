@@ -109,6 +109,13 @@ impl<S: System> ClosedForm<S> {
         if theta == S::PARAMS {
             return Ok(Places { states, each: Each::Shared });
         }
+        let dims = self.theta.dims();
+        if S::PARAMS > 1 && dims.last() != Some(&S::PARAMS) {
+            let params = S::PARAMS;
+            bail!(
+                "parameters of shape {dims:?} were given, but those of a state are the {params} of a last dimension"
+            );
+        }
         let rows = y.dims()[0].max(1);
         let (count, own) = (states / rows, theta / S::PARAMS);
         let each = match t.samples().filter(|samples| samples.len() == rows) {

@@ -7,13 +7,14 @@ use aca_models::systems::{
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
-/// Largest difference relative to the largest entry of `b`.
+/// Largest difference relative to the largest entry of `b`, or to 1: the terms of an entry are of that order,
+/// however small their sum.
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
     let entries = |x: &Tensor| {
         x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
     };
     let (a, b) = (entries(a), entries(b));
-    let size = b.iter().fold(1e-300f64, |size, b| size.max(b.abs()));
+    let size = b.iter().fold(1f64, |size, b| size.max(b.abs()));
     a.iter().zip(&b).fold(0.0f64, |worst, (a, b)| worst.max((a - b).abs())) / size
 }
 
@@ -172,4 +173,13 @@ fn a_difference_that_is_not_a_number_is_the_worst() {
     let y = Tensor::new(&[f64::NAN], &Device::Cpu).unwrap();
     let found = ClosedForm::from_slice(Slip("none"), &[0.7]).unwrap().check(&y).unwrap();
     assert!(found.worst().is_nan(), "{found:?}");
+}
+
+#[test]
+fn parameters_lie_along_the_last_dimension() {
+    let y = Tensor::ones((3, 2), DType::F64, &Device::Cpu).unwrap();
+    let theta = Var::ones((4, 3), DType::F64, &Device::Cpu).unwrap();
+    let refusal = ClosedForm::new(LotkaVolterra, theta).eval(&Time::new(0.0), &y).unwrap_err();
+    let text = "parameters of shape [4, 3] were given, but those of a state are the 4 of a last";
+    assert!(refusal.to_string().starts_with(text), "{refusal}");
 }

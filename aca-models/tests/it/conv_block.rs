@@ -222,3 +222,27 @@ fn what_does_not_fit_is_refused_with_its_sizes() {
         assert!(message.contains(words), "{message:?} does not say {words:?}");
     }
 }
+
+#[test]
+fn layers_that_share_a_variable_add_their_cotangents() {
+    let weight = Var::from_tensor(&(filled(&[4, 4, 3, 3], DType::F64) * 0.3).unwrap()).unwrap();
+    let scale = Var::from_tensor(&filled(&[4], DType::F64).affine(0.3, 0.9).unwrap()).unwrap();
+    let layer = || {
+        let weight = weight.as_tensor().clone();
+        let shift = filled(&[4], DType::F64);
+        let running = [shift.zeros_like().unwrap(), shift.ones_like().unwrap()];
+        let norm = BatchNorm2d::from_tensors([scale.as_tensor().clone(), shift], running).unwrap();
+        (Conv2d { weight, bias: None, stride: 1, padding: [1, 1] }, norm)
+    };
+    let field = ConvBlock::from_layers([layer(), layer()]).unwrap();
+    assert_eq!(field.variables().len(), 2);
+    let y = Var::from_tensor(&filled(&[2, 4, 5, 6], DType::F64)).unwrap();
+    let lambda = (filled(y.dims(), DType::F64) * 1.7).unwrap().cos().unwrap();
+    let ours = closed_form(&field, &y, &lambda);
+    let traced = field.trace(&Time::new(0.0), &y).unwrap();
+    let grads = (&traced * &lambda).unwrap().sum_all().unwrap().backward().unwrap();
+    for (ours, var) in ours[2..].iter().zip(field.variables()) {
+        let off = distance(ours, grads.get(&var).unwrap());
+        assert!(off <= 1e-12, "{off:e} off, bound 1e-12");
+    }
+}

@@ -79,3 +79,14 @@ fn states_and_times_that_do_not_fit_are_refused_with_their_numbers() {
         "times of shape [3, 1] do not fit states of shape [2, 3]; give one, or one a row: [batch, 1, ..]"
     );
 }
+
+#[test]
+fn batches_without_rows_have_cotangents_of_zero() {
+    let field = tanh(3, &[8], TimeInput::Concatenated, DType::F64);
+    let y = filled(&[1, 3], DType::F64).narrow(0, 0, 0).unwrap();
+    let time = Time::new(0.5).track();
+    let (_, pullback) = field.linearize(&time, &y).unwrap();
+    let cotangents = pullback.apply(&y).unwrap();
+    assert_eq!(cotangents.y.dims(), [0, 3]);
+    assert_eq!(cotangents.t.unwrap().to_scalar::<f64>().unwrap(), 0.0);
+}

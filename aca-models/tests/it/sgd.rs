@@ -98,3 +98,13 @@ fn other_dtypes_are_refused() {
     let error = sgd.step(&grads).unwrap_err().to_string();
     assert!(error.contains("gradient descent knows f32 and f64"), "{error}");
 }
+
+#[test]
+fn gradients_of_another_shape_are_refused() {
+    let x = Var::new(&[1f64, 1.0, 1.0], &Device::Cpu).unwrap();
+    let mut gradients = candle_core::backprop::GradStore::default();
+    gradients.insert(&x, Tensor::new(&[1f64], &Device::Cpu).unwrap());
+    let refusal = Sgd::new(named(&x), 0.1, 0.0, 0.0).unwrap().step(&gradients).unwrap_err();
+    let text = "the gradient of x has shape [1], but the parameter [3]";
+    assert!(refusal.to_string().starts_with(text), "{refusal}");
+}

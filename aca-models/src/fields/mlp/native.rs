@@ -124,6 +124,9 @@ impl Point {
     /// Adds the cotangents of the rows' times up to those of the times.
     fn time_cotangent<T: Elementary>(&self, rows: &[T]) -> Result<Option<Tensor>> {
         let (Some(_), Some(leaf)) = (&self.t, &self.leaf) else { return Ok(None) };
+        if rows.is_empty() {
+            return leaf.zeros_like().map(Some);
+        }
         let share = rows.len() / leaf.elem_count();
         let sums =
             rows.chunks_exact(share).map(|rows| rows.iter().map(|t| t.to_f64()).sum::<f64>());

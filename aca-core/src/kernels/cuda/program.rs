@@ -29,7 +29,7 @@ pub struct Program {
     loaded: OnceLock<Mutex<HashMap<DeviceId, Kernels>>>,
 }
 
-/// Kernels by their names: the driver takes as long to find one as to launch it.
+/// Kernels by their names, so that the driver looks for each once.
 type Kernels = HashMap<String, CudaFunction>;
 
 impl Program {
@@ -93,8 +93,8 @@ pub(super) fn open(ordinal: usize) -> candle_core::Result<Device> {
     }
     let device = Device::new_cuda_with_stream(ordinal)?;
     let gpu = device.as_cuda_device()?;
-    // SAFETY: events make streams wait for each other, and whatever is made of this device has its only
-    // one. Two events for every tensor would cost more of the host's time than a launch does.
+    // SAFETY: events, two for every tensor, make streams wait for each other, and whatever is made of this
+    // device has its only one.
     unsafe { gpu.disable_event_tracking() };
     keep_memory(gpu)?;
     open.insert(ordinal, device.clone());

@@ -24,7 +24,7 @@ type From<'a> = (&'a CudaStorage, &'a Layout);
 thread_local! {
     /// cuDNN's handles stay in their threads.
     static HANDLES: RefCell<HashMap<DeviceId, Arc<Cudnn>>> = RefCell::default();
-    /// What was chosen for sizes met before: to ask cuDNN takes longer than a small correlation.
+    /// What was chosen for sizes met before, so that cuDNN is asked once.
     static CHOICES: RefCell<HashMap<Problem, Choices>> = RefCell::default();
 }
 

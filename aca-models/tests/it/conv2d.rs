@@ -264,3 +264,19 @@ fn kernels_that_change_in_place_are_noticed() {
         assert!(off <= 1e-11, "kernels times {turn}: {off:e} off, bound 1e-11");
     }
 }
+
+#[test]
+fn the_trace_has_gradients_where_strides_leave_unequal_rests() {
+    let x = Var::from_tensor(&filled(&[2, 5, 6, 9], DType::F64)).unwrap();
+    let weight = Var::from_tensor(&filled(&[4, 5, 3, 1], DType::F64)).unwrap();
+    let layer =
+        Conv2d { weight: weight.as_tensor().clone(), bias: None, stride: 2, padding: [1, 0] };
+    let [ours, theirs] = [layer.forward(&x).unwrap(), layer.trace(&x).unwrap()].map(|value| {
+        let grads = value.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        [grads.get(&x).unwrap().clone(), grads.get(&weight).unwrap().clone()]
+    });
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        let off = distance(ours, theirs);
+        assert!(off <= 1e-13, "{off:e} off, bound 1e-13");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Method, Result, TimeSpan, VectorField, kernels};
+use aca_core::{Error, Evaluator, Method, OnSlices, Result, TimeSpan, VectorField, kernels};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ use crate::budget::Budget;
 use crate::params::Accumulator;
 use crate::replay::{Replay, StepTimes};
 use crate::rows::Rows;
-use crate::slice_replay::{SliceReplay, on_slices};
+use crate::slice_replay::{self, SliceReplay};
 use crate::tape::{Checkpoint, Checkpoints};
 use crate::{AdjointState, Gradients, Params, TimeGradients};
 
@@ -125,7 +125,8 @@ impl Aca {
     ) -> Result<(Gradients, Watch<'a>)> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let slices = on_slices(self.field.as_ref(), &self.y0, &self.method);
+        let slices = OnSlices::of(self.field.as_ref(), &self.y0)
+            .map(|field| slice_replay::replay(field, self.y0.elem_count(), &self.method));
         let gradients = Sweep {
             tape: self,
             field: &field,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, RowTerm};
-use aca_core::{Evaluator, Method, Result, RowSteps, VectorField};
+use aca_core::{Evaluator, Method, OnSlices, Result, RowSteps, VectorField};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
@@ -12,6 +12,7 @@ use crate::params::Accumulator;
 use crate::sample_outputs::SampleOutputs;
 use crate::sample_replay::{Pulled, RowOutput, RowOutputs, SampleReplay};
 use crate::sample_tape::{SampleCheckpoint, SampleCheckpoints};
+use crate::slice_replay::{self, SliceReplay};
 use crate::{Gradients, Params, TimeGradients};
 
 /// Replays the accepted steps of all samples, each its newest first: one step of every sample at a
@@ -54,6 +55,8 @@ struct Sweep<'a> {
     outputs: &'a SampleOutputs,
     cotangents: &'a Tensor,
     theta: Accumulator<'a>,
+    /// For fields that offer slices, where times have no gradients.
+    slices: Option<Box<dyn SliceReplay + 'a>>,
     /// The samples in the rows of `a`.
     samples: Arc<[usize]>,
     /// Cotangents of the states between the steps that are done and the next.
@@ -79,6 +82,7 @@ impl<'a> Sweep<'a> {
             own.map(move |source| RowTerm { row, weight: 1.0, source })
         });
         let a = kernels::add_rows(&tape.y0.zeros_like()?, &still.collect::<Vec<_>>(), cotangents)?;
+        let slices = OnSlices::of_rows(tape.field.as_ref(), &tape.y0).filter(|_| !want_times);
         let times = (0..batch).map(|sample| TimeGradients::zeros(outputs.count(sample) - 1));
         Ok(Self {
             tape,
@@ -86,6 +90,8 @@ impl<'a> Sweep<'a> {
             outputs,
             cotangents,
             theta: Accumulator::new(&tape.params),
+            slices: slices
+                .map(|field| slice_replay::replay(field, tape.y0.elem_count(), &tape.method)),
             samples: (0..batch).collect(),
             a,
             starts: vec![None; batch],
@@ -99,6 +105,9 @@ impl<'a> Sweep<'a> {
             self.turn(turn)?;
         }
         self.leave();
+        if let Some(slices) = &mut self.slices {
+            slices.finish(&mut self.theta)?;
+        }
         let starts: Vec<_> = self.starts.iter().flatten().map(|(a, row)| (a, *row)).collect();
         let (y0, theta) = (kernels::gather_rows(&starts)?, self.theta.finish()?);
         let nfe = self.field.nfe();
@@ -153,12 +162,18 @@ impl<'a> Sweep<'a> {
         let (method, field) = (&self.tape.method, self.field);
         let replay = SampleReplay { method, field, rows: &rows, y0: &y0 };
         let outputs = RowOutputs { outputs: inside, cotangents: self.cotangents };
-        let want_times = !self.times.is_empty();
-        let pulled = replay.pull(&a, &outputs, &mut self.theta, want_times)?;
-        self.a = kernels::add_rows(&pulled.start, &starts, self.cotangents)?;
-        if want_times {
-            self.move_times(turn, &pulled)?;
-        }
+        let start = match &mut self.slices {
+            Some(slices) => slices.pull_rows(&replay, &a, &outputs)?,
+            None => {
+                let want_times = !self.times.is_empty();
+                let pulled = replay.pull(&a, &outputs, &mut self.theta, want_times)?;
+                if want_times {
+                    self.move_times(turn, &pulled)?;
+                }
+                pulled.start
+            }
+        };
+        self.a = kernels::add_rows(&start, &starts, self.cotangents)?;
         Ok(())
     }
 

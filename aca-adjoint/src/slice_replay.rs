@@ -1,16 +1,19 @@
 //! The replay of a step on slices, for fields that offer them.
 
-use aca_core::kernels::{self, Element, View};
-use aca_core::{Method, OnSlices, Result, SliceField, VectorField};
+use std::iter::repeat;
+
+use aca_core::kernels::{self, Element, RowTerm, View};
+use aca_core::{Method, OnSlices, Result, SliceField, SliceStep};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
 
 use crate::params::Accumulator;
 use crate::replay::{Outputs, Replay};
+use crate::sample_replay::{RowOutput, RowOutputs, SampleReplay};
 
 /// A weighted slice of a sum.
-type Terms<'a, T> = SmallVec<[(T, &'a [T]); 16]>;
+type Terms<'a, T> = SmallVec<[(f64, &'a [T]); 16]>;
 
 /// Pulls cotangents back through steps in buffers that every step uses again; what
 /// [`Replay::pull`] does, with cotangents of the parameters summed until the end.
@@ -18,26 +21,33 @@ pub(crate) trait SliceReplay {
     /// Maps the cotangents of a step's end and outputs to that of its start.
     fn pull(&mut self, step: &Replay<'_>, a: &Tensor, outputs: Option<&Outputs>) -> Result<Tensor>;
 
+    /// The same of a step of every row.
+    fn pull_rows(
+        &mut self,
+        step: &SampleReplay<'_>,
+        a: &Tensor,
+        outputs: &RowOutputs<'_>,
+    ) -> Result<Tensor>;
+
     /// Hands over the cotangents of the parameters.
     fn finish(&mut self, theta: &mut Accumulator<'_>) -> Result<()>;
 }
 
-/// The replay on slices of states like `y0`, if the field has it and they are small.
-pub(crate) fn on_slices<'a>(
-    field: &'a dyn VectorField,
-    y0: &Tensor,
+/// The replay on slices of states of `size` numbers.
+pub(crate) fn replay<'a>(
+    field: OnSlices<'a>,
+    size: usize,
     method: &Method,
-) -> Option<Box<dyn SliceReplay + 'a>> {
-    Some(match OnSlices::of(field, y0)? {
-        OnSlices::F32(field) => Box::new(Buffers::new(field, y0.elem_count(), method)),
-        OnSlices::F64(field) => Box::new(Buffers::new(field, y0.elem_count(), method)),
-    })
+) -> Box<dyn SliceReplay + 'a> {
+    match field {
+        OnSlices::F32(field) => Box::new(Buffers::new(field, size, method)),
+        OnSlices::F64(field) => Box::new(Buffers::new(field, size, method)),
+    }
 }
 
 /// A field with what a step needs.
 struct Buffers<'a, T> {
     field: Box<dyn SliceField<T> + 'a>,
-    size: usize,
     /// States of the stages, one after the other.
     states: Vec<T>,
     /// Slopes of the stages.
@@ -50,6 +60,91 @@ struct Buffers<'a, T> {
     theta: Vec<T>,
 }
 
+/// Cotangents of outputs inside a step.
+#[derive(Clone, Copy)]
+enum Inside<'a, T> {
+    /// Of the whole state, at fractions `s`, one after the other.
+    Shared(&'a [f64], &'a [T]),
+    /// Of rows, among those of all outputs of the solve.
+    Each(&'a [RowOutput], &'a [T]),
+}
+
+impl<T> Inside<'_, T> {
+    /// The fractions of the step.
+    fn s(&self) -> impl Iterator<Item = f64> {
+        let (shared, each): (&[f64], &[RowOutput]) = match self {
+            Self::Shared(s, _) => (s, &[]),
+            Self::Each(outputs, _) => (&[], outputs),
+        };
+        shared.iter().copied().chain(each.iter().map(|output| output.s))
+    }
+}
+
+/// A step with its start, and the cotangents of its end and outputs.
+struct Pull<'a, T> {
+    method: &'a Method,
+    step: SliceStep<'a>,
+    y0: &'a [T],
+    a: &'a [T],
+    inside: Inside<'a, T>,
+    /// Number of stages that anything depends on.
+    count: usize,
+    /// `b_i(s_m)`, the weights of one output after the other.
+    weights: Vec<f64>,
+}
+
+impl<'a, T: Element> Pull<'a, T> {
+    fn new(
+        method: &'a Method,
+        step: SliceStep<'a>,
+        [y0, a]: [&'a [T]; 2],
+        inside: Inside<'a, T>,
+    ) -> Self {
+        let outputs = inside.s().count();
+        let count = method.stages_with_weight(outputs > 0);
+        let mut weights = vec![0.0; outputs * count];
+        for (weights, s) in weights.chunks_exact_mut(count).zip(inside.s()) {
+            method.interpolant().weights_into(s, weights);
+        }
+        Self { method, step, y0, a, inside, count, weights }
+    }
+
+    fn size(&self) -> usize {
+        self.y0.len()
+    }
+
+    /// What every output weighs at stage `i`; `None` where none weighs anything.
+    fn weights(&self, i: usize) -> Option<impl Iterator<Item = f64>> {
+        let weights = self.weights.iter().skip(i).step_by(self.count).copied();
+        weights.clone().any(|w| w != 0.0).then_some(weights)
+    }
+
+    /// The outputs' cotangents as weighted slices of the whole state.
+    fn shared(&self, weights: impl Iterator<Item = f64>) -> impl Iterator<Item = (f64, &'a [T])> {
+        let cotangents = match self.inside {
+            Inside::Shared(_, cotangents) => cotangents,
+            Inside::Each(..) => &[],
+        };
+        weights.zip(cotangents.chunks_exact(self.size()))
+    }
+
+    /// Adds the outputs' cotangents to the rows that they belong to, weighted by `weight(row, w)`.
+    fn add_each(
+        &self,
+        out: &mut [T],
+        weights: impl Iterator<Item = f64>,
+        weight: impl Fn(usize, f64) -> f64,
+    ) {
+        let Inside::Each(outputs, cotangents) = self.inside else { return };
+        let SliceStep::Each(rows) = self.step else { return };
+        let terms = outputs.iter().zip(weights).filter(|(_, w)| *w != 0.0).map(|(output, w)| {
+            let RowOutput { row, index, .. } = *output;
+            RowTerm { row, weight: weight(row, w), source: index }
+        });
+        kernels::add_slice_rows(out, rows.h().len(), terms, cotangents);
+    }
+}
+
 impl<'a, T: Element> Buffers<'a, T> {
     fn new(field: Box<dyn SliceField<T> + 'a>, size: usize, method: &Method) -> Self {
         let stages = method.tableau().stages().max(method.interpolant().stages());
@@ -57,7 +152,6 @@ impl<'a, T: Element> Buffers<'a, T> {
         let zeros = |count: usize| vec![T::zero(); count];
         Self {
             field,
-            size,
             states: zeros(stages * size),
             k: zeros(stages * size),
             mu: zeros(stages * size),
@@ -68,75 +162,64 @@ impl<'a, T: Element> Buffers<'a, T> {
     }
 
     /// Evaluates the stages again: the same states as in the forward solve, bit for bit.
-    fn evaluate(&mut self, step: &Replay<'_>, y0: &[T], count: usize) {
-        let (size, method) = (self.size, step.method);
-        for i in 0..count {
+    fn evaluate(&mut self, pull: &Pull<'_, T>) {
+        let size = pull.size();
+        for i in 0..pull.count {
             let state = &mut self.states[i * size..][..size];
-            method.write_stage_state(i, y0, step.h(), &self.k, state);
+            pull.step.write_stage_state(pull.method, i, state, pull.y0, &self.k);
             // No state needs the slope of the last stage.
-            if i + 1 < count {
-                let t = method.stage_time(step.t0, step.t1, i);
+            if i + 1 < pull.count {
+                let t = pull.step.time(pull.method, i);
                 self.field.eval(t, state, &mut self.k[i * size..][..size]);
             }
         }
     }
 
     /// Writes the cotangent of stage `i`'s slope; `false` when nothing depends on it.
-    fn write_lambda(
-        &mut self,
-        step: &Replay<'_>,
-        i: usize,
-        a: &[T],
-        rows: Option<(&[f64], &[T])>,
-    ) -> bool {
-        let (size, h) = (self.size, step.h());
+    fn write_lambda(&mut self, pull: &Pull<'_, T>, i: usize) -> bool {
+        let size = pull.size();
         let mut terms = Terms::new();
-        if let Some(&b) = step.method.tableau().b().get(i).filter(|b| **b != 0.0) {
-            terms.push((T::from_f64(h * b), a));
+        if let Some(&b) = pull.method.tableau().b().get(i).filter(|b| **b != 0.0) {
+            terms.push((b, pull.a));
         }
         for j in (i + 1..self.reached.len()).filter(|j| self.reached[*j]) {
-            let weight = step.method.a_row(j)[i];
+            let weight = pull.method.a_row(j)[i];
             if weight != 0.0 {
-                terms.push((T::from_f64(h * weight), row(&self.mu, j, size)));
+                terms.push((weight, row(&self.mu, j, size)));
             }
         }
-        let rows = rows.filter(|(weights, _)| weights.iter().any(|&w| w != 0.0));
-        if let Some((weights, rows)) = rows {
-            let weights = weights.iter().map(|&w| T::from_f64(w));
-            terms.extend(weights.zip(rows.chunks_exact(size)));
+        terms.extend(pull.weights(i).into_iter().flat_map(|weights| pull.shared(weights)));
+        let weights = pull.weights(i);
+        if terms.is_empty() && weights.is_none() {
+            return false;
         }
-        if !terms.is_empty() {
-            kernels::combine_slices(&mut self.lambda, None, &terms);
+        let lambda = &mut self.lambda[..size];
+        pull.step.write_sum(lambda, None, &terms);
+        if let (Some(weights), SliceStep::Each(rows)) = (weights, pull.step) {
+            pull.add_each(lambda, weights, |row, w| rows.h()[row] * w);
         }
-        !terms.is_empty()
+        true
     }
 
-    fn pull_slices(
-        &mut self,
-        step: &Replay<'_>,
-        [y0, a]: [&[T]; 2],
-        outputs: Option<(&Outputs, &[T])>,
-    ) -> Vec<T> {
-        let (size, count) = (self.size, step.method.stages_with_weight(outputs.is_some()));
-        self.evaluate(step, y0, count);
-        step.field.count(count);
+    /// Returns the cotangent of the step's start.
+    fn pull_back(&mut self, pull: &Pull<'_, T>) -> Vec<T> {
+        let size = pull.size();
+        self.evaluate(pull);
         self.reached.fill(false);
-        let weights = outputs.map(|(outputs, _)| step.output_weights(outputs, count));
-        for i in (0..count).rev() {
-            let rows = outputs.zip(weights.as_ref()).map(|((_, rows), w)| (&w[i][..], rows));
-            self.reached[i] = self.write_lambda(step, i, a, rows);
+        for i in (0..pull.count).rev() {
+            self.reached[i] = self.write_lambda(pull, i);
             if self.reached[i] {
-                let t = step.method.stage_time(step.t0, step.t1, i);
+                let t = pull.step.time(pull.method, i);
                 let (state, mu) = (row(&self.states, i, size), &mut self.mu[i * size..][..size]);
-                self.field.pull(t, state, &self.lambda, mu, &mut self.theta);
+                self.field.pull(t, state, &self.lambda[..size], mu, &mut self.theta);
             }
         }
-        let reached = (0..count).filter(|i| self.reached[*i]);
-        let mut terms: Terms<'_, T> = reached.map(|i| (T::one(), row(&self.mu, i, size))).collect();
-        let rows = outputs.iter().flat_map(|(_, rows)| rows.chunks_exact(size));
-        terms.extend(rows.map(|row| (T::one(), row)));
+        let reached = (0..pull.count).filter(|i| self.reached[*i]);
+        let terms = reached.map(|i| (1.0, row(&self.mu, i, size))).chain(pull.shared(repeat(1.0)));
+        let terms: SmallVec<[_; 16]> = terms.map(|(w, x)| (T::from_f64(w), x)).collect();
         let mut start = vec![T::zero(); size];
-        kernels::combine_slices(&mut start, Some(a), &terms);
+        kernels::combine_slices(&mut start, Some(pull.a), &terms);
+        pull.add_each(&mut start, repeat(1.0), |_, w| w);
         start
     }
 }
@@ -149,13 +232,34 @@ fn row<T>(buffer: &[T], i: usize, size: usize) -> &[T] {
 impl<T: Element> SliceReplay for Buffers<'_, T> {
     fn pull(&mut self, step: &Replay<'_>, a: &Tensor, outputs: Option<&Outputs>) -> Result<Tensor> {
         let (y0, a) = (step.y0.contiguous()?, a.contiguous()?);
-        let rows = outputs.map(|outputs| outputs.cotangents.contiguous()).transpose()?;
+        let cotangents = outputs.map(|outputs| outputs.cotangents.contiguous()).transpose()?;
         let (y0_view, a_view) = (View::new(&y0)?, View::new(&a)?);
-        let rows = rows.as_ref().map(View::new).transpose()?;
-        let rows = rows.as_ref().map(View::slice).transpose()?;
-        let slices = [y0_view.slice()?, a_view.slice()?];
-        let start = self.pull_slices(step, slices, outputs.zip(rows));
-        Ok(Tensor::from_vec(start, a.shape(), &Device::Cpu)?)
+        let cotangents = cotangents.as_ref().map(View::new).transpose()?;
+        let cotangents = cotangents.as_ref().map(View::slice).transpose()?;
+        let s = outputs.map_or(&[][..], |outputs| &outputs.s);
+        let inside = Inside::Shared(s, cotangents.unwrap_or(&[]));
+        let (t0, t1) = (step.t0, step.t1);
+        let states = [y0_view.slice()?, a_view.slice()?];
+        let pull = Pull::new(step.method, SliceStep::Shared { t0, t1 }, states, inside);
+        step.field.count(pull.count);
+        Ok(Tensor::from_vec(self.pull_back(&pull), a.shape(), &Device::Cpu)?)
+    }
+
+    fn pull_rows(
+        &mut self,
+        step: &SampleReplay<'_>,
+        a: &Tensor,
+        outputs: &RowOutputs<'_>,
+    ) -> Result<Tensor> {
+        let (y0, a) = (step.y0.contiguous()?, a.contiguous()?);
+        let cotangents = outputs.cotangents.contiguous()?;
+        let (y0_view, a_view) = (View::new(&y0)?, View::new(&a)?);
+        let cotangents = View::new(&cotangents)?;
+        let inside = Inside::Each(&outputs.outputs, cotangents.slice()?);
+        let states = [y0_view.slice()?, a_view.slice()?];
+        let pull = Pull::new(step.method, SliceStep::Each(step.rows), states, inside);
+        step.field.count(pull.count);
+        Ok(Tensor::from_vec(self.pull_back(&pull), a.shape(), &Device::Cpu)?)
     }
 
     fn finish(&mut self, theta: &mut Accumulator<'_>) -> Result<()> {

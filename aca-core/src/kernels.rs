@@ -53,7 +53,10 @@ pub use rows::{
     RowTerm, add_rows, choose_rows, combine_each, combine_picked, dot_each, gather_rows,
     scaled_norms_each,
 };
-pub use slices::{combine_slices, scaled_norms_slices};
+pub use slices::{
+    add_slice_rows, combine_slices, combine_slices_each, combine_slices_picked,
+    scaled_norms_slices, scaled_norms_slices_each,
+};
 
 /// The error scale `atol + rtol * max(|y0|, |y1|)` of every entry.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use aca_tableau::{Interpolant, Tableau};
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
-use crate::kernels::{self, Element, Scale, Terms};
+use crate::kernels::{self, Scale, Terms};
 use crate::{Error, Evaluator, Result, Solver};
 
 /// A tableau with what a solve derives from it once: error weights and interpolant.
@@ -123,22 +123,6 @@ impl Method {
         weighted(y0, h, self.a_row(i), k)
     }
 
-    /// Writes [`Method::stage_state`] of slices, to the same bits; `k` holds the slopes one after the other.
-    ///
-    /// # Panics
-    /// When a slice is shorter than `out`.
-    pub fn write_stage_state<T: Element>(
-        &self,
-        i: usize,
-        y0: &[T],
-        h: f64,
-        k: &[T],
-        out: &mut [T],
-    ) {
-        let weights = if i == 0 { &[] } else { self.a_row(i) };
-        write_weighted(y0, h, weights, k, out);
-    }
-
     /// Returns the tableau's stages and the state at `t1`; `k1` is the first stage if it is known.
     pub fn step(
         &self,
@@ -210,8 +194,12 @@ impl Method {
     /// The leapfrog's slope belongs to its state; any other must not cross a jump of the field, and one
     /// that only the interpolant needed has left no trace in running statistics.
     pub(crate) fn carries(&self, t1: f64, has_statistics: bool) -> bool {
-        let own = self.tableau.is_fsal() || !has_statistics;
-        self.leapfrog || (own && !self.is_jump(t1))
+        self.leapfrog || (self.carries_within(has_statistics) && !self.is_jump(t1))
+    }
+
+    /// The same where the field does not jump.
+    pub(crate) fn carries_within(&self, has_statistics: bool) -> bool {
+        self.tableau.is_fsal() || !has_statistics
     }
 
     /// Returns the error ratio of a step: 1 is the tolerance, NaN when `y1` is not finite.
@@ -244,19 +232,6 @@ impl Method {
     pub(crate) fn b_error(&self) -> &[Vec<f64>] {
         &self.b_error
     }
-}
-
-/// Writes [`weighted`] of slices, where slope `i` is row `i` of `k`.
-pub(crate) fn write_weighted<T: Element>(
-    y0: &[T],
-    h: f64,
-    weights: &[f64],
-    k: &[T],
-    out: &mut [T],
-) {
-    let terms = weights.iter().zip(k.chunks_exact(y0.len())).filter(|(w, _)| **w != 0.0);
-    let terms = terms.map(|(w, k)| (T::from_f64(h * w), k));
-    kernels::combine_slices(out, Some(y0), &terms.collect::<SmallVec<[_; 16]>>());
 }
 
 /// `y0 + h sum(w_i k_i)` over the weights that are not zero.

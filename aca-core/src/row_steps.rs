@@ -49,21 +49,20 @@ impl RowSteps {
 impl Method {
     /// Times of stage `i`, as [`Method::stage_time`] gives them for one step.
     pub fn stage_times(&self, rows: &RowSteps, i: usize) -> Result<Time> {
-        let RowSteps { samples, t0, t1, .. } = rows;
-        let c = self.c(i);
-        let ts = match () {
-            () if self.has_jumps() => {
-                let time = |(&t0, &t1): (&f64, &f64)| match t0 == t1 {
-                    true => t0,
-                    false => self.stage_time(t0, t1, i),
-                };
-                t0.iter().zip(&**t1).map(time).collect()
+        let ts = match self.c(i) {
+            0.0 if !self.has_jumps() => rows.t0.clone(),
+            1.0 if !self.has_jumps() => rows.t1.clone(),
+            _ => {
+                let ends = rows.t0.iter().copied().zip(rows.t1.iter().copied());
+                ends.map(|ends| self.row_time(ends, i)).collect()
             }
-            () if c == 0.0 => t0.clone(),
-            () if c == 1.0 => t1.clone(),
-            () => t0.iter().zip(&**t1).map(|(t0, t1)| t0 + c * (t1 - t0)).collect(),
         };
-        Time::of_samples(ts, samples.clone())
+        Time::of_samples(ts, rows.samples.clone())
+    }
+
+    /// The time of stage `i` of a row; one that rests has its own.
+    pub(crate) fn row_time(&self, (t0, t1): (f64, f64), i: usize) -> f64 {
+        if t0 == t1 { t0 } else { self.stage_time(t0, t1, i) }
     }
 
     /// States at which stage `i` is evaluated.
@@ -124,7 +123,12 @@ impl Method {
     ) -> Result<Vec<f64>> {
         let k: SmallVec<[&Tensor; 8]> = k.iter().collect();
         let norms = kernels::scaled_norms_each(y0, y1, scale, &k, self.b_error())?;
-        Ok(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Self::ratio(norms)).collect())
+        Ok(Self::ratios(h, &norms))
+    }
+
+    /// Joins every row's norms to its error ratio.
+    pub(crate) fn ratios(h: &[f64], norms: &[SmallVec<[f64; 2]>]) -> Vec<f64> {
+        h.iter().zip(norms).map(|(h, norms)| h.abs() * Self::ratio(norms)).collect()
     }
 }
 

@@ -7,8 +7,11 @@ use candle_core::Tensor;
 use crate::clock::Clock;
 use crate::initial_step::initial_steps;
 use crate::kernels::{self, Scale};
+use crate::row_body::{Looked, RowBody, TensorRows, gather, non_finite_rows};
+use crate::rules::Rules;
+use crate::slice_rows::SliceRows;
 use crate::{
-    Error, Evaluator, Method, OnFailure, Result, RowSteps, SampleSink, SampleStep, SampleSteps,
+    Error, Evaluator, Method, OnFailure, OnSlices, Result, RowSteps, SampleSink, SampleStep,
     Solver, Stats, Status, TimeSpan, VectorField,
 };
 
@@ -59,20 +62,18 @@ impl Solver {
 /// A solve under way.
 struct SampleRun<'a> {
     solver: &'a Solver,
-    method: Method,
-    field: Evaluator<'a>,
+    rules: Rules<'a>,
     sink: &'a mut dyn SampleSink,
     /// One a sample, and what ended it early.
     clocks: Vec<Clock<'a>>,
     failures: Vec<Option<Error>>,
-    /// The samples in the rows of `y`.
+    body: Box<dyn RowBody + 'a>,
+    /// The samples in its rows.
     samples: Arc<[usize]>,
     /// The rows of those that are neither done nor failed.
     under_way: Vec<usize>,
-    y: Tensor,
-    k1: Option<Tensor>,
     scale: Option<Scale>,
-    /// Where the state of each sample lies that has left `y`.
+    /// Where the state of each sample lies that has left the rows.
     ends: Vec<Option<(Tensor, usize)>>,
 }
 
@@ -88,7 +89,8 @@ impl<'a> SampleRun<'a> {
             let (what, remedy) = ("a traced or leapfrog solve", "use Gradient::Aca or Naive");
             return Err(Error::OwnClocks { what, remedy });
         }
-        let field = Evaluator::new(field, y0)?;
+        let rules =
+            Rules { field: Evaluator::new(field, y0)?, method: Method::new(solver, y0.dtype())? };
         let Some(&batch) = y0.dims().first() else {
             return Err(Error::NoBatch { shape: Vec::new() });
         };
@@ -96,24 +98,27 @@ impl<'a> SampleRun<'a> {
             return Err(Error::SampleCount { what: "spans", got: spans.len(), expected: batch });
         }
         let clocks = spans.iter().map(|&(t0, t1)| Clock::new(solver, TimeSpan::new(t0, t1)?));
+        let clocks = clocks.collect::<Result<_>>()?;
+        let y = solver.own(y0)?.contiguous()?;
+        let initial = |index: Option<usize>| index.map(|index| Error::InitialState { index });
+        let failures = non_finite_rows(&y)?.into_iter().map(initial).collect();
+        let body: Box<dyn RowBody + 'a> = match OnSlices::of_rows(field, &y) {
+            Some(OnSlices::F32(field)) => Box::new(SliceRows::new(field, &rules.method, y)?),
+            Some(OnSlices::F64(field)) => Box::new(SliceRows::new(field, &rules.method, y)?),
+            None => Box::new(TensorRows::new(y)),
+        };
         let mut run = Self {
             solver,
-            method: Method::new(solver, y0.dtype())?,
-            field,
+            rules,
             sink,
-            clocks: clocks.collect::<Result<_>>()?,
-            failures: (0..batch).map(|_| None).collect(),
+            clocks,
+            failures,
+            body,
             samples: (0..batch).collect(),
             under_way: Vec::new(),
-            y: solver.own(y0)?.contiguous()?,
-            k1: None,
             scale: solver.scale(y0)?,
             ends: vec![None; batch],
         };
-        let bad = run.non_finite_rows(&run.y)?;
-        for (row, index) in bad.into_iter().enumerate() {
-            run.failures[row] = index.map(|index| Error::InitialState { index });
-        }
         run.look_who_is_under_way();
         Ok(run)
     }
@@ -137,16 +142,7 @@ impl<'a> SampleRun<'a> {
         };
         let h = match self.solver.first_step {
             Some(h) => vec![h; self.samples.len()],
-            None => {
-                let k1 = self.k1()?;
-                let before = self.field.snapshot()?;
-                let ahead = self.rows(|clock, method| method.beside(clock.next_mark(), clock.t));
-                let order = self.method.tableau().error_order().unwrap_or(1);
-                let h = initial_steps(&self.field, &ahead, (&self.y, &k1), &scale, order)?;
-                self.count(1);
-                self.field.restore(&before)?;
-                h
-            }
+            None => self.guess_steps(&scale)?,
         };
         for &row in &self.under_way {
             self.clocks[self.samples[row]].start(h[row]);
@@ -154,12 +150,26 @@ impl<'a> SampleRun<'a> {
         Ok(())
     }
 
+    /// First steps from the slopes, and how those change.
+    fn guess_steps(&mut self, scale: &Scale) -> Result<Vec<f64>> {
+        self.slopes()?;
+        let Rules { method, field } = &self.rules;
+        let before = field.snapshot()?;
+        let ahead = self.rows(|clock, method| method.beside(clock.next_mark(), clock.t));
+        let order = method.tableau().error_order().unwrap_or(1);
+        let start = (self.body.y(), &self.body.k1()?);
+        let h = initial_steps(field, &ahead, start, scale, order)?;
+        field.restore(&before)?;
+        self.count(1);
+        Ok(h)
+    }
+
     /// Steps of all rows that end where `end` says; rows that are not under way rest.
     fn rows(&self, end: impl Fn(&Clock<'_>, &Method) -> f64) -> RowSteps {
         let t0: Arc<[f64]> = self.samples.iter().map(|&sample| self.clocks[sample].t).collect();
         let mut t1 = t0.to_vec();
         for &row in &self.under_way {
-            t1[row] = end(&self.clocks[self.samples[row]], &self.method);
+            t1[row] = end(&self.clocks[self.samples[row]], &self.rules.method);
         }
         RowSteps::new(self.samples.clone(), t0, t1.into())
     }
@@ -171,15 +181,15 @@ impl<'a> SampleRun<'a> {
         }
     }
 
-    /// Slopes at the starts of the next steps; samples whose slope is not finite fail.
-    fn k1(&mut self) -> Result<Tensor> {
-        if let Some(k1) = &self.k1 {
-            return Ok(k1.clone());
+    /// Evaluates slopes at the starts of the next steps; samples whose slope is not finite fail.
+    fn slopes(&mut self) -> Result<()> {
+        if self.body.is_started() {
+            return Ok(());
         }
         let ahead = self.rows(|clock, _| clock.span.t1);
-        let k1 = self.field.eval_at(&self.method.stage_times(&ahead, 0)?, &self.y)?;
+        self.body.start(&self.rules, &ahead)?;
         self.count(1);
-        let bad = self.non_finite_rows(&k1)?;
+        let bad = self.body.non_finite_rows(Looked::Slopes)?;
         for &row in &self.under_way {
             if let Some(index) = bad[row] {
                 let (sample, what, h) = (self.samples[row], "field", 0.0);
@@ -190,8 +200,7 @@ impl<'a> SampleRun<'a> {
         if bad.iter().any(Option::is_some) {
             self.look_who_is_under_way();
         }
-        self.k1 = Some(k1.clone());
-        Ok(k1)
+        Ok(())
     }
 
     /// Lets every sample under way try one step; returns whether there was any.
@@ -200,22 +209,21 @@ impl<'a> SampleRun<'a> {
         if self.under_way.is_empty() {
             return Ok(false);
         }
-        let k1 = self.k1()?;
+        self.slopes()?;
         self.fail_steps_out_of_reach();
         if self.under_way.is_empty() {
             return Ok(false);
         }
         let rows = self.rows(|clock, _| clock.target_now());
-        let statistics = self.field.snapshot()?;
-        let before = self.field.nfe();
-        let (k, y1) = self.method.step_rows(&self.field, &rows, &self.y, Some(k1))?;
-        self.count(self.field.nfe() - before);
-        let ratios = self.ratios(&rows, &y1, &k)?;
-        let accepted = self.judge(&rows, &ratios, &k, &y1)?;
+        let before = self.rules.field.nfe();
+        self.body.attempt(&self.rules, &rows)?;
+        self.count(self.rules.field.nfe() - before);
+        let ratios = self.ratios(&rows)?;
+        let accepted = self.judge(&rows, &ratios)?;
         if accepted.is_empty() {
-            self.field.restore(&statistics)?;
+            self.body.reject(&self.rules)?;
         } else {
-            self.accept(&rows, &accepted, k, y1)?;
+            self.accept(&rows, &accepted)?;
         }
         Ok(true)
     }
@@ -225,8 +233,10 @@ impl<'a> SampleRun<'a> {
         let mut any = false;
         for &row in &self.under_way {
             let sample = self.samples[row];
-            self.failures[sample] = self.clocks[sample].target().err();
-            any |= self.failures[sample].is_some();
+            if let Err(error) = self.clocks[sample].target() {
+                self.failures[sample] = Some(error);
+                any = true;
+            }
         }
         if any {
             self.look_who_is_under_way();
@@ -234,41 +244,40 @@ impl<'a> SampleRun<'a> {
     }
 
     /// Error ratios; on a grid 0, or NaN where the state is not finite.
-    fn ratios(&self, rows: &RowSteps, y1: &Tensor, k: &[Tensor]) -> Result<Vec<f64>> {
+    fn ratios(&self, rows: &RowSteps) -> Result<Vec<f64>> {
         match &self.scale {
-            Some(scale) => self.method.error_ratios(rows.h(), (&self.y, y1), k, scale),
+            Some(scale) => self.body.error_ratios(&self.rules, rows.h(), scale),
             None => {
-                let bad = self.non_finite_rows(y1)?;
+                let bad = self.body.non_finite_rows(Looked::Ends)?;
                 Ok(bad.into_iter().map(|bad| if bad.is_some() { f64::NAN } else { 0.0 }).collect())
             }
         }
     }
 
     /// Moves the clocks of accepted steps on, and sizes the retries of rejected ones.
-    fn judge(
-        &mut self,
-        rows: &RowSteps,
-        ratios: &[f64],
-        k: &[Tensor],
-        y1: &Tensor,
-    ) -> Result<Vec<SampleStep>> {
+    fn judge(&mut self, rows: &RowSteps, ratios: &[f64]) -> Result<Vec<SampleStep>> {
         let mut accepted = Vec::with_capacity(ratios.len());
         for &row in &self.under_way {
             let (sample, ratio) = (self.samples[row], ratios[row]);
             let (t0, t1) = rows.ends(row);
-            let cause = match ratio.is_finite() {
-                true => None,
-                false => self.first_non_finite(row, t1 - t0, k, y1)?,
-            };
-            let clock = &mut self.clocks[sample];
             if ratio <= 1.0 {
+                let clock = &mut self.clocks[sample];
                 accepted.push(SampleStep { sample, row, index: clock.stats.accepted, t0, t1 });
                 clock.accept(t1, ratio);
-            } else if clock.is_adaptive() {
-                clock.non_finite = cause;
-                self.failures[sample] = clock.reject(t1, ratio).err();
-            } else {
+                continue;
+            }
+            let cause = match ratio.is_finite() {
+                true => None,
+                false => self.first_non_finite(row, t1 - t0)?,
+            };
+            let clock = &mut self.clocks[sample];
+            if !clock.is_adaptive() {
                 self.failures[sample] = cause;
+                continue;
+            }
+            clock.non_finite = cause;
+            if let Err(error) = clock.reject(t1, ratio) {
+                self.failures[sample] = Some(error);
             }
         }
         self.look_who_is_under_way();
@@ -276,57 +285,32 @@ impl<'a> SampleRun<'a> {
     }
 
     /// Where a row of a trial stopped being finite.
-    fn first_non_finite(
-        &self,
-        row: usize,
-        h: f64,
-        k: &[Tensor],
-        y1: &Tensor,
-    ) -> Result<Option<Error>> {
+    fn first_non_finite(&self, row: usize, h: f64) -> Result<Option<Error>> {
         let t = self.clocks[self.samples[row]].t;
         // On a grid the state alone counts, as in a solve of one sample.
-        let slopes = if self.scale.is_some() { k } else { &[] };
-        for (what, x) in slopes.iter().map(|k| ("field", k)).chain([("state", y1)]) {
-            if let Some(index) = kernels::first_non_finite(&x.get(row)?)? {
-                return Ok(Some(Error::NonFinite { what, t, h, index }));
-            }
-        }
-        Ok(None)
+        let found = self.body.first_non_finite(row, self.scale.is_some())?;
+        Ok(found.map(|(what, index)| Error::NonFinite { what, t, h, index }))
     }
 
-    fn accept(
-        &mut self,
-        rows: &RowSteps,
-        accepted: &[SampleStep],
-        k: Vec<Tensor>,
-        y1: Tensor,
-    ) -> Result<()> {
-        let (method, field) = (&self.method, &self.field);
-        let mut steps = SampleSteps { accepted, y0: &self.y, y1: &y1, rows, k, method, field };
-        let before = field.nfe();
-        self.sink.accept(&mut steps)?;
-        let k = steps.k;
-        let extra = self.field.nfe() - before;
-        let mut moved = vec![false; self.samples.len()];
+    fn accept(&mut self, rows: &RowSteps, accepted: &[SampleStep]) -> Result<()> {
+        let before = self.rules.field.nfe();
+        self.body.accept(&self.rules, rows, accepted, self.sink)?;
+        let extra = self.rules.field.nfe() - before;
         for step in accepted {
-            moved[step.row] = true;
             self.clocks[step.sample].stats.nfe += extra;
         }
-        // A slope must not cross a jump of the field, and one that only the interpolant needed has
-        // left no trace in running statistics.
-        let own = self.method.tableau().is_fsal() || !self.field.has_statistics();
-        let jumped = accepted.iter().any(|step| self.method.is_jump(step.t1));
-        let carried = if own && !jumped { self.method.end_slope(&k)? } else { None };
-        self.k1 = match (carried, &self.k1) {
-            (Some(end), Some(start)) => Some(kernels::choose_rows(&moved, &end, start)?),
-            _ => None,
-        };
-        self.y = kernels::choose_rows(&moved, &y1, &self.y)?;
+        if self.solver.progress.is_some() {
+            self.report_slowest(accepted);
+        }
+        Ok(())
+    }
+
+    /// Tells the user's callback about the sample that has done the least of its span.
+    fn report_slowest(&self, accepted: &[SampleStep]) {
         let slowest = accepted.iter().min_by(|a, b| self.part(a).total_cmp(&self.part(b)));
         if let Some(step) = slowest {
             self.clocks[step.sample].report(step.t1 - step.t0);
         }
-        Ok(())
     }
 
     /// The part of its span that a sample has done.
@@ -338,38 +322,30 @@ impl<'a> SampleRun<'a> {
     /// Leaves samples that are done out of the rows, where the field allows it and it pays.
     fn gather(&mut self) -> Result<()> {
         let pays = RowSteps::pays_to_gather(self.under_way.len(), self.samples.len());
-        if self.under_way.is_empty() || !pays || !self.field.takes_rows() {
+        if self.under_way.is_empty() || !pays || !self.rules.field.takes_rows() {
             return Ok(());
         }
+        self.leave();
         let rows = std::mem::take(&mut self.under_way);
-        for (row, &sample) in self.samples.iter().enumerate() {
-            self.ends[sample] = Some((self.y.clone(), row));
-        }
-        let gather = |x: &Tensor| {
-            kernels::gather_rows(&rows.iter().map(|&row| (x, row)).collect::<Vec<_>>())
-        };
-        self.k1 = self.k1.as_ref().map(gather).transpose()?;
         if let Some(Scale::Each { rtol, atol }) = &self.scale {
-            self.scale = Some(Scale::Each { rtol: gather(rtol)?, atol: gather(atol)? });
+            let (rtol, atol) = (gather(rtol, &rows)?, gather(atol, &rows)?);
+            self.scale = Some(Scale::Each { rtol, atol });
         }
-        self.y = gather(&self.y)?;
+        self.body.gather(&rows)?;
         self.samples = rows.iter().map(|&row| self.samples[row]).collect();
         self.under_way = (0..rows.len()).collect();
         Ok(())
     }
 
-    /// The first entry of every row that is not finite.
-    fn non_finite_rows(&self, x: &Tensor) -> Result<Vec<Option<usize>>> {
-        if kernels::first_non_finite(x)?.is_none() {
-            return Ok(vec![None; x.dims()[0]]);
+    /// Notes where the states of all samples in the rows lie.
+    fn leave(&mut self) {
+        for (row, &sample) in self.samples.iter().enumerate() {
+            self.ends[sample] = Some((self.body.y().clone(), row));
         }
-        (0..x.dims()[0]).map(|row| kernels::first_non_finite(&x.get(row)?)).collect()
     }
 
     fn end(mut self) -> Result<SamplesEnd> {
-        for (row, &sample) in self.samples.iter().enumerate() {
-            self.ends[sample] = Some((self.y.clone(), row));
-        }
+        self.leave();
         let ends: Vec<_> = self.ends.iter().flatten().map(|(y, row)| (y, *row)).collect();
         let y1 = kernels::gather_rows(&ends)?;
         let failures = self.failures.into_iter().map(|failure| failure.map(Arc::new));
@@ -383,6 +359,6 @@ impl<'a> SampleRun<'a> {
         let status = |failure: Option<Arc<Error>>| failure.map_or(Status::Finished, Status::Failed);
         let statuses = failures.into_iter().map(status).collect();
         let stats = self.clocks.iter().map(|clock| clock.stats).collect();
-        Ok(SamplesEnd { y1, stats, statuses, nfe: self.field.nfe() })
+        Ok(SamplesEnd { y1, stats, statuses, nfe: self.rules.field.nfe() })
     }
 }

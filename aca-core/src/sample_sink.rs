@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use crate::{Evaluator, Method, Result, RowSteps};
+use crate::rules::Rules;
+use crate::sink::Slopes;
+use crate::{Method, Result, RowSteps, SliceStep, kernels};
 
 /// The accepted step of one sample.
 #[derive(Clone, Copy, Debug)]
@@ -27,30 +29,62 @@ pub struct SampleSteps<'a> {
     pub y0: &'a Tensor,
     /// States at their ends.
     pub y1: &'a Tensor,
-    pub(crate) rows: &'a RowSteps,
-    pub(crate) k: Vec<Tensor>,
-    pub(crate) method: &'a Method,
-    pub(crate) field: &'a Evaluator<'a>,
+    slopes: Slopes<'a>,
+    rows: &'a RowSteps,
+    rules: &'a Rules<'a>,
 }
 
-impl SampleSteps<'_> {
+impl<'a> SampleSteps<'a> {
+    pub(crate) fn new(
+        accepted: &'a [SampleStep],
+        [y0, y1]: [&'a Tensor; 2],
+        slopes: Slopes<'a>,
+        rows: &'a RowSteps,
+        rules: &'a Rules<'a>,
+    ) -> Self {
+        Self { accepted, y0, y1, slopes, rows, rules }
+    }
+
     /// The method that made the steps.
     pub fn method(&self) -> &Method {
-        self.method
+        &self.rules.method
     }
 
     /// The slopes of the stages evaluated so far, each `[rows, ..state]`: the tableau's own, and the
     /// interpolant's after [`SampleSteps::complete`].
-    pub fn stages(&self) -> &[Tensor] {
-        &self.k
+    pub fn stages(&self) -> Result<Vec<Tensor>> {
+        self.slopes.tensors()
+    }
+
+    /// Returns the rows `y0[r_m] + sum(w_mi k_i[r_m])` over the stages evaluated so far, without making
+    /// tensors of them.
+    ///
+    /// # Shapes
+    /// `rows`: the `r_m`; `weights`: row-major `[rows.len(), stages]`; result: `[rows.len(), ..state]`.
+    pub fn combine_picked(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        match &self.slopes {
+            Slopes::Tensors(k) => {
+                kernels::combine_picked(self.y0, rows, weights, &k.iter().collect::<Vec<_>>())
+            }
+            Slopes::Slices(stages) => stages.combine_picked(rows, weights),
+        }
     }
 
     /// Evaluates the stages that only the interpolant needs, once. Running statistics of the field
     /// stay as they are.
     pub fn complete(&mut self) -> Result<()> {
-        let statistics = self.field.snapshot()?;
-        self.method.extend_row_stages(self.field, self.rows, self.y0, &mut self.k)?;
-        self.field.restore(&statistics)
+        let Rules { method, field } = self.rules;
+        match &mut self.slopes {
+            Slopes::Tensors(k) => {
+                let statistics = field.snapshot()?;
+                method.extend_row_stages(field, self.rows, self.y0, k)?;
+                field.restore(&statistics)
+            }
+            Slopes::Slices(stages) => {
+                stages.complete(self.rules, SliceStep::Each(self.rows));
+                Ok(())
+            }
+        }
     }
 }
 

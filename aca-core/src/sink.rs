@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::rules::{Ends, Rules};
-use crate::{Method, Result, kernels};
+use crate::{Method, Result, SliceStep, kernels};
 
 /// One accepted step, as the solve hands it to a [`StepSink`].
 pub struct Step<'a> {
@@ -27,16 +27,28 @@ pub(crate) enum Slopes<'a> {
     Slices(&'a mut dyn SliceStages),
 }
 
+impl Slopes<'_> {
+    pub(crate) fn tensors(&self) -> Result<Vec<Tensor>> {
+        match self {
+            Self::Tensors(k) => Ok(k.to_vec()),
+            Self::Slices(stages) => stages.tensors(),
+        }
+    }
+}
+
 /// The stages of a step on slices, whatever their type.
 pub(crate) trait SliceStages {
     /// Evaluates those that only the interpolant needs.
-    fn complete(&mut self, rules: &Rules<'_>, ends: (f64, f64));
+    fn complete(&mut self, rules: &Rules<'_>, step: SliceStep<'_>);
 
     /// Those evaluated so far.
     fn tensors(&self) -> Result<Vec<Tensor>>;
 
     /// `y0 + sum(w_mi k_i)` for every row `m` of weights.
     fn combine_rows(&self, weights: &[f64]) -> Result<Tensor>;
+
+    /// `y0[r_m] + sum(w_mi k_i[r_m])` for every picked row `r_m`.
+    fn combine_picked(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor>;
 }
 
 impl<'a> Step<'a> {
@@ -62,10 +74,7 @@ impl<'a> Step<'a> {
     /// The slopes of the stages evaluated so far: the tableau's own, and the interpolant's after
     /// [`Step::complete`].
     pub fn stages(&self) -> Result<Vec<Tensor>> {
-        match &self.slopes {
-            Slopes::Tensors(k) => Ok(k.to_vec()),
-            Slopes::Slices(stages) => stages.tensors(),
-        }
+        self.slopes.tensors()
     }
 
     /// Returns `y0 + sum(w_mi k_i)` for every row `m` of `weights` over the stages evaluated so far,
@@ -85,15 +94,15 @@ impl<'a> Step<'a> {
     /// Evaluates the stages that only the interpolant needs, once; the solve reuses the slope at
     /// `t1` for the next step. Running statistics of the field stay as they are.
     pub fn complete(&mut self) -> Result<()> {
-        let (Rules { method, field }, ends) = (self.rules, (self.t0, self.t1));
+        let (Rules { method, field }, t0, t1) = (self.rules, self.t0, self.t1);
         match &mut self.slopes {
             Slopes::Tensors(k) => {
                 let statistics = field.snapshot()?;
-                method.extend_stages(field, ends, self.y0, k)?;
+                method.extend_stages(field, (t0, t1), self.y0, k)?;
                 field.restore(&statistics)
             }
             Slopes::Slices(stages) => {
-                stages.complete(self.rules, ends);
+                stages.complete(self.rules, SliceStep::Shared { t0, t1 });
                 Ok(())
             }
         }

@@ -2,8 +2,8 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::VectorField;
 use crate::kernels::Element;
+use crate::{Method, RowSteps, VectorField};
 
 /// A field beside the states of one solve, on slices of their numbers.
 ///
@@ -12,14 +12,63 @@ use crate::kernels::Element;
 /// makes tensors of what it hands out alone. It takes the same steps to the same bits.
 pub trait SliceField<T: Element> {
     /// Writes `f(t, y)` to `dy`.
-    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]);
+    fn eval(&mut self, t: SliceTime<'_>, y: &[T], dy: &mut [T]);
 
     /// Writes the cotangent of `y` to `y_bar` and adds that of the variables to `theta_bar`, for the
     /// cotangent `lambda` of `f(t, y)`.
-    fn pull(&mut self, t: f64, y: &[T], lambda: &[T], y_bar: &mut [T], theta_bar: &mut [T]);
+    fn pull(
+        &mut self,
+        t: SliceTime<'_>,
+        y: &[T],
+        lambda: &[T],
+        y_bar: &mut [T],
+        theta_bar: &mut [T],
+    );
 
     /// The variables whose cotangents lie one after the other in `theta_bar`.
     fn variables(&self) -> Vec<Var>;
+}
+
+/// When a field on slices is evaluated: at one time, or at one for each row of the state.
+#[derive(Clone, Copy, Debug)]
+pub struct SliceTime<'a>(Moment<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Moment<'a> {
+    Shared(f64),
+    /// A stage of a step of every row.
+    Each(&'a Method, &'a RowSteps, usize),
+}
+
+impl<'a> SliceTime<'a> {
+    /// The same time for all of the state.
+    pub fn new(t: f64) -> Self {
+        Self(Moment::Shared(t))
+    }
+
+    pub(crate) fn of_rows(method: &'a Method, rows: &'a RowSteps, stage: usize) -> Self {
+        Self(Moment::Each(method, rows, stage))
+    }
+
+    /// The time of a row of the state.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn of_row(self, row: usize) -> f64 {
+        match self.0 {
+            Moment::Shared(t) => t,
+            Moment::Each(method, rows, stage) => method.row_time(rows.ends(row), stage),
+        }
+    }
+
+    /// The samples of the batch that the rows hold where each has a time of its own: all of them in order,
+    /// unless the field [takes rows](VectorField::takes_rows).
+    pub fn samples(self) -> Option<&'a [usize]> {
+        match self.0 {
+            Moment::Shared(_) => None,
+            Moment::Each(_, rows, _) => Some(rows.samples()),
+        }
+    }
 }
 
 /// A [`SliceField`] of the state's type.
@@ -39,5 +88,11 @@ impl OnSlices<'_> {
     /// The field on slices of states like `y`, if it offers itself and they are small.
     pub fn of<'a>(field: &'a dyn VectorField, y: &Tensor) -> Option<OnSlices<'a>> {
         if y.elem_count() > Self::LARGEST { None } else { field.on_slices(y) }
+    }
+
+    /// The same for states whose rows have clocks of their own. Rows of single numbers are left to tensors,
+    /// where a field can refuse them that joins those numbers to one state.
+    pub fn of_rows<'a>(field: &'a dyn VectorField, y: &Tensor) -> Option<OnSlices<'a>> {
+        if y.rank() < 2 { None } else { Self::of(field, y) }
     }
 }

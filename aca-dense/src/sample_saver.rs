@@ -112,8 +112,7 @@ impl SampleSaver {
         }
         if !rows.is_empty() {
             steps.complete()?;
-            let k: Vec<&Tensor> = steps.stages().iter().collect();
-            self.pieces.push(kernels::combine_picked(steps.y0, &rows, &weights, &k)?);
+            self.pieces.push(steps.combine_picked(&rows, &weights)?);
         }
         Ok(())
     }
@@ -146,11 +145,12 @@ impl SampleSaver {
             return Ok(());
         }
         steps.complete()?;
+        let stages = steps.stages()?;
         for SampleStep { sample, row, t0, t1, .. } in wanted {
             let copy = |x: &Tensor| -> Result<Tensor> {
                 Ok(kernels::gather_rows(&[(x, row)])?.squeeze(0)?)
             };
-            let k = steps.stages().iter().map(copy).collect::<Result<_>>()?;
+            let k = stages.iter().map(copy).collect::<Result<_>>()?;
             let (y0, y1) = (copy(steps.y0)?, copy(steps.y1)?);
             self.samples[sample].dense.push(DenseStep { t0, t1, y0, y1, k });
         }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use aca_core::{OnSlices, Solver, Time, Tolerance, VectorField};
+use aca_core::{OnSlices, SliceTime, Solver, Time, Tolerance, VectorField};
 use aca_models::systems::LinearDecay;
 use aca_tableau::DOPRI5;
 use candle_core::{DType, Device, Tensor};
@@ -94,7 +94,7 @@ fn evaluate(field: &dyn VectorField, y0: &Tensor, times: usize) -> Result<()> {
         let y = y0.flatten_all()?.to_vec1::<f64>()?;
         let mut dy = y.clone();
         for _ in 0..times {
-            field.eval(0.0, black_box(&y), black_box(&mut dy));
+            field.eval(SliceTime::new(0.0), black_box(&y), black_box(&mut dy));
         }
         return Ok(());
     }

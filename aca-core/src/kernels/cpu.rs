@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 mod rows;
 
-pub(super) use rows::{combine_each, combine_picked, sums_of_squares};
+pub(super) use rows::{combine_each, combine_each_over, combine_picked, sums_of_squares};
 
 /// Entries per block: 16 KiB of `f64`, so that the sum stays in the cache while terms stream.
 const BLOCK: usize = 2048;
@@ -117,9 +117,13 @@ fn combine_into<T: Element>(out: &mut [MaybeUninit<T>], base: Option<&[T]>, term
 
 /// See [`super::combine_slices`].
 pub(super) fn combine_over<T: Element>(out: &mut [T], base: Option<&[T]>, terms: &Terms<'_, T>) {
-    // SAFETY: `MaybeUninit<T>` has the layout of `T`, and what is written there are numbers.
-    let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) };
-    combine_into(out, base, terms);
+    combine_into(unwritten(out), base, terms);
+}
+
+/// Numbers to be overwritten, for bodies that write every entry without a look at it.
+fn unwritten<T: Element>(out: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: `MaybeUninit<T>` has the layout of `T`, and the bodies write numbers alone.
+    unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) }
 }
 
 /// Runs `work` compiled for the widest vectors of this processor. A closure is compiled so only where

@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::{Scale, Term, View, cpu};
+use super::{
+    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, scaled_norms_slices_each,
+};
 use crate::{Error, Result};
 
 /// A weighted row to be added to a row of another tensor.
@@ -99,7 +101,7 @@ pub fn combine_picked(
         let views: SmallVec<[_; 8]> = xs.iter().map(View::held).collect();
         let slices = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
         let length = base.elem_count() / base.dims()[0];
-        let out = cpu::combine_picked(held.slice::<T>()?, length, rows, weights, &slices);
+        let out = combine_slices_picked(held.slice::<T>()?, length, rows, weights, &slices);
         Ok(Tensor::from_vec(out, row_shape(&base, rows.len()), &Device::Cpu)?)
     })
 }
@@ -115,7 +117,7 @@ pub fn scaled_norms_each(
     k: &[&Tensor],
     weights: &[Vec<f64>],
 ) -> Result<Vec<SmallVec<[f64; 2]>>> {
-    let (rows, length) = (y0.dims()[0], y0.elem_count() / y0.dims()[0]);
+    let rows = y0.dims()[0];
     let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
     let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
     on_gpu!(y0, gpu => cuda::norms(gpu, (&y0, &y1), scale, (&k, weights), rows));
@@ -124,18 +126,7 @@ pub fn scaled_norms_each(
         let states = (y0.slice::<T>()?, y1.slice::<T>()?);
         let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
         let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
-        let tolerances = scale.views()?;
-        let scale = scale.body(&tolerances)?;
-        let mut norms = vec![SmallVec::new(); rows];
-        for e in weights {
-            let terms = e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e as T, k));
-            let terms: SmallVec<[_; 8]> = terms.collect();
-            let squares = cpu::sums_of_squares(states, length, scale, &terms);
-            for (norms, square) in norms.iter_mut().zip(squares) {
-                norms.push((square / length as f64).sqrt());
-            }
-        }
-        Ok(norms)
+        scaled_norms_slices_each(rows, states, scale, &k, weights)
     })
 }
 
@@ -167,8 +158,9 @@ pub fn gather_rows(sources: &[(&Tensor, usize)]) -> Result<Tensor> {
     with_element!(first.dtype(), T => {
         let mut out: Vec<T> = Vec::with_capacity(sources.len() * length);
         for same in sources.chunk_by(|a, b| a.0.id() == b.0.id()) {
-            let source = same[0].0.contiguous()?;
-            let view = View::held(&source);
+            let source = same[0].0;
+            let copy = if source.is_contiguous() { None } else { Some(source.contiguous()?) };
+            let view = View::held(copy.as_ref().unwrap_or(source));
             let rows = view.slice::<T>()?;
             // Neighbours that stay neighbours travel together.
             for run in same.chunk_by(|a, b| a.1 + 1 == b.1) {
@@ -206,17 +198,10 @@ pub fn add_rows(x: &Tensor, terms: &[RowTerm], source: &Tensor) -> Result<Tensor
     }
     let (x, source) = (x.contiguous()?, source.contiguous()?);
     on_gpu!(x, gpu => cuda::add_rows(gpu, &x, terms, &source));
-    let length = x.elem_count() / x.dims()[0];
     with_element!(x.dtype(), T => {
         let mut out = View::held(&x).slice::<T>()?.to_vec();
         let source = View::held(&source);
-        let source = source.slice::<T>()?;
-        for &RowTerm { row, weight, source: from } in terms {
-            let from = &source[from * length..][..length];
-            for (out, from) in out[row * length..][..length].iter_mut().zip(from) {
-                *out += weight as T * *from;
-            }
-        }
+        add_slice_rows(&mut out, x.dims()[0], terms.iter().copied(), source.slice::<T>()?);
         Ok(Tensor::from_vec(out, x.shape(), &Device::Cpu)?)
     })
 }

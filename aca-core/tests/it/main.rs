@@ -18,6 +18,7 @@ mod packed;
 mod properties;
 mod replay;
 mod settings;
+mod slice_rows;
 mod slices;
 mod statistics;
 mod steps;

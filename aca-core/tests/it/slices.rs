@@ -1,8 +1,8 @@
 //! A field on slices takes the steps of the same field on tensors, to the same bits.
 
 use aca_core::{
-    Error, OnSlices, Result, SliceField, Solver, Step, StepSink, Stepping, Time, Tolerance,
-    Tolerances, VectorField,
+    Error, OnSlices, Result, SliceField, SliceTime, Solver, Step, StepSink, Stepping, Time,
+    Tolerance, Tolerances, VectorField,
 };
 use aca_tableau::{ALL, DOPRI5, RK4, Tableau};
 use candle_core::{DType, Device, Tensor, Var};
@@ -10,9 +10,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::common::values;
 
 /// `y' = cos(t) - y^3 / (1 + y^2)`, of the other sign after `jump`, on tensors and on slices.
-struct Forced {
-    jump: f64,
-    slices: bool,
+pub struct Forced {
+    pub jump: f64,
+    pub slices: bool,
 }
 
 impl Forced {
@@ -24,9 +24,15 @@ impl Forced {
 
 impl VectorField for Forced {
     fn eval(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
-        let slope = |y: f64| self.slope(t.value(), y);
-        let slopes = y.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?.into_iter().map(slope);
+        let double = y.to_dtype(DType::F64)?;
+        let numbers = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+        let ts = numbers(&t.tensor(&double)?.broadcast_as(y.shape())?)?;
+        let slopes = ts.into_iter().zip(numbers(&double)?).map(|(t, y)| self.slope(t, y));
         Tensor::from_iter(slopes, &Device::Cpu)?.reshape(y.shape())?.to_dtype(y.dtype())
+    }
+
+    fn takes_rows(&self) -> bool {
+        true
     }
 
     fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
@@ -38,13 +44,14 @@ impl VectorField for Forced {
 struct Numbers<'a>(&'a Forced);
 
 impl SliceField<f64> for Numbers<'_> {
-    fn eval(&mut self, t: f64, y: &[f64], dy: &mut [f64]) {
-        for (dy, y) in dy.iter_mut().zip(y) {
-            *dy = self.0.slope(t, *y);
+    fn eval(&mut self, t: SliceTime<'_>, y: &[f64], dy: &mut [f64]) {
+        let length = y.len() / t.samples().map_or(1, <[usize]>::len);
+        for (i, (dy, y)) in dy.iter_mut().zip(y).enumerate() {
+            *dy = self.0.slope(t.of_row(i / length), *y);
         }
     }
 
-    fn pull(&mut self, _: f64, _: &[f64], _: &[f64], _: &mut [f64], _: &mut [f64]) {}
+    fn pull(&mut self, _: SliceTime<'_>, _: &[f64], _: &[f64], _: &mut [f64], _: &mut [f64]) {}
 
     fn variables(&self) -> Vec<Var> {
         Vec::new()
@@ -88,14 +95,19 @@ fn run(solver: &Solver, slices: bool, span: (f64, f64)) -> (Vec<u64>, aca_core::
     (bits.0, end.stats)
 }
 
-fn solvers(tableau: &Tableau) -> Vec<Solver> {
+/// Fixed and adaptive steps; tolerances of each entry fit `shape`.
+pub fn solvers(tableau: &Tableau, shape: &[usize]) -> Vec<Solver> {
     let fixed = Solver::fixed(tableau.clone(), 0.17);
     let jumping = Solver { jump_ts: vec![1.3], ..fixed.clone() };
     let mut solvers = vec![fixed, jumping];
     if tableau.is_adaptive() {
         let adaptive = Solver::adaptive(tableau.clone(), Tolerance { rtol: 1e-5, atol: 1e-8 });
-        let each = |x: [f64; 3]| Tensor::new(&x, &Device::Cpu).unwrap();
-        let (rtol, atol) = (each([1e-4, 1e-5, 1e-6]), each([1e-7; 3]));
+        let count: usize = shape.iter().product();
+        let each = |x: f64| {
+            let x = (0..count).map(|i| x * [10.0, 1.0, 0.1][i % 3]);
+            Tensor::from_iter(x, &Device::Cpu).unwrap().reshape(shape).unwrap()
+        };
+        let (rtol, atol) = (each(1e-5), each(1e-7));
         let stepping = Stepping::Adaptive(Tolerances::Each { rtol, atol });
         let started = Solver { first_step: Some(1.0), ..adaptive.clone() };
         let jumping = Solver { jump_ts: vec![1.3], step_ts: vec![0.4], ..adaptive.clone() };
@@ -107,7 +119,7 @@ fn solvers(tableau: &Tableau) -> Vec<Solver> {
 #[test]
 fn steps_on_slices_have_the_bits_and_counts_of_steps_on_tensors() {
     for tableau in ALL {
-        for (i, solver) in solvers(tableau).iter().enumerate() {
+        for (i, solver) in solvers(tableau, &[3]).iter().enumerate() {
             for span in [(0.0, 2.0), (2.0, 0.0)] {
                 let (found, found_stats) = run(solver, true, span);
                 let (expected, stats) = run(solver, false, span);

@@ -1,6 +1,5 @@
 //! Vector fields from functions on slices.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use aca_core::kernels::View;
@@ -104,6 +103,12 @@ impl<S: System> ClosedForm<S> {
         }
         if y.dtype() != self.theta.dtype() {
             bail!("y is {:?} but the parameters are {:?}; cast one", y.dtype(), self.theta.dtype());
+        }
+        if y.rank() < 2 && t.samples().is_some() {
+            bail!(
+                "samples with clocks of their own lie along the first of at least two dimensions, but y has shape {:?}; reshape it to [1, {dim}]",
+                y.dims()
+            );
         }
         let states = y.elem_count() / dim;
         if theta == S::PARAMS {
@@ -243,10 +248,5 @@ impl Places {
             Each::State => state,
             Each::Sample(samples, count) => samples[state / count] * count + state % count,
         }
-    }
-
-    fn range(&self, state: usize, params: usize) -> Range<usize> {
-        let start = self.row(state) * params;
-        start..start + params
     }
 }

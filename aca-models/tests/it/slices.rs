@@ -22,11 +22,27 @@ impl<S: System> VectorField for OnTensors<S> {
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
         self.0.linearize(t, y)
     }
+
+    fn takes_rows(&self) -> bool {
+        self.0.takes_rows()
+    }
+}
+
+/// How a state is solved: all of it by one clock, or every row by its own over a span of its own.
+#[derive(Clone, Copy)]
+enum Clocks {
+    Shared,
+    Own,
 }
 
 /// Outputs of every kind, the cotangent of the initial state and that of the parameters.
-fn solved<S: System>(system: S, parts: [&Var; 2], tableau: &Tableau, slices: bool) -> [Tensor; 3] {
-    let [y0, theta] = parts;
+fn solved<S: System>(
+    system: S,
+    [y0, theta]: [&Var; 2],
+    tableau: &Tableau,
+    clocks: Clocks,
+    slices: bool,
+) -> [Tensor; 3] {
     let field = ClosedForm::new(system, theta.clone());
     let tolerance = Tolerance { rtol: 1e-5, atol: 1e-6 };
     let solver = Solver::for_tableau(tableau.clone(), tolerance, Some(0.05)).unwrap();
@@ -35,29 +51,49 @@ fn solved<S: System>(system: S, parts: [&Var; 2], tableau: &Tableau, slices: boo
         true => Ode::new(solver, field, vars).unwrap(),
         false => Ode::new(solver, OnTensors(field), vars).unwrap(),
     };
-    let kinds = vec![SaveAt::Times(vec![0.0, 0.07, 0.33, 0.34]), SaveAt::Steps, SaveAt::End];
-    let ys = ode.gradient(Gradient::Aca).solve(y0, (0.0, 0.5), &SaveAt::All(kinds)).unwrap().ys;
+    let ode = ode.gradient(Gradient::Aca);
+    let ys = match clocks {
+        Clocks::Shared => ode.solve(y0, (0.0, 0.5), &every_kind(0.5)).unwrap().ys,
+        Clocks::Own => {
+            // Those at the back are done early, so that rows are gathered; one has nothing to do, and one
+            // goes back in time.
+            let ends = |row| [0.5, -0.3, 0.45, 0.0, 0.1, 0.06][row % 6];
+            let rows = 0..y0.dims()[0];
+            let spans: Vec<_> = rows.clone().map(|row| (0.0, ends(row))).collect();
+            let save: Vec<_> = rows.map(|row| every_kind(ends(row))).collect();
+            let sol = ode.solve_samples(y0, spans, save).unwrap();
+            let samples = (0..y0.dims()[0]).map(|row| sol.ys.sample(row).unwrap());
+            Tensor::cat(&samples.collect::<Vec<_>>(), 0).unwrap()
+        }
+    };
     let grads = ys.sqr().unwrap().sum_all().unwrap().backward().unwrap();
     [ys, grads.get(y0).unwrap().clone(), grads.get(theta).unwrap().clone()]
+}
+
+/// The start, times inside, all steps and the end of the span from 0 to `end`.
+fn every_kind(end: f64) -> SaveAt {
+    let times =
+        if end == 0.0 { vec![0.0] } else { [0.0, 0.14, 0.66, 0.68].map(|s| s * end).into() };
+    SaveAt::All(vec![SaveAt::Times(times), SaveAt::Steps, SaveAt::End])
 }
 
 fn numbers(x: &Tensor) -> Vec<f64> {
     x.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
-fn assert_same<S: System + Clone>(system: S, y0: &Tensor, theta: &Tensor) {
+fn assert_same<S: System + Clone>(system: S, y0: &Tensor, theta: &Tensor, clocks: Clocks) {
     for dtype in [DType::F64, DType::F32] {
         let var = |x: &Tensor| Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap();
         let (y0, theta) = (var(y0), var(theta));
         for tableau in [RK4, HEUN_EULER, BOSH3, DOPRI5, DOP853] {
-            let [ys, y0_bar, theta_bar] = solved(system.clone(), [&y0, &theta], &tableau, true);
-            let expected = solved(system.clone(), [&y0, &theta], &tableau, false);
+            let found = solved(system.clone(), [&y0, &theta], &tableau, clocks, true);
+            let expected = solved(system.clone(), [&y0, &theta], &tableau, clocks, false);
             let name = format!("{} {dtype:?}", tableau.name());
-            assert_eq!(numbers(&ys), numbers(&expected[0]), "{name}: solution");
-            assert_eq!(numbers(&y0_bar), numbers(&expected[1]), "{name}: cotangent of y0");
+            assert_eq!(numbers(&found[0]), numbers(&expected[0]), "{name}: solution");
+            assert_eq!(numbers(&found[1]), numbers(&expected[1]), "{name}: cotangent of y0");
             // Cotangents of parameters are added up in another order.
             let bound = if dtype == DType::F64 { 1e-13 } else { 1e-5 };
-            let (found, expected) = (numbers(&theta_bar), numbers(&expected[2]));
+            let (found, expected) = (numbers(&found[2]), numbers(&expected[2]));
             let size = expected.iter().fold(0.0, |size: f64, x| size.max(x.abs()));
             for (found, expected) in found.iter().zip(&expected) {
                 let off = (found - expected).abs() / size;
@@ -76,19 +112,55 @@ fn tensor(x: &[f64], shape: &[usize]) -> Tensor {
 
 #[test]
 fn three_bodies_on_slices_are_those_on_tensors() {
-    assert_same(ThreeBody, &tensor(&ThreeBody::Y0, &[18]), &tensor(&ThreeBody::MASSES, &[3]));
+    let (y0, masses) = (tensor(&ThreeBody::Y0, &[18]), tensor(&ThreeBody::MASSES, &[3]));
+    assert_same(ThreeBody, &y0, &masses, Clocks::Shared);
 }
 
 #[test]
 fn states_that_share_parameters_on_slices_are_those_on_tensors() {
     let y0 = tensor(&[1.0, 2.0, 3.0, -1.0, 0.5, 9.0], &[2, 3]);
-    assert_same(Lorenz, &y0, &tensor(&Lorenz::CLASSIC, &[3]));
+    assert_same(Lorenz, &y0, &tensor(&Lorenz::CLASSIC, &[3]), Clocks::Shared);
 }
 
 #[test]
 fn states_with_parameters_of_their_own_on_slices_are_those_on_tensors() {
     let y0 = tensor(&[2.0, 0.0, 1.0, 0.3, -1.0, 0.2], &[3, 2]);
-    assert_same(VanDerPol, &y0, &tensor(&[1.0, 5.0, 0.1], &[3]));
+    assert_same(VanDerPol, &y0, &tensor(&[1.0, 5.0, 0.1], &[3]), Clocks::Shared);
+}
+
+/// Six rows of `numbers` each.
+fn six_rows(shape: &[usize]) -> Tensor {
+    let count = shape.iter().product::<usize>();
+    let entries: Vec<f64> = (0..count).map(|i| 1.0 + 0.8 * (0.7 + 1.3 * i as f64).sin()).collect();
+    tensor(&entries, shape)
+}
+
+#[test]
+fn samples_with_clocks_of_their_own_on_slices_are_those_on_tensors() {
+    let theta = tensor(&Lorenz::CLASSIC, &[3]);
+    assert_same(Lorenz, &six_rows(&[6, 3]), &theta, Clocks::Own);
+}
+
+#[test]
+fn samples_with_clocks_and_parameters_of_their_own_on_slices_are_those_on_tensors() {
+    let theta = tensor(&[1.0, 5.0, 0.1, 2.0, 30.0, 7.0], &[6]);
+    assert_same(VanDerPol, &six_rows(&[6, 2]), &theta, Clocks::Own);
+}
+
+#[test]
+fn samples_of_several_states_with_clocks_of_their_own_on_slices_are_those_on_tensors() {
+    let theta = tensor(&(1..=18).map(f64::from).collect::<Vec<_>>(), &[6, 3]);
+    assert_same(VanDerPol, &six_rows(&[6, 3, 2]), &theta, Clocks::Own);
+}
+
+#[test]
+fn a_state_is_not_torn_into_samples() {
+    let theta = Var::new(&Lorenz::CLASSIC, &Device::Cpu).unwrap();
+    let field = ClosedForm::new(Lorenz, theta.clone());
+    let ode = Ode::new(Solver::fixed(RK4, 0.1), field, vec![theta]).unwrap();
+    let spans = vec![(0.0, 1.0); 3];
+    let error = ode.solve_samples(&six_rows(&[3]), spans, SaveAt::End).err().unwrap();
+    assert!(error.to_string().contains("reshape it to [1, 3]"), "{error}");
 }
 
 #[test]

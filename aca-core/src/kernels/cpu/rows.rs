@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     BUFFER, Element, Scale, Terms, add_terms, begin, combine_blocks, divide_by_scale,
-    sum_of_products, sum_of_squares, vectorised, written,
+    sum_of_products, sum_of_squares, unwritten, vectorised, written,
 };
 
 /// Rows of at least so many entries are worth a pass of their own; shorter ones share blocks.
@@ -20,26 +20,42 @@ pub(crate) fn combine_each<T: Element>(
     h: &[f64],
     terms: &[(f64, &[T])],
 ) -> Vec<T> {
-    let length = size / h.len().max(1);
-    written(size, |out| {
-        if length >= LONG {
-            for (row, &h) in h.iter().enumerate() {
-                let out = &mut out[row * length..][..length];
-                let scaled = terms.iter().map(|&(w, x)| (T::from_f64(h * w), &x[row * length..]));
-                let scaled: SmallVec<[_; 16]> = scaled.collect();
-                let base = base.map(|base| &base[row * length..]);
-                vectorised(
-                    #[inline(always)]
-                    || combine_blocks(out, 0, base, &scaled),
-                );
-            }
-        } else {
-            vectorised(
-                #[inline(always)]
-                || combine_short(out, length, base, h, terms),
-            );
-        }
-    })
+    written(size, |out| combine_each_into(out, base, h, terms))
+}
+
+/// See [`super::super::combine_slices_each`].
+pub(crate) fn combine_each_over<T: Element>(
+    out: &mut [T],
+    base: Option<&[T]>,
+    h: &[f64],
+    terms: &[(f64, &[T])],
+) {
+    combine_each_into(unwritten(out), base, h, terms);
+}
+
+fn combine_each_into<T: Element>(
+    out: &mut [MaybeUninit<T>],
+    base: Option<&[T]>,
+    h: &[f64],
+    terms: &[(f64, &[T])],
+) {
+    let length = out.len() / h.len().max(1);
+    if length < LONG {
+        return vectorised(
+            #[inline(always)]
+            || combine_short(out, length, base, h, terms),
+        );
+    }
+    for (row, &h) in h.iter().enumerate() {
+        let out = &mut out[row * length..][..length];
+        let scaled = terms.iter().map(|&(w, x)| (T::from_f64(h * w), &x[row * length..]));
+        let scaled: SmallVec<[_; 16]> = scaled.collect();
+        let base = base.map(|base| &base[row * length..]);
+        vectorised(
+            #[inline(always)]
+            || combine_blocks(out, 0, base, &scaled),
+        );
+    }
 }
 
 /// Short rows, block by block, with the factors spread over their entries.

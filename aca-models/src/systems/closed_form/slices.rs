@@ -1,10 +1,13 @@
 //! Closed forms on slices.
 
+use std::iter::repeat;
+use std::ops::Range;
+
 use aca_core::kernels::{Element, View};
-use aca_core::{OnSlices, SliceField, Time};
+use aca_core::{OnSlices, SliceField, SliceTime, Time};
 use candle_core::{DType, Result, Tensor, Var};
 
-use super::{ClosedForm, Places, System};
+use super::{ClosedForm, Each, Places, System};
 use crate::Real;
 
 impl<S: System> ClosedForm<S> {
@@ -36,13 +39,41 @@ struct Bound<'a, S, T> {
     places: Places,
 }
 
+impl<S: System, T: Real + Element> Bound<'_, S, T> {
+    /// The samples whose states have parameters of their own, and how many states a sample has.
+    fn samples<'t>(&self, t: SliceTime<'t>, y: &[T]) -> Option<(&'t [usize], usize)> {
+        match &self.places.each {
+            Each::State => t.samples().map(|own| (own, y.len() / S::DIM / own.len())),
+            _ => None,
+        }
+    }
+}
+
 impl<S: System, T: Real + Element> SliceField<T> for Bound<'_, S, T> {
-    fn eval(&mut self, _: f64, y: &[T], dy: &mut [T]) {
-        self.places.slopes(self.system, &self.theta, y, dy);
+    fn eval(&mut self, t: SliceTime<'_>, y: &[T], dy: &mut [T]) {
+        match self.samples(t, y) {
+            Some((samples, count)) => {
+                slopes(self.system, &self.theta, of_samples(samples, count), y, dy);
+            }
+            None => self.places.slopes(self.system, &self.theta, y, dy),
+        }
     }
 
-    fn pull(&mut self, _: f64, y: &[T], lambda: &[T], y_bar: &mut [T], theta_bar: &mut [T]) {
-        self.places.pull(self.system, &self.theta, [y, lambda], [y_bar, theta_bar]);
+    fn pull(
+        &mut self,
+        t: SliceTime<'_>,
+        y: &[T],
+        lambda: &[T],
+        y_bar: &mut [T],
+        theta_bar: &mut [T],
+    ) {
+        let (states, bars) = ([y, lambda], [y_bar, theta_bar]);
+        match self.samples(t, y) {
+            Some((samples, count)) => {
+                pull(self.system, &self.theta, of_samples(samples, count), states, bars);
+            }
+            None => self.places.pull(self.system, &self.theta, states, bars),
+        }
     }
 
     fn variables(&self) -> Vec<Var> {
@@ -59,9 +90,12 @@ impl Places {
         y: &[T],
         dy: &mut [T],
     ) {
-        let rows = y.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
-        for (state, (y, dy)) in rows.enumerate() {
-            system.slope(&theta[self.range(state, S::PARAMS)], y, dy);
+        match &self.each {
+            Each::Shared => slopes(system, theta, repeat(0), y, dy),
+            Each::State => slopes(system, theta, 0.., y, dy),
+            Each::Sample(samples, count) => {
+                slopes(system, theta, of_samples(samples, *count), y, dy);
+            }
         }
     }
 
@@ -70,14 +104,55 @@ impl Places {
         &self,
         system: &S,
         theta: &[T],
-        [y, lambda]: [&[T]; 2],
-        [y_bar, theta_bar]: [&mut [T]; 2],
+        states: [&[T]; 2],
+        bars: [&mut [T]; 2],
     ) {
-        let rows = y.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
-        for (state, ((y, lambda), y_bar)) in rows.zip(y_bar.chunks_exact_mut(S::DIM)).enumerate() {
-            let range = self.range(state, S::PARAMS);
-            let theta_bar = &mut theta_bar[range.clone()];
-            system.pullback(&theta[range], y, lambda, y_bar, theta_bar);
+        match &self.each {
+            Each::Shared => pull(system, theta, repeat(0), states, bars),
+            Each::State => pull(system, theta, 0.., states, bars),
+            Each::Sample(samples, count) => {
+                pull(system, theta, of_samples(samples, *count), states, bars);
+            }
         }
+    }
+}
+
+/// The rows of parameters of the samples' states, so many each.
+fn of_samples(samples: &[usize], count: usize) -> impl Iterator<Item = usize> {
+    samples.iter().flat_map(move |sample| sample * count..(sample + 1) * count)
+}
+
+/// The numbers of a state's parameters.
+fn row(row: usize, params: usize) -> Range<usize> {
+    row * params..(row + 1) * params
+}
+
+/// Writes the slopes of states whose parameters lie in these rows.
+fn slopes<S: System, T: Real>(
+    system: &S,
+    theta: &[T],
+    rows: impl Iterator<Item = usize>,
+    y: &[T],
+    dy: &mut [T],
+) {
+    let states = y.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
+    for ((y, dy), i) in states.zip(rows) {
+        system.slope(&theta[row(i, S::PARAMS)], y, dy);
+    }
+}
+
+/// Writes the cotangents of states whose parameters lie in these rows, and adds those of the parameters.
+fn pull<S: System, T: Real>(
+    system: &S,
+    theta: &[T],
+    rows: impl Iterator<Item = usize>,
+    [y, lambda]: [&[T]; 2],
+    [y_bar, theta_bar]: [&mut [T]; 2],
+) {
+    let states = y.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
+    let states = states.zip(y_bar.chunks_exact_mut(S::DIM));
+    for (((y, lambda), y_bar), i) in states.zip(rows) {
+        let range = row(i, S::PARAMS);
+        system.pullback(&theta[range.clone()], y, lambda, y_bar, &mut theta_bar[range]);
     }
 }

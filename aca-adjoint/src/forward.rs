@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Method, Result, Solver, StepSink, Time, TimeSpan, VectorField};
+use aca_core::{
+    Batching, Error, Evaluator, Method, Result, Solver, StepSink, Time, TimeSpan, VectorField,
+};
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
 
@@ -95,6 +97,14 @@ impl Forward<'_> {
     }
 
     fn backsolve(&self, settings: &Backsolve) -> Result<Finished> {
+        if let Some(solver) = &settings.solver {
+            // Now, not after an epoch's forward passes.
+            solver.validate()?;
+            if solver.batching == Batching::PerSample {
+                let what = "clocks of the samples' own on the way back";
+                return Err(Error::Unsupported { strategy: "Backsolve", what });
+            }
+        }
         let mut grid = Grid::default();
         let sol = self.record(&self.plain(), self.y0, &mut grid)?;
         let reverse = Reverse {

@@ -11,7 +11,7 @@ use aca_core::{Error, Result, Solver};
 /// | [`Gradient::Naive`] | yes | every graph of every step | s forward |
 /// | [`Gradient::NaiveThroughStepSize`] | no: the step sizes move too | those of rejected steps too | s forward |
 /// | [`Gradient::Backsolve`] | no | one state | a new solve |
-/// | [`Gradient::Mali`] | yes | one state and its slope | 1 forward, 1 with its pullback backward |
+/// | [`Gradient::Mali`] | yes, or refused where rounding grows on the way back | one state and its slope | 1 forward, 1 with its pullback backward |
 ///
 /// Take `Aca` unless its states do not fit, then `AcaBudget`, or `Mali` where second order is
 /// enough. `Backsolve` is there to compare with: its gradient is off by the error of a second solve,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, Term};
-use aca_core::{Evaluator, Method, Result, Step, StepSink, VectorField};
+use aca_core::{Error, Evaluator, Method, Result, Step, StepSink, VectorField};
 use aca_dense::Placement;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::backward::Backward;
 use crate::params::Accumulator;
@@ -32,6 +32,10 @@ impl StepSink for Trail {
 }
 
 /// Walks back along the grid: each step is inverted exactly, up to rounding, from its end.
+///
+/// The leapfrog has two solutions, of which one alternates from step to step; where the system grows, the
+/// other way round makes that one grow, and of its rounding whole numbers. So the walk must find the
+/// start again, or it is refused.
 ///
 /// # Cost
 /// Memory: one state, one slope, and the graph of one evaluation. One evaluation and its pullback a
@@ -94,7 +98,9 @@ impl Mali {
         }
         // The first slope was f(t0, y0).
         let t0 = self.method.stage_time(self.trail.grid.0[0], self.trail.grid.0[1], 0);
-        let start = field.linearize(t0, &self.y0)?.1.apply(&bar.v)?;
+        let (slope, pullback) = field.linearize(t0, &self.y0)?;
+        self.check_start(&end, &slope)?;
+        let start = pullback.apply(&bar.v)?;
         theta.add(&start.theta)?;
         let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y.detach())])?;
         Ok(Gradients {
@@ -104,6 +110,29 @@ impl Mali {
             sample_times: Vec::new(),
             nfe: field.nfe(),
         })
+    }
+
+    /// Refuses a walk that went astray: what it found at the start must be the state and slope that the
+    /// solve began with. Slopes count as what they move the state over the span.
+    fn check_start(&self, found: &Pair, slope: &Tensor) -> Result<()> {
+        let ends = (self.trail.grid.0.first(), self.trail.grid.0.last());
+        let length = ends.1.zip(ends.0).map_or(0.0, |(t1, t0)| (t1 - t0).abs());
+        let size = |z: &Tensor, v: &Tensor| -> Result<f64> {
+            Ok(kernels::dot(z, z)?.sqrt() + length * kernels::dot(v, v)?.sqrt())
+        };
+        let off = |x: &Tensor, y: &Tensor| kernels::combine(Some(x), &[(-1.0, y)]);
+        let mut start = size(&self.y0, slope)?;
+        if let Some((z, v)) = self.trail.end.as_ref().filter(|_| start == 0.0) {
+            start = size(z, v)?;
+        }
+        let drift = size(&off(&found.z, &self.y0)?, &off(&found.v, slope)?)? / start;
+        let bound = if self.y0.dtype() == DType::F32 { 1e-3 } else { 1e-6 };
+        // A walk of zeros has no size, and nowhere to go astray.
+        if start == 0.0 || drift <= bound {
+            Ok(())
+        } else {
+            Err(Error::LeapfrogDrift { drift, bound })
+        }
     }
 
     /// Inverts the step that ends in `end`, whose cotangent is `bar`, and returns both for its start.

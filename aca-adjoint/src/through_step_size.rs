@@ -54,7 +54,7 @@ impl Backward for ThroughStepSize {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for what this baseline leaves out: fixed steps, tolerances by entry, other
-/// controllers, stops, dense output.
+/// controllers, stops, dense output; [`Error::TimeRead`] when the field hides its dependence on time.
 pub(crate) fn solve(
     forward: &Forward<'_>,
     nodes_per_step: usize,
@@ -256,7 +256,9 @@ impl<'a> Run<'a> {
     fn slope(&mut self, h: &Tensor, c: f64, y: &Tensor) -> Result<Tensor> {
         self.nfe += 1;
         let t = (&self.t + (h * (c * self.span.sign()))?)?;
-        Ok(self.field.trace(&Time::traced(number(&t)?, t), y)?)
+        let t = Time::traced(number(&t)?, t);
+        let slope = self.field.trace(&t, y)?;
+        if t.was_read() { Err(Error::TimeRead) } else { Ok(slope) }
     }
 
     fn attempt(&mut self, h: &Tensor) -> Result<Trial> {

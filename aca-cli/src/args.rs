@@ -142,12 +142,12 @@ pub struct SolveArgs {
     /// Fixed step, or the first one of an adaptive method
     #[arg(long)]
     pub h: Option<f64>,
-    /// Relative tolerance
-    #[arg(long, default_value_t = 1e-6)]
-    pub rtol: f64,
-    /// Absolute tolerance
-    #[arg(long, default_value_t = 1e-9)]
-    pub atol: f64,
+    /// Relative tolerance of an adaptive method; 1e-6 when not given
+    #[arg(long)]
+    pub rtol: Option<f64>,
+    /// Absolute tolerance of an adaptive method; 1e-9 when not given
+    #[arg(long)]
+    pub atol: Option<f64>,
     /// Largest number of steps
     #[arg(long, default_value_t = aca_core::Solver::MAX_STEPS)]
     pub max_steps: usize,

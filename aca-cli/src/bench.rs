@@ -39,6 +39,14 @@ fn refuse_others(args: &BenchArgs) -> Result<()> {
     ];
     match owned.into_iter().find(|(_, given, owner, _)| *given && *owner != args.workload) {
         Some((option, _, _, workload)) => Err(Error::OtherWorkload { option, workload }),
-        None => Ok(()),
+        None => check_stiffness(args.mu_max),
+    }
+}
+
+/// Refuses a stiffness that no oscillator has.
+fn check_stiffness(mu_max: Option<f64>) -> Result<()> {
+    match mu_max {
+        Some(mu) if !(mu > 0.0 && mu.is_finite()) => Err(Error::Stiffness { mu }),
+        _ => Ok(()),
     }
 }

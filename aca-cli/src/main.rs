@@ -1,5 +1,6 @@
 //! The program `aca`.
 
+use std::any::TypeId;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -46,9 +47,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lets values of all options begin with a minus: what is wrong with such a number its reader says best.
+/// Lets numbers of all options begin with a minus: what is wrong with such a number its reader says best.
+/// What clap itself takes for a negative number ends at an exponent with a sign.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
-    command.allow_negative_numbers(true).mut_subcommands(with_negative_numbers)
+    let is_number = |arg: &clap::Arg| arg.get_value_parser().type_id() == TypeId::of::<f64>();
+    command
+        .allow_negative_numbers(true)
+        .mut_args(|arg| if is_number(&arg) { arg.allow_hyphen_values(true) } else { arg })
+        .mut_subcommands(with_negative_numbers)
 }
 
 fn run(command: Command) -> report::Result<()> {

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use crate::fraction;
 use crate::report::{Error, Result};
 
-/// Returns the built-in method of that name, or the one of the TOML file that `name` points to.
+/// Returns the built-in method of that name, or the one of the TOML file that `name` points to; what names
+/// a folder too is a file's.
 ///
 /// # Errors
 /// [`Error::Tableau`] for an unknown name and for coefficients that break their claims; those of
@@ -17,6 +18,9 @@ use crate::report::{Error, Result};
 pub fn method(name: &str) -> Result<Tableau> {
     let path = Path::new(name);
     let is_toml = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
+    if path.components().count() > 1 || name.starts_with("./") {
+        return from_file(path);
+    }
     match by_name(name) {
         Err(_) if is_toml || path.is_file() => from_file(path),
         found => Ok(found?),

@@ -71,6 +71,16 @@ pub enum Error {
         /// The method.
         method: String,
     },
+    /// A tolerance was given for steps that follow none.
+    #[error(
+        "{method} takes fixed steps, which {option} does not change; leave it out, or take an adaptive method"
+    )]
+    FixedSteps {
+        /// The option.
+        option: &'static str,
+        /// The method.
+        method: String,
+    },
     /// An option of another workload was given.
     #[error(
         "{option} belongs to the workload {workload}; leave it out, or give --workload {workload}"
@@ -81,11 +91,29 @@ pub enum Error {
         /// Whose it is.
         workload: &'static str,
     },
+    /// No oscillator is that stiff.
+    #[error("--mu-max is {mu}; give a finite number above 0")]
+    Stiffness {
+        /// The stiffness.
+        mu: f64,
+    },
     /// There is nothing to solve over.
     #[error("the span begins and ends at {t}; give another end by --t1, or another start by --t0")]
     EmptySpan {
         /// Both ends.
         t: f64,
+    },
+    /// Times of outputs cannot be told apart.
+    #[error(
+        "{points} points between {t0} and {t1} are closer than numbers can tell apart; give fewer by --points, or a longer span"
+    )]
+    PointsTooClose {
+        /// Number of the times.
+        points: u32,
+        /// Start of the span.
+        t0: f64,
+        /// End of the span.
+        t1: f64,
     },
     /// Training without an epoch leaves nothing to keep.
     #[error("training needs at least one epoch")]

@@ -68,8 +68,15 @@ impl Setup {
 
     fn new(args: &SolveArgs) -> Result<Self> {
         let problem = Problem::new(args.system)?;
-        let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
-        let solver = Solver::for_tableau(method(&args.method)?, tolerance, args.h)?;
+        let tableau = method(&args.method)?;
+        let given = [("--rtol", args.rtol), ("--atol", args.atol)];
+        if let Some((option, _)) = given.into_iter().find(|(_, x)| x.is_some())
+            && !tableau.is_adaptive()
+        {
+            return Err(Error::FixedSteps { option, method: tableau.name().to_owned() });
+        }
+        let (rtol, atol) = (args.rtol.unwrap_or(1e-6), args.atol.unwrap_or(1e-9));
+        let solver = Solver::for_tableau(tableau, Tolerance { rtol, atol }, args.h)?;
         let span = (args.t0, args.t1.unwrap_or(problem.t1));
         if span.0 == span.1 {
             return Err(Error::EmptySpan { t: span.0 });
@@ -81,16 +88,26 @@ impl Setup {
     fn solve(&self, count: u32) -> Result<Solution> {
         let ((t0, t1), last) = (self.span, f64::from(count - 1));
         let inner = (1..count - 1).map(|i| t0 + (t1 - t0) * f64::from(i) / last);
-        let times = std::iter::once(t0).chain(inner).chain([t1]);
+        let times: Vec<f64> = std::iter::once(t0).chain(inner).chain([t1]).collect();
+        if times.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::PointsTooClose { points: count, t0, t1 });
+        }
         let y0 = Tensor::new(self.problem.y0, &Device::Cpu)?;
-        let save_at = SaveAt::Times(times.collect());
+        let save_at = SaveAt::Times(times);
         Ok(aca_dense::solve(&self.solver, &*self.problem.field, &y0, self.span, &save_at)?)
     }
 
     /// Draws the solution, solved once more where its points are too few for a picture.
     fn draw(&self, path: &Path, solution: Solution, summary: &Summary) -> Result<()> {
         let smooth = solution.ts.len() >= Self::SMOOTH as usize;
-        let solution = if smooth { solution } else { self.solve(Self::SMOOTH)? };
+        // A span too short for so many times is drawn as it was tabulated.
+        let solution = match smooth {
+            true => solution,
+            false => match self.solve(Self::SMOOTH) {
+                Err(Error::PointsTooClose { .. }) => solution,
+                smoother => smoother?,
+            },
+        };
         let ys = solution.ys.to_vec2()?;
         let trajectory = Trajectory { ts: &solution.ts, ys: &ys, names: self.problem.names };
         let Summary { method, accepted, .. } = summary;

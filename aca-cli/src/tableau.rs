@@ -84,6 +84,9 @@ fn facts(tableau: &Tableau) -> String {
     }
     facts.push(("interpolant", extra_stages(&tableau.interpolant())));
     facts.push(("stages", stages(tableau)));
+    if let Some(c) = tableau.c().iter().find(|c| !(0.0..=1.0).contains(*c)) {
+        facts.push(("solves", format!("none: a stage at c = {c} lies outside its step")));
+    }
     let cells = facts.into_iter().map(|(head, text)| vec![head.to_owned(), text]);
     aligned(&cells.collect::<Vec<_>>(), |_| Side::Left).join("\n")
 }

@@ -192,5 +192,9 @@ fn uniform(solver: &Solver, span: TimeSpan, h: f64) -> Result<Vec<f64>> {
         nodes.next_if(|&node| (node - stop).abs() <= 1e-6 * h);
         grid.push(stop);
     }
-    Ok(grid)
+    let ends = std::iter::once(&t0).chain(&grid).zip(&grid);
+    match ends.clone().find(|(t0, t1)| !span.before(**t0, **t1)) {
+        Some((&t, _)) => Err(Error::FixedStepUnderflow { h, t }),
+        None => Ok(grid),
+    }
 }

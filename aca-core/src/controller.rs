@@ -78,14 +78,18 @@ pub struct StepControl {
 }
 
 impl StepControl {
-    /// Starts the controller for an error estimate that falls as `h^error_order`.
+    /// Starts the controller for an error estimate that falls as `h^error_order`, at least 1.
     pub fn new(pid: Pid, error_order: usize) -> Self {
-        Self { pid, order: error_order as f64, ratios: [1.0; 2], rejected: false }
+        Self { pid, order: error_order.max(1) as f64, ratios: [1.0; 2], rejected: false }
     }
 
-    /// Returns the factor from the accepted step to the next one.
+    /// Returns the factor from the accepted step to the next one; a ratio that is not finite, which no
+    /// step should be accepted with, shrinks the step as far as allowed.
     pub fn accept(&mut self, ratio: f64) -> f64 {
         let Pid { p, i, d, safety, factor_min, factor_max } = self.pid;
+        if !ratio.is_finite() {
+            return factor_min;
+        }
         // A vanishing error would make the powers infinite; 1e-10 is beyond factor_max anyway.
         let ratio = ratio.max(1e-10);
         let [last, before] = self.ratios;

@@ -221,6 +221,43 @@ pub enum Error {
         /// Steps of the solution.
         steps: usize,
     },
+    /// The field made a number of a time that its solve differentiates.
+    #[error(
+        "the field read the time as a number, t.value(), where step sizes are differentiated and times move with them; use t.tensor(y) in the field, or another gradient strategy"
+    )]
+    TimeRead,
+    /// Steps that were undone did not lead back to where they began.
+    #[error(
+        "undoing the leapfrog's steps ends {drift:e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
+    )]
+    LeapfrogDrift {
+        /// Distance of state and slope from those of the start, relative to them.
+        drift: f64,
+        /// The largest that is allowed.
+        bound: f64,
+    },
+    /// A sum over the stages of a step was asked for with more or fewer of them.
+    #[error(
+        "{what} of {got} stages were given where {expected} are needed; complete a step before its inside is looked at"
+    )]
+    StageCount {
+        /// Weights or slopes.
+        what: &'static str,
+        /// How many were given.
+        got: usize,
+        /// How many there must be.
+        expected: usize,
+    },
+    /// Fixed steps are so small that times no longer tell them apart.
+    #[error(
+        "fixed steps of {h:e} cannot be told apart at times around {t}; take larger steps, or count time from nearer to 0"
+    )]
+    FixedStepUnderflow {
+        /// The step.
+        h: f64,
+        /// Where two of its ends are one number.
+        t: f64,
+    },
     /// Fixed steps need more than the budget.
     #[error(
         "the span {t0} to {t1} takes {steps} fixed steps, but max_steps = {max_steps}; take larger steps or raise max_steps"

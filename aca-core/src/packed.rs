@@ -115,6 +115,11 @@ where
     F: Fn(&Time, &[Tensor]) -> Result<Vec<Tensor>> + Send + Sync,
 {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        if t.samples().is_some() {
+            bail!(
+                "a packed state is one system, and its numbers have no clocks of their own; solve it with Batching::Shared"
+            );
+        }
         let slopes = (self.parts)(t, &self.packing.unpack(y)?)?;
         let shapes: Vec<_> = slopes.iter().map(|slope| slope.dims().to_vec()).collect();
         if shapes != self.packing.0 {

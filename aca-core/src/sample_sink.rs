@@ -61,7 +61,11 @@ impl<'a> SampleSteps<'a> {
     ///
     /// # Shapes
     /// `rows`: the `r_m`; `weights`: row-major `[rows.len(), stages]`; result: `[rows.len(), ..state]`.
+    ///
+    /// # Errors
+    /// [`Error::StageCount`](crate::Error::StageCount) for weights of more stages, or of fewer.
     pub fn combine_picked(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        self.slopes.check_weights(rows.len(), weights)?;
         match &self.slopes {
             Slopes::Tensors(k) => {
                 kernels::combine_picked(self.y0, rows, weights, &k.iter().collect::<Vec<_>>())

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::rules::{Ends, Rules};
-use crate::{Method, Result, SliceStep, kernels};
+use crate::{Error, Method, Result, SliceStep, kernels};
 
 /// One accepted step, as the solve hands it to a [`StepSink`].
 pub struct Step<'a> {
@@ -28,6 +28,23 @@ pub(crate) enum Slopes<'a> {
 }
 
 impl Slopes<'_> {
+    /// Number of stages evaluated so far.
+    fn known(&self) -> usize {
+        match self {
+            Self::Tensors(k) => k.len(),
+            Self::Slices(stages) => stages.known(),
+        }
+    }
+
+    /// Refuses weights that are not one for each stage of each row.
+    pub(crate) fn check_weights(&self, rows: usize, weights: &[f64]) -> Result<()> {
+        let (got, expected) = (weights.len() / rows.max(1), self.known());
+        match weights.len() == rows * expected {
+            true => Ok(()),
+            false => Err(Error::StageCount { what: "weights", got, expected }),
+        }
+    }
+
     pub(crate) fn tensors(&self) -> Result<Vec<Tensor>> {
         match self {
             Self::Tensors(k) => Ok(k.to_vec()),
@@ -40,6 +57,9 @@ impl Slopes<'_> {
 pub(crate) trait SliceStages {
     /// Evaluates those that only the interpolant needs.
     fn complete(&mut self, rules: &Rules<'_>, step: SliceStep<'_>);
+
+    /// Number of those evaluated so far.
+    fn known(&self) -> usize;
 
     /// Those evaluated so far.
     fn tensors(&self) -> Result<Vec<Tensor>>;
@@ -82,7 +102,11 @@ impl<'a> Step<'a> {
     ///
     /// # Shapes
     /// `weights`: row-major `[rows, stages]`; result: `[rows, ..state]`.
-    pub fn combine_rows(&self, weights: &[f64]) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// [`Error::StageCount`] for weights of more stages, or of fewer.
+    pub fn combine_rows(&self, rows: usize, weights: &[f64]) -> Result<Tensor> {
+        self.slopes.check_weights(rows, weights)?;
         match &self.slopes {
             Slopes::Tensors(k) => {
                 kernels::combine_rows(self.y0, weights, &k.iter().collect::<Vec<_>>())

@@ -153,6 +153,10 @@ impl<T: Element> SliceStages for Stages<'_, T> {
         self.extend(rules, step, rules.method.interpolant().stages());
     }
 
+    fn known(&self) -> usize {
+        self.known
+    }
+
     fn tensors(&self) -> Result<Vec<Tensor>> {
         self.slopes().iter().map(|k| self.tensor(k)).collect()
     }

@@ -42,10 +42,7 @@ impl Solver {
         sink: &mut dyn StepSink,
     ) -> Result<SolveEnd> {
         self.validate()?;
-        if self.batching == Batching::PerSample {
-            let (what, remedy) = ("Solver::solve", "call solve_samples");
-            return Err(Error::OwnClocks { what, remedy });
-        }
+        self.check_shared("Solver::solve", "call solve_samples")?;
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
         let run = Run::new(self, field, y0, clock, sink)?;
         run.finish(self.scale(y0)?.as_ref())
@@ -70,6 +67,7 @@ impl Solver {
         let span = TimeSpan::new(t0, t1)?;
         span.check_times(grid)?;
         self.validate()?;
+        self.check_shared("Solver::replay", "replay the samples one by one")?;
         Run::new(self, field, y0, Clock::on_grid(self, span, &grid[1..]), sink)?.finish(None)
     }
 
@@ -79,11 +77,20 @@ impl Solver {
     /// As [`Solver::solve`], and [`Error::NoErrorEstimate`] for fixed steps.
     pub fn try_first(&self, field: &dyn VectorField, y0: &Tensor, span: (f64, f64)) -> Result<f64> {
         self.validate()?;
+        self.check_shared("Solver::try_first", "ask for the samples one by one")?;
         let scale = self.scale(y0)?;
         let scale = scale
             .ok_or_else(|| Error::NoErrorEstimate { method: self.tableau.name().to_owned() })?;
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
         Run::new(self, field, y0, clock, &mut ())?.try_first(&scale)
+    }
+
+    /// Refuses clocks of the samples' own where there is one for all.
+    fn check_shared(&self, what: &'static str, remedy: &'static str) -> Result<()> {
+        match self.batching {
+            Batching::PerSample => Err(Error::OwnClocks { what, remedy }),
+            Batching::Shared => Ok(()),
+        }
     }
 
     /// The error scale of adaptive steps.

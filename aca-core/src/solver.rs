@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aca_tableau::Tableau;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::controller::setting;
 use crate::{Batching, Error, OnFailure, Pid, Result, TimeSpan, Tolerances};
@@ -49,7 +49,9 @@ pub struct Solver {
     /// Largest number of steps, rejected ones included.
     pub max_steps: usize,
     /// Whether states and slopes stay in candle's graph, through every accepted step; memory then
-    /// grows with the steps and with what the field does.
+    /// grows with the steps and with what the field does. Candle drops such a graph by recursion: beyond some
+    /// 50 000 nodes (4000 steps of RK4) that overflows an ordinary stack, which the gradient strategy
+    /// `Naive` of aca-adjoint takes care of and a solve of your own must.
     pub trace: bool,
     /// Whether the slope at the start of a step is carried over as `v1 = 2 k_2 - v0` instead of
     /// evaluated: the asynchronous leapfrog, whose steps can be undone exactly. Needs the tableau
@@ -148,6 +150,7 @@ impl Solver {
             Stepping::Adaptive(_) if !self.tableau.is_adaptive() => {
                 return Err(Error::NoErrorEstimate { method: self.tableau.name().to_owned() });
             }
+            Stepping::Adaptive(Tolerances::Uniform(tolerance)) => tolerance.check(DType::F64)?,
             Stepping::FixedSize(h) => positive("fixed step", h)?,
             Stepping::FixedCount(0) => {
                 return Err(Error::InvalidSetting {

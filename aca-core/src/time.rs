@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var, bail};
 
 /// The time at which a field is evaluated: a number for ordinary use, a tensor for fields whose
 /// gradient with respect to time is wanted.
@@ -26,6 +26,8 @@ use candle_core::{Result, Tensor, Var};
 #[derive(Debug)]
 pub struct Time {
     value: f64,
+    /// Whether the field asked for the number.
+    read: AtomicBool,
     clocks: Option<Clocks>,
     tracked: bool,
     leaf: OnceLock<Tensor>,
@@ -43,7 +45,7 @@ struct Clocks {
 impl Time {
     /// Returns the time `value`, which candle does not differentiate.
     pub fn new(value: f64) -> Self {
-        Self { value, clocks: None, tracked: false, leaf: OnceLock::new() }
+        Self { value, read: false.into(), clocks: None, tracked: false, leaf: OnceLock::new() }
     }
 
     /// Returns the times `ts` of the rows of a batch, which hold the given samples.
@@ -53,7 +55,7 @@ impl Time {
     pub fn of_samples(ts: Arc<[f64]>, samples: Arc<[usize]>) -> crate::Result<Self> {
         let &value = ts.first().ok_or(crate::Error::NoTimes)?;
         let clocks = Some(Clocks { ts, samples, misread: Arc::default() });
-        Ok(Self { value, clocks, tracked: false, leaf: OnceLock::new() })
+        Ok(Self { clocks, ..Self::new(value) })
     }
 
     /// Returns the time `value` whose tensor is a variable of candle's graph.
@@ -72,15 +74,17 @@ impl Time {
     /// Returns the same time, or times, with a tensor of its own that is a variable of candle's graph.
     pub fn track(&self) -> Self {
         let clocks = self.clocks.clone();
-        Self { value: self.value, clocks, tracked: true, leaf: OnceLock::new() }
+        Self { clocks, ..Self::tracked(self.value) }
     }
 
     /// Returns the time as a number; a field that uses it hides its dependence on time from
-    /// candle, which matters for gradients with respect to times only.
+    /// candle, which matters for gradients with respect to times only, and where the steps themselves are
+    /// differentiated.
     ///
     /// Where the samples of a batch stand at different times there is no such number: the solve then
     /// ends with [`Error::ClocksDiffer`](crate::Error::ClocksDiffer).
     pub fn value(&self) -> f64 {
+        self.read.store(true, Ordering::Relaxed);
         if let Some(clocks) = &self.clocks
             && clocks.ts.iter().any(|&t| t != self.value)
         {
@@ -93,6 +97,27 @@ impl Time {
     /// own; fields that [take rows](crate::VectorField::takes_rows) may see some of them only.
     pub fn samples(&self) -> Option<&Arc<[usize]>> {
         self.clocks.as_ref().map(|clocks| &clocks.samples)
+    }
+
+    /// Refuses a state without a dimension of samples where those have clocks of their own, for fields
+    /// whose states are the last dimension: the numbers of one state would be taken for samples.
+    ///
+    /// # Errors
+    /// For a `y` of one dimension.
+    pub fn expect_batch(&self, y: &Tensor) -> Result<()> {
+        if y.rank() < 2 && self.clocks.is_some() {
+            bail!(
+                "samples with clocks of their own lie along the first of at least two dimensions, but y has shape {:?}; reshape it to [1, {}]",
+                y.dims(),
+                y.elem_count()
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the field asked for [`Time::value`].
+    pub fn was_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Whether the field asked for one number where the samples' times differ.

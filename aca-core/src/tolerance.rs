@@ -31,6 +31,14 @@ pub enum Tolerances {
     },
 }
 
+impl Tolerance {
+    /// Refuses values that are no tolerance for states of a type.
+    pub(crate) fn check(&self, dtype: DType) -> Result<()> {
+        check("rtol", self.rtol, dtype)?;
+        check("atol", self.atol, dtype)
+    }
+}
+
 impl From<Tolerance> for Tolerances {
     fn from(tolerance: Tolerance) -> Self {
         Self::Uniform(tolerance)
@@ -44,10 +52,10 @@ impl Tolerances {
     /// [`Error::InvalidTolerance`] or [`Error::ToleranceShape`].
     pub fn scale(&self, y0: &Tensor) -> Result<Scale> {
         match self {
-            Self::Uniform(Tolerance { rtol, atol }) => {
-                check("rtol", *rtol, y0.dtype())?;
-                check("atol", *atol, y0.dtype())?;
-                Ok(Scale::Uniform { rtol: *rtol, atol: *atol })
+            Self::Uniform(tolerance) => {
+                tolerance.check(y0.dtype())?;
+                let Tolerance { rtol, atol } = *tolerance;
+                Ok(Scale::Uniform { rtol, atol })
             }
             Self::Each { rtol, atol } => {
                 Ok(Scale::Each { rtol: spread("rtol", rtol, y0)?, atol: spread("atol", atol, y0)? })

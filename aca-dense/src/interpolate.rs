@@ -1,13 +1,16 @@
 //! The interpolant of one step.
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Method, Result};
+use aca_core::{Error, Method, Result};
 use candle_core::Tensor;
 
 /// Returns `y0 + h sum(b_i(s) k_i)` for every fraction `s` of a step, in one pass.
 ///
 /// # Shapes
 /// `y0` and every `k_i` (all of the interpolant's stages): `[..state]`; result: `[s, ..state]`.
+///
+/// # Errors
+/// [`Error::StageCount`] when stages are missing.
 pub fn interpolate(
     method: &Method,
     y0: &Tensor,
@@ -15,6 +18,7 @@ pub fn interpolate(
     k: &[Tensor],
     s: &[f64],
 ) -> Result<Tensor> {
+    check_stages(method, k)?;
     kernels::combine_rows(y0, &weights(method, h, k.len(), s), &k.iter().collect::<Vec<_>>())
 }
 
@@ -32,7 +36,19 @@ pub(crate) fn weights(method: &Method, h: f64, stages: usize, s: &[f64]) -> Vec<
 ///
 /// # Shapes
 /// As [`interpolate`]; result: `[..state]`.
+///
+/// # Errors
+/// As [`interpolate`].
 pub fn interpolate_derivative(method: &Method, k: &[Tensor], s: f64) -> Result<Tensor> {
+    check_stages(method, k)?;
     let weights = method.interpolant().derivative_weights(s);
     kernels::combine(None, &weights.into_iter().zip(k).collect::<Terms<'_>>())
+}
+
+/// Refuses the stages of a step that was not completed.
+fn check_stages(method: &Method, k: &[Tensor]) -> Result<()> {
+    match (k.len(), method.interpolant().stages()) {
+        (got, expected) if got == expected => Ok(()),
+        (got, expected) => Err(Error::StageCount { what: "slopes", got, expected }),
+    }
 }

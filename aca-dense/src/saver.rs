@@ -80,7 +80,7 @@ impl Saver {
         let s: Vec<f64> = placed.iter().map(|placement| placement.s).collect();
         step.complete()?;
         let stages = step.method().interpolant().stages();
-        let rows = step.combine_rows(&weights(step.method(), step.h(), stages, &s))?;
+        let rows = step.combine_rows(s.len(), &weights(step.method(), step.h(), stages, &s))?;
         check_finite(&rows, &times, step.h())?;
         self.rows.push(rows);
         self.served += count;

@@ -1,5 +1,6 @@
 //! A whole solution, evaluated anywhere.
 
+use aca_core::kernels;
 use aca_core::{Error, Method, Result, TimeSpan};
 use candle_core::Tensor;
 
@@ -85,11 +86,32 @@ impl DenseOutput {
     /// Returns the solution at each of `placements`, as [`DenseOutput::at_times`] does at times.
     ///
     /// # Errors
-    /// [`Error::NoSuchStep`] for placements of another solution.
+    /// [`Error::NoSuchStep`] for placements of another solution; [`Error::NoTimes`] for an empty list;
+    /// [`Error::NonFinite`] on the CPU where the interpolant of a step is not finite.
     pub fn at_placements(&self, placements: &[Placement]) -> Result<Tensor> {
+        if placements.is_empty() {
+            return Err(Error::NoTimes);
+        }
         let groups = placements.chunk_by(|a, b| a.step == b.step && (a.s == 1.0) == (b.s == 1.0));
         let rows = groups.map(|group| self.rows(group)).collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&rows, 0)?)
+        let ys = Tensor::cat(&rows, 0)?;
+        self.check_finite(placements, &ys)?;
+        Ok(ys)
+    }
+
+    /// Looks at outputs: nothing else judges the slope at the end of a step, which they may need. Those that
+    /// a failed sample did not come to are no numbers, as they should be.
+    fn check_finite(&self, placements: &[Placement], ys: &Tensor) -> Result<()> {
+        if !ys.device().is_cpu() || kernels::first_non_finite(ys)?.is_none() {
+            return Ok(());
+        }
+        for (row, placement) in placements.iter().enumerate().filter(|(_, p)| !p.s.is_nan()) {
+            let Some(index) = kernels::first_non_finite(&ys.get(row)?)? else { continue };
+            let (t0, t1) = self.steps.get(placement.step).map_or((0.0, 0.0), |s| (s.t0, s.t1));
+            let (what, h) = ("output", t1 - t0);
+            return Err(Error::NonFinite { what, t: t0 + placement.s * h, h, index });
+        }
+        Ok(())
     }
 
     /// Returns `y'(t)`, the derivative of the interpolant.
@@ -99,7 +121,11 @@ impl DenseOutput {
     pub fn derivative(&self, t: f64) -> Result<Tensor> {
         let Placement { step, s } = self.place(t)?;
         let step = self.steps.get(step).ok_or(Error::NoSteps)?;
-        interpolate_derivative(&self.method, &step.k, s)
+        let slope = interpolate_derivative(&self.method, &step.k, s)?;
+        match kernels::first_non_finite(&slope)? {
+            Some(index) => Err(Error::NonFinite { what: "slope", t, h: step.t1 - step.t0, index }),
+            None => Ok(slope),
+        }
     }
 
     /// Finds the step that `t` belongs to: where two meet, the earlier.
@@ -116,6 +142,9 @@ impl DenseOutput {
         let step = self.steps.partition_point(|step| self.span.before(step.t1, t));
         let step = step.min(self.steps.len().saturating_sub(1));
         let Some(ends) = self.steps.get(step).map(|step| (step.t0, step.t1)) else {
+            if t != self.span.t0 {
+                return Err(Error::NoSteps);
+            }
             return Ok(Placement { step: 0, s: 0.0 });
         };
         Ok(Placement::new(step, ends, t))

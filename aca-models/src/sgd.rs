@@ -1,5 +1,7 @@
 //! Stochastic gradient descent with momentum.
 
+use std::collections::HashSet;
+
 use aca_core::kernels::combine;
 use candle_core::backprop::GradStore;
 use candle_core::{
@@ -53,16 +55,24 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// Prepares to train named parameters.
+    /// Prepares to train named parameters. One that is listed twice is the same parameter, and moves once.
     ///
     /// # Errors
-    /// Those of making buffers.
+    /// For settings that are not finite; those of making buffers.
     pub fn new(
         parameters: Vec<(String, Var)>,
         lr: f64,
         momentum: f64,
         weight_decay: f64,
     ) -> Result<Self> {
+        let settings =
+            [("learning rate", lr), ("momentum", momentum), ("weight decay", weight_decay)];
+        if let Some((name, value)) = settings.into_iter().find(|(_, value)| !value.is_finite()) {
+            bail!("the {name} is {value}; give a finite number");
+        }
+        let mut seen = HashSet::new();
+        let own = parameters.into_iter().filter(|(_, var)| seen.insert(var.id()));
+        let parameters: Vec<(String, Var)> = own.collect();
         let buffers = parameters.iter().map(|(_, var)| Var::from_tensor(&var.zeros_like()?));
         let buffers = buffers.collect::<Result<_>>()?;
         Ok(Self { parameters, buffers, lr, momentum, weight_decay })
@@ -74,12 +84,16 @@ impl Sgd {
     /// For parameters that are neither `f32` nor `f64`; when a gradient lives elsewhere or has another shape.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
         let Self { momentum, weight_decay, lr, .. } = *self;
-        for ((name, parameter), buffer) in self.parameters.iter().zip(&self.buffers) {
-            let Some(gradient) = gradients.get(parameter) else { continue };
-            if gradient.shape() != parameter.shape() {
+        // None moves before all are seen to fit.
+        for (name, parameter) in &self.parameters {
+            let gradient = gradients.get(parameter).map_or(parameter.shape(), Tensor::shape);
+            if gradient != parameter.shape() {
                 let (got, expected) = (gradient.dims(), parameter.dims());
                 bail!("the gradient of {name} has shape {got:?}, but the parameter {expected:?}");
             }
+        }
+        for ((_, parameter), buffer) in self.parameters.iter().zip(&self.buffers) {
+            let Some(gradient) = gradients.get(parameter) else { continue };
             if !parameter.device().is_cpu() {
                 self.step_by_sums([parameter, buffer], &gradient.detach())?;
                 continue;

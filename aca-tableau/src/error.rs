@@ -77,7 +77,7 @@ pub enum TableauError {
 
     /// An embedded solution that says nothing about the error.
     #[error(
-        "the embedded solution of order {order} equals b; its error estimate would always be 0"
+        "the embedded solution of order {order} equals b up to rounding; its error estimate would always be 0"
     )]
     EmbeddedEqualsB {
         /// Its order.

@@ -156,7 +156,8 @@ impl Tableau {
         Interpolant::of(self)
     }
 
-    /// The draft that [`Tableau::new`] turns into this method again; a start for variants.
+    /// The draft that [`Tableau::new`] turns into this method again; a start for variants. The weights of
+    /// an interpolant, which are kept in another form, come back up to rounding.
     pub fn to_draft(&self) -> TableauDraft {
         TableauDraft::from(self)
     }

@@ -8,6 +8,7 @@ mod common;
 mod cuda;
 mod discrete;
 mod explicit;
+mod mali;
 mod refusals;
 mod samples;
 mod second_order;

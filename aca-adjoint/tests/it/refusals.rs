@@ -150,3 +150,19 @@ impl VectorField for Shared {
         self.0.running_statistics()
     }
 }
+
+#[test]
+fn a_backward_solver_that_cannot_solve_is_refused_by_the_forward_solve() {
+    let per_sample = Solver { batching: aca_core::Batching::PerSample, ..adaptive(&DOPRI5, 1e-3) };
+    for (solver, words) in [
+        (adaptive(&DOPRI5, f64::NAN), "rtol"),
+        (per_sample, "clocks of the samples' own on the way back"),
+    ] {
+        let gradient =
+            Gradient::Backsolve(Backsolve { solver: Some(Box::new(solver)), ..Default::default() });
+        let field = |_: &Time, y: &Tensor| y.neg();
+        let ode = Ode::new(adaptive(&DOPRI5, 1e-3), field, vec![]).unwrap().gradient(gradient);
+        let refusal = ode.forward(&state(DType::F64), (0.0, 1.0), &SaveAt::End).err().unwrap();
+        assert!(refusal.to_string().contains(words), "{refusal}");
+    }
+}

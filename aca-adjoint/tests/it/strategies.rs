@@ -9,12 +9,12 @@ use aca_dense::SaveAt;
 use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, HEUN_EULER, RK4};
 use candle_core::{DType, Tensor, Var};
 
-use crate::common::{Grid, Mlp, adaptive, distance, loss, state};
+use crate::common::{Mlp, adaptive, distance, loss, state};
 
 const TIMES: [f64; 4] = [0.0, 0.33, 1.21, 2.0];
 
 /// Gradient of the loss of outputs at `times` by the explicit form.
-fn gradients(
+pub fn gradients(
     solver: Solver,
     gradient: Gradient,
     span: (f64, f64),
@@ -80,59 +80,6 @@ fn a_budget_spends_evaluations_for_memory() {
     let spent = [7, 2, 1].map(|checkpoints| nfe(Gradient::AcaBudget { checkpoints }));
     let aca = nfe(Gradient::Aca);
     assert!(aca < spent[0] && spent[0] < spent[1] && spent[1] < spent[2], "{aca}, then {spent:?}");
-}
-
-/// The leapfrog's outputs over `grid` as candle's graph through every step.
-fn leapfrog(field: &Mlp, y0: &Tensor, grid: &[f64], times: &[f64]) -> Tensor {
-    use aca_core::{Time, VectorField};
-    let interpolant = ALF.interpolant();
-    let plus = |y: &Tensor, w: f64, k: &Tensor| (y + (k * w).unwrap()).unwrap();
-    let mut z = y0.clone();
-    let mut v = field.eval(&Time::new(grid[0]), y0).unwrap();
-    let mut rows: Vec<Tensor> = (times[0] == grid[0]).then(|| z.clone()).into_iter().collect();
-    for ends in grid.windows(2) {
-        let h = ends[1] - ends[0];
-        let u = field.eval(&Time::new(ends[0] + 0.5 * h), &plus(&z, 0.5 * h, &v)).unwrap();
-        let next = ((&u * 2.0).unwrap() - &v).unwrap();
-        for &t in times.iter().filter(|&&t| (t - ends[0]) * h > 0.0 && (ends[1] - t) * h > 0.0) {
-            let b = interpolant.weights((t - ends[0]) / h);
-            rows.push(plus(&plus(&plus(&z, h * b[0], &v), h * b[1], &u), h * b[2], &next));
-        }
-        (z, v) = (plus(&z, h, &u), next);
-        rows.extend(times.contains(&ends[1]).then(|| z.clone()));
-    }
-    Tensor::stack(&rows, 0).unwrap()
-}
-
-fn assert_mali(solver: Solver, span: (f64, f64), times: &[f64]) {
-    let mut grid = Grid::default();
-    let field = Mlp::new(DType::F64);
-    let forward = Solver { leapfrog: true, ..solver.clone() };
-    forward.solve(&field, &state(DType::F64), span, &mut grid).unwrap();
-    let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
-    let oracle = loss(&leapfrog(&field, &y0, &grid.0, times)).backward().unwrap();
-    let ours = gradients(solver, Gradient::Mali, span, times, DType::F64);
-    // The gradient of a field of the same numbers has other variables: compare by position.
-    let off = [
-        distance(&ours.y0, oracle.get(&y0).unwrap()),
-        distance(&ours.theta[0], oracle.get(&field.w1).unwrap()),
-        distance(&ours.theta[1], oracle.get(&field.w2).unwrap()),
-    ];
-    assert!(off.iter().all(|&d| d <= 1e-9), "off by {off:?} over {} steps", grid.0.len());
-}
-
-#[test]
-fn mali_is_exact_for_its_own_scheme() {
-    assert_mali(adaptive(&ALF, 1e-4), (0.0, 2.0), &TIMES);
-    assert_mali(adaptive(&ALF, 1e-3), (2.0, 0.0), &[1.2, 0.0]);
-    assert_mali(Solver::fixed_count(ALF, 50), (0.0, 2.0), &TIMES);
-}
-
-#[test]
-fn mali_needs_one_evaluation_and_its_pullback_a_step_backward() {
-    let solver = Solver::fixed_count(ALF, 40);
-    let nfe = gradients(solver, Gradient::Mali, (0.0, 1.0), &[1.0], DType::F64).nfe;
-    assert_eq!(nfe, 40 + 1, "one linearization a step, one for the first slope");
 }
 
 #[test]
@@ -323,6 +270,21 @@ fn gradient_through_step_sizes_is_a_number_where_the_error_estimate_is_zero() {
         let exact = state(dtype).ones_like().unwrap().affine(1.5, 0.0).unwrap();
         assert!(distance(grads.get(&rate).unwrap(), &exact) < 1e-6, "{dtype:?}");
     }
+}
+
+#[test]
+fn gradient_through_step_sizes_needs_times_that_are_tensors() {
+    let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
+    let solve = |hidden: bool| {
+        let field = move |t: &Time, y: &Tensor| {
+            let t = if hidden { Tensor::new(t.value(), y.device())? } else { t.tensor(y)? };
+            y.broadcast_mul(&(t * 3.0)?.cos()?)
+        };
+        let ode = Ode::new(adaptive(&HEUN_EULER, 1e-2), field, Vec::new()).unwrap();
+        ode.gradient(Gradient::NaiveThroughStepSize).solve(&y0, (0.0, 2.0), &SaveAt::End)
+    };
+    assert!(matches!(solve(true), Err(Error::TimeRead)));
+    assert!(solve(false).is_ok());
 }
 
 #[test]

@@ -98,3 +98,30 @@ weights = [[1, '-1/2'], [0, '3/2', -1], [0, -1, 1]]
     let line = "interpolant  order 2, reads the next step's first stage";
     assert!(text.contains(line), "{text}");
 }
+
+#[test]
+fn a_path_is_a_file_though_its_name_is_that_of_a_method() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(example(), folder.path().join("dopri5")).unwrap();
+    let shown = |name| aca_in(folder.path(), &["tableau", "show", name]).succeeded();
+    assert!(shown("dopri5").contains("order           5"), "{}", shown("dopri5"));
+    assert!(!shown("./dopri5").contains("order           5"), "{}", shown("./dopri5"));
+}
+
+#[test]
+fn a_name_with_control_characters_can_be_drawn() {
+    let folder = TempDir::new().unwrap();
+    let text = fs::read_to_string(example()).unwrap();
+    let (start, end) = text.split_once("name = \"").unwrap();
+    fs::write(folder.path().join("mine.toml"), format!("{start}name = \"\\u0007{end}")).unwrap();
+    aca_in(folder.path(), &["solve", "linear-decay", "--method", "mine.toml"]).succeeded();
+}
+
+#[test]
+fn a_method_that_no_solve_takes_is_said_to_be_one() {
+    let folder = TempDir::new().unwrap();
+    let text = "name = \"back\"\norder = 1\na = [[], [-0.5]]\nb = [1, 0]\nc = [0, -0.5]\n";
+    fs::write(folder.path().join("back.toml"), text).unwrap();
+    let shown = aca_in(folder.path(), &["tableau", "check", "back.toml"]).succeeded();
+    assert!(shown.contains("a stage at c = -0.5 lies outside its step"), "{shown}");
+}

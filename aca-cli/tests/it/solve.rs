@@ -177,3 +177,33 @@ fn results_that_do_not_fit_on_a_disk_are_an_error() {
     let text = String::from_utf8(aca.stderr).unwrap();
     assert!(!aca.status.success() && text.contains("cannot write the standard output"), "{text}");
 }
+
+#[test]
+fn negative_numbers_are_read_in_every_spelling() {
+    let folder = TempDir::new().unwrap();
+    for (text, t0) in [("-1e-3", -1e-3), ("-.5", -0.5), ("-1E+0", -1.0)] {
+        let options = ["--t0", text, "--t1", "0.5", "--points", "2", "--no-plots"];
+        solve(folder.path(), "linear-decay", &options).succeeded();
+        assert_eq!(table(folder.path()).1[0][0], t0, "{text}");
+    }
+    let refusal = solve(folder.path(), "linear-decay", &["--rtol", "-1e-6"]).refused();
+    assert!(refusal.contains("rtol"), "{refusal}");
+}
+
+#[test]
+fn a_span_of_a_few_numbers_is_drawn_and_no_more_points_than_it_has() {
+    let folder = TempDir::new().unwrap();
+    let span = ["--t0", "1", "--t1", "1.0000000000001", "--points"];
+    solve(folder.path(), "linear-decay", &[&span[..], &["10"]].concat()).succeeded();
+    assert_eq!(table(folder.path()).1.len(), 10);
+    let refusal = solve(folder.path(), "linear-decay", &[&span[..], &["5000"]].concat()).refused();
+    assert!(refusal.contains("give fewer by --points"), "{refusal}");
+}
+
+#[test]
+fn tolerances_of_fixed_steps_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let options = ["--method", "rk4", "--h", "0.1", "--atol", "1e-6"];
+    let refusal = solve(folder.path(), "linear-decay", &options).refused();
+    assert!(refusal.starts_with("error: rk4 takes fixed steps, which --atol"), "{refusal}");
+}

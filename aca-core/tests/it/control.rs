@@ -22,6 +22,14 @@ fn pid_factor_is_the_formula_of_three_ratios() {
 }
 
 #[test]
+fn a_ratio_that_is_not_finite_is_no_perfect_step() {
+    for ratio in [f64::NAN, f64::INFINITY] {
+        let mut control = StepControl::new(Pid::I, 0);
+        assert_eq!(control.accept(ratio), Pid::I.factor_min, "{ratio}");
+    }
+}
+
+#[test]
 fn rejected_ratios_do_not_enter_the_history() {
     for (name, pid) in CONTROLLERS {
         let (mut smooth, mut bumpy) = (StepControl::new(pid, 5), StepControl::new(pid, 5));

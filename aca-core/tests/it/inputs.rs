@@ -1,4 +1,4 @@
-use aca_core::{Error, Result, SolveEnd, Solver, Time, Tolerances};
+use aca_core::{Batching, Error, Result, SolveEnd, Solver, Time, Tolerances};
 use aca_tableau::DOPRI5;
 use candle_core::{DType, Device, Tensor};
 
@@ -128,4 +128,24 @@ fn error_becomes_a_candle_error_with_its_text() {
 fn candle_error_stays_itself_through_the_solver_and_back() {
     let error = Error::from(candle_core::Error::msg("inner"));
     assert_candle_text(&candle_core::Error::from(error), "inner");
+}
+
+#[test]
+fn fixed_steps_that_times_cannot_tell_apart_are_refused() {
+    let solver = Solver::fixed_count(DOPRI5, 100);
+    let result = solver.solve(&decay, &state(&[1.0]), (1e9, 1e9 + 1e-6), &mut ());
+    let refused = |e: &Error| matches!(e, Error::FixedStepUnderflow { .. });
+    let text = "fixed steps of 9.5367431640625e-9 cannot be told apart at times around 1000000000; \
+                take larger steps, or count time from nearer to 0";
+    assert_refused(result, refused, text);
+}
+
+#[test]
+fn clocks_of_the_samples_own_are_refused_where_there_is_one_for_all() {
+    let solver = Solver { batching: Batching::PerSample, ..dopri5(1e-3) };
+    let y0 = state(&[1.0, 2.0]);
+    let refused = |e: &Error| matches!(e, Error::OwnClocks { .. });
+    let replayed = solver.replay(&decay, &y0, &[0.0, 1.0], &mut ());
+    assert!(refused(&replayed.unwrap_err()));
+    assert!(refused(&solver.try_first(&decay, &y0, (0.0, 1.0)).unwrap_err()));
 }

@@ -67,3 +67,13 @@ fn what_does_not_fit_is_refused() {
     let text = "the field returned parts of shapes [[2]] for a state of [[2], [1]]";
     assert_eq!(error.lines().next(), Some(text));
 }
+
+#[test]
+fn the_numbers_of_a_packed_state_are_no_samples() {
+    let (packing, y0) = Packing::pack(&[tensor(&[1.0], &[1]), tensor(&[0.0], &[1])]).unwrap();
+    let field = packing
+        .field(|_t: &Time, y: &[Tensor]| Ok(vec![y[1].affine(3.0, 0.0)?, y[0].affine(-3.0, 0.0)?]));
+    let solver = Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-9, atol: 1e-9 });
+    let refusal = solver.solve_samples(&field, &y0, &[(0.0, 1.0); 2], &mut ()).unwrap_err();
+    assert!(refusal.to_string().contains("a packed state is one system"), "{refusal}");
+}

@@ -4,7 +4,7 @@ use aca_core::{
     Error, OnSlices, Result, SliceField, SliceTime, Solver, Step, StepSink, Stepping, Time,
     Tolerance, Tolerances, VectorField,
 };
-use aca_tableau::{ALL, DOPRI5, RK4, Tableau};
+use aca_tableau::{ALL, DOP853, DOPRI5, RK4, Tableau};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::common::values;
@@ -79,7 +79,7 @@ impl StepSink for Bits {
         let k = step.stages()?;
         k.iter().for_each(|k| self.add(k));
         let weights: Vec<f64> = (0..2 * k.len()).map(|i| 0.1 * i as f64 - 0.3).collect();
-        self.add(&step.combine_rows(&weights)?.flatten_all()?);
+        self.add(&step.combine_rows(2, &weights)?.flatten_all()?);
         Ok(())
     }
 }
@@ -190,4 +190,25 @@ fn an_error_of_the_sink_ends_the_solve() {
     let field = Forced { jump: 9.0, slices: true };
     let error = Solver::fixed(RK4, 0.1).solve(&field, &y0(), (0.0, 1.0), &mut Full).unwrap_err();
     assert!(matches!(error, Error::NoTimes), "{error}");
+}
+
+#[test]
+fn weights_of_stages_that_were_not_evaluated_are_refused() {
+    /// Weighs all stages of the interpolant before they are there, then after.
+    struct Eager;
+    impl StepSink for Eager {
+        fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+            let weights = vec![0.1; 3 * DOP853.interpolant().stages()];
+            let error = step.combine_rows(3, &weights).unwrap_err();
+            let text = "weights of 16 stages were given where 12 are needed; complete a step before \
+                        its inside is looked at";
+            assert_eq!(error.to_string(), text);
+            step.complete()?;
+            step.combine_rows(3, &weights).map(|_| ())
+        }
+    }
+    for slices in [true, false] {
+        let field = Forced { jump: 9.0, slices };
+        Solver::fixed(DOP853, 0.5).solve(&field, &y0(), (0.0, 1.0), &mut Eager).unwrap();
+    }
 }

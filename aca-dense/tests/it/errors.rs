@@ -1,6 +1,6 @@
-use aca_core::{Error, Result, Solver, Time};
-use aca_dense::{DenseOutput, SaveAt, Solution, solve};
-use aca_tableau::{MIDPOINT, RK4};
+use aca_core::{Error, Method, Result, Solver, Time};
+use aca_dense::{DenseOutput, SaveAt, Solution, interpolate, interpolate_derivative, solve};
+use aca_tableau::{DOP853, MIDPOINT, RK4};
 use candle_core::Tensor;
 
 use crate::common::{assert_refused, decay, dopri5, state};
@@ -145,4 +145,41 @@ fn outputs_that_are_not_finite_are_refused() {
         solve(&Solver::fixed_count(MIDPOINT, 10), &falls, &state(&[1.0]), (0.0, 1.0), &save_at);
     let Err(Error::NonFinite { what: "output", t, index, .. }) = found else { panic!("{found:?}") };
     assert_eq!((t, index), (0.95, 0));
+}
+
+#[test]
+fn slopes_of_a_step_that_was_not_completed_are_refused() {
+    let (solver, y0) = (Solver::fixed(DOP853, 0.5), state(&[1.0]));
+    let method = Method::new(&solver, y0.dtype()).unwrap();
+    let k = vec![y0.clone(); DOP853.stages()];
+    let refused = |e: &Error| matches!(e, Error::StageCount { got: 12, expected: 16, .. });
+    assert!(refused(&interpolate(&method, &y0, 0.5, &k, &[0.3]).unwrap_err()));
+    assert!(refused(&interpolate_derivative(&method, &k, 0.3).unwrap_err()));
+    assert!(interpolate(&method, &y0, 0.5, &[], &[0.3]).is_err());
+}
+
+#[test]
+fn dense_output_that_is_not_finite_is_told() {
+    // The slope at the end, which only the interpolant of the last step asks for, is infinite.
+    let field = |t: &Time, y: &Tensor| y.ones_like()? / (1.0 - t.value()).sqrt();
+    let solver = Solver::fixed(MIDPOINT, 0.1);
+    let solution = solve(&solver, &field, &state(&[0.0]), (0.0, 1.0), &SaveAt::Dense).unwrap();
+    let dense = solution.dense().unwrap();
+    for error in [dense.at(0.95).unwrap_err(), dense.derivative(0.95).unwrap_err()] {
+        assert!(matches!(error, Error::NonFinite { t, .. } if (t - 0.95).abs() < 1e-12), "{error}");
+    }
+    assert!(dense.at(0.85).is_ok() && dense.at(1.0).is_ok());
+}
+
+#[test]
+fn no_placements_are_refused() {
+    let refused = dense((0.0, 1.0)).at_placements(&[]).unwrap_err();
+    assert!(matches!(refused, Error::NoTimes), "{refused}");
+}
+
+#[test]
+fn a_span_without_steps_has_nothing_to_extrapolate() {
+    let dense = dense((1.0, 1.0)).extrapolating();
+    assert!(dense.at(1.0).is_ok());
+    assert!(matches!(dense.at(5.0).unwrap_err(), Error::NoSteps));
 }

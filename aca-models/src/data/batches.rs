@@ -9,7 +9,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{
     Images, Recipe,
@@ -67,10 +67,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The same images and labels on `device`.
-    pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let [images, labels] = [&self.images, &self.labels].map(|x| x.to_device(device));
-        Ok(Self { images: images?, labels: labels?, index: self.index })
+    /// The same images and labels on `device`, the images of type `dtype`.
+    pub fn to(&self, device: &Device, dtype: DType) -> Result<Self> {
+        let images = self.images.to_device(device)?.to_dtype(dtype)?;
+        Ok(Self { images, labels: self.labels.to_device(device)?, index: self.index })
     }
 }
 

@@ -133,7 +133,8 @@ impl Mlp {
         self.variables.clone()
     }
 
-    fn check(&self, y: &Tensor) -> Result<()> {
+    fn check(&self, t: &Time, y: &Tensor) -> Result<()> {
+        t.expect_batch(y)?;
         if y.dims().last() != Some(&self.dim) {
             bail!("the field has states of {} numbers, but y has shape {:?}", self.dim, y.dims());
         }
@@ -146,7 +147,7 @@ impl Mlp {
 
 impl VectorField for Mlp {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
-        self.check(y)?;
+        self.check(t, y)?;
         #[cfg(feature = "cuda")]
         if y.device().is_cuda() {
             return self.slopes_on_gpu(t, y);
@@ -161,7 +162,7 @@ impl VectorField for Mlp {
     }
 
     fn trace(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
-        self.check(y)?;
+        self.check(t, y)?;
         let input = match self.time(t, y)? {
             None => y.clone(),
             Some(t) => {
@@ -174,7 +175,7 @@ impl VectorField for Mlp {
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
-        self.check(y)?;
+        self.check(t, y)?;
         #[cfg(feature = "cuda")]
         if y.device().is_cuda() {
             return self.linearized_on_gpu(t, y);

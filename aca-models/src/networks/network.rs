@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::evaluations::Meter;
 use super::layer::Layer;
@@ -105,6 +105,11 @@ impl Network {
     /// Where its variables live, and images have to.
     pub fn device(&self) -> &Device {
         self.parameters.first().map_or(&Device::Cpu, |(_, var)| var.device())
+    }
+
+    /// The type of its variables, and of images that it takes.
+    pub fn dtype(&self) -> DType {
+        self.parameters.first().map_or(DType::F32, |(_, var)| var.dtype())
     }
 
     /// Returns a score for each class; the larger, the likelier.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aca_adjoint::{Gradient, Ode};
-use aca_core::{Pullback, Solver, Stepping, Time, VectorField};
+use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::{Pullback, Stepping, Time, VectorField};
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
 
@@ -44,10 +44,15 @@ impl OdeBlock {
         Ok(())
     }
 
-    /// The name of its method, if it adapts its steps.
+    /// The name of a method that adapts its steps, forward or backward.
     pub(super) fn adaptive_method(&self) -> Option<&str> {
-        let Solver { stepping, tableau, .. } = self.ode.solver();
-        matches!(stepping, Stepping::Adaptive(_)).then(|| tableau.name())
+        let backward = match self.ode.strategy() {
+            Gradient::Backsolve(Backsolve { solver, .. }) => solver.as_deref(),
+            _ => None,
+        };
+        let mut solvers = [Some(self.ode.solver()), backward].into_iter().flatten();
+        let adaptive = solvers.find(|solver| matches!(solver.stepping, Stepping::Adaptive(_)))?;
+        Some(adaptive.tableau.name())
     }
 
     pub(super) fn forward(&self, y0: &Tensor) -> Result<Tensor> {
@@ -66,9 +71,11 @@ fn save_at(options: &OdeOptions) -> SaveAt {
 
 fn ode(field: &Metered, variables: &[Var], options: &OdeOptions, is_eval: bool) -> Result<Ode> {
     let gradient = match &options.gradient {
-        // The strategies differ in what they keep for a backward that does not come; only MALI steps
-        // in a way of its own.
-        gradient if is_eval && !matches!(gradient, Gradient::Mali) => Gradient::Aca,
+        // The strategies differ in what they keep for a backward that does not come; only the leapfrog
+        // steps in a way of its own.
+        Gradient::Mali => Gradient::Mali,
+        _ if is_eval && options.solver.leapfrog => Gradient::Mali,
+        _ if is_eval => Gradient::Aca,
         gradient => gradient.clone(),
     };
     Ok(Ode::new(options.solver.clone(), field.clone(), variables.to_vec())?.gradient(gradient))

@@ -104,12 +104,7 @@ impl<S: System> ClosedForm<S> {
         if y.dtype() != self.theta.dtype() {
             bail!("y is {:?} but the parameters are {:?}; cast one", y.dtype(), self.theta.dtype());
         }
-        if y.rank() < 2 && t.samples().is_some() {
-            bail!(
-                "samples with clocks of their own lie along the first of at least two dimensions, but y has shape {:?}; reshape it to [1, {dim}]",
-                y.dims()
-            );
-        }
+        t.expect_batch(y)?;
         let states = y.elem_count() / dim;
         if theta == S::PARAMS {
             return Ok(Places { states, each: Each::Shared });

@@ -50,7 +50,7 @@ pub(super) fn evaluate_shard(
     }
     let plan = BatchPlan { shard, ..BatchPlan::evaluation(batch_size.min(count)) };
     for batch in Batches::new(images.clone(), recipe, &plan, 0)? {
-        let Batch { images, labels, .. } = batch?.to_device(network.device())?;
+        let Batch { images, labels, .. } = batch?.to(network.device(), network.dtype())?;
         network.reset_evaluations();
         let logits = network.forward(&images, Mode::Eval)?;
         let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;

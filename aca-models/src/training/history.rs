@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Sum of the images' losses.
+    #[serde(with = "number")]
     pub loss: f64,
     /// Images whose class was found.
     pub correct: usize,
@@ -128,4 +129,27 @@ pub struct EpochRow {
     pub test: Tally,
     /// Seconds since training began, over all runs that were resumed.
     pub seconds: f64,
+}
+
+/// Numbers that need not be finite, which JSON has no numbers for.
+mod number {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(x: &f64, to: S) -> Result<S::Ok, S::Error> {
+        if x.is_finite() { to.serialize_f64(*x) } else { to.collect_str(x) }
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<f64, D::Error> {
+        match Written::deserialize(from)? {
+            Written::Number(x) => Ok(x),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
 }

@@ -108,7 +108,7 @@ impl TrainPlan {
                 refuse("share of rising learning rates", *rise, "at least 0 and below 1")
             }
             Schedule::Steps(steps) => {
-                match steps.iter().find(|step| step.1.is_nan() || step.1 <= 0.0) {
+                match steps.iter().find(|step| !(finite(step.1) && step.1 > 0.0)) {
                     Some(&(_, factor)) => refuse("factor of the learning rate", factor, positive),
                     None => Ok(()),
                 }

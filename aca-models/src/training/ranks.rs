@@ -85,7 +85,9 @@ fn exchange(
     if communicator.size() == 1 {
         return Ok(());
     }
-    let mut tensors: Vec<_> = vars.iter().map(|(_, var)| var.as_detached_tensor()).collect();
+    // Copies, since a communicator may leave tensors as they are, and no variable is set to itself.
+    let copies = vars.iter().map(|(_, var)| var.copy());
+    let mut tensors = copies.collect::<candle_core::Result<Vec<_>>>()?;
     work(&mut tensors)?;
     for ((_, var), tensor) in vars.iter().zip(tensors) {
         var.set(&tensor)?;

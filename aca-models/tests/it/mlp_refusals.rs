@@ -90,3 +90,13 @@ fn batches_without_rows_have_cotangents_of_zero() {
     assert_eq!(cotangents.y.dims(), [0, 3]);
     assert_eq!(cotangents.t.unwrap().to_scalar::<f64>().unwrap(), 0.0);
 }
+
+#[test]
+fn the_numbers_of_one_state_are_no_samples() {
+    let layers = vec![layer((2, 2), true, Activation::Tanh, DType::F64)];
+    let field = Mlp::from_layers(layers, TimeInput::None).unwrap();
+    let solver = aca_core::Solver::fixed(aca_tableau::RK4, 0.1);
+    let y0 = filled(&[2], DType::F64);
+    let refusal = solver.solve_samples(&field, &y0, &[(0.0, 1.0); 2], &mut ()).unwrap_err();
+    assert!(refusal.to_string().contains("reshape it to [1, 2]"), "{refusal}");
+}

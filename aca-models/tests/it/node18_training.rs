@@ -57,3 +57,11 @@ fn the_continuous_adjoint_and_the_leapfrog_train_too() {
     epoch(&options(Gradient::Backsolve(Backsolve::default())));
     epoch(&options(Gradient::Mali));
 }
+
+#[test]
+fn the_graph_of_the_leapfrog_trains_and_is_judged() {
+    let solver = Solver { leapfrog: true, ..Solver::fixed_count(aca_tableau::ALF, 2) };
+    let ode = OdeOptions { solver, gradient: Gradient::Naive, ..OdeOptions::cifar() };
+    let (row, mali) = (epoch(&ode), epoch(&options(Gradient::Mali)));
+    assert_eq!(row.test.nfe_forward, mali.test.nfe_forward);
+}

@@ -108,3 +108,29 @@ fn gradients_of_another_shape_are_refused() {
     let text = "the gradient of x has shape [1], but the parameter [3]";
     assert!(refusal.to_string().starts_with(text), "{refusal}");
 }
+
+#[test]
+fn a_parameter_that_is_listed_twice_moves_once() {
+    let x = Var::new(&[1.0f64], &Device::Cpu).unwrap();
+    let twice = [named(&x), named(&x)].concat();
+    let mut sgd = Sgd::new(twice, 0.1, 0.0, 0.0).unwrap();
+    sgd.step(&x.sqr().unwrap().backward().unwrap()).unwrap();
+    assert_eq!(x.to_vec1::<f64>().unwrap(), [0.8]);
+}
+
+#[test]
+fn settings_that_are_not_finite_are_refused() {
+    let x = Var::new(&[1.0f64], &Device::Cpu).unwrap();
+    let refusal = Sgd::new(named(&x), f64::NAN, 0.0, 0.0).unwrap_err().to_string();
+    assert!(refusal.starts_with("the learning rate is NaN"), "{refusal}");
+}
+
+#[test]
+fn no_parameter_moves_where_one_does_not_fit() {
+    let [x, y] = [1.0f64, 2.0].map(|x| Var::new(&[x], &Device::Cpu).unwrap());
+    let mut gradients = (&*x + &*y).unwrap().sum_all().unwrap().backward().unwrap();
+    gradients.insert(&y, Tensor::new(&[1f64, 1.0], &Device::Cpu).unwrap());
+    let both = [named(&x), named(&y)].concat();
+    Sgd::new(both, 0.1, 0.0, 0.0).unwrap().step(&gradients).unwrap_err();
+    assert_eq!(x.to_vec1::<f64>().unwrap(), [1.0]);
+}

@@ -8,6 +8,7 @@ use aca_models::{
     networks::{Network, NetworkName, NetworkSpec, OdeOptions},
     training::{Checkpoint, Schedule, TrainPlan, Trainer, load_network},
 };
+use candle_core::DType;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -186,6 +187,34 @@ fn a_checkpoint_keeps_the_moment_it_was_made() {
 }
 
 #[test]
+fn a_checkpoint_with_losses_that_are_not_finite_loads() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("run.safetensors");
+    let mut trainer = trainer();
+    learn(&mut trainer, 100);
+    let mut checkpoint = trainer.checkpoint(Value::Null).unwrap();
+    for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.1 + 0.2] {
+        checkpoint.about.history[0].test.loss = loss;
+        checkpoint.about.position.tally.loss = loss;
+        checkpoint.save(&path).unwrap();
+        let about = Checkpoint::load(&path).unwrap().about;
+        for found in [about.history[0].test.loss, about.position.tally.loss] {
+            assert!(found == loss || found.is_nan() && loss.is_nan(), "{found}, saved {loss}");
+        }
+    }
+}
+
+#[test]
+fn a_network_of_double_precision_learns() {
+    let spec = NetworkSpec { dtype: DType::F64, ..NetworkSpec::of(NetworkName::Digits) };
+    let network = Network::new(&spec, &OdeOptions::digits()).unwrap();
+    let plan = TrainPlan { epochs: 1, ..plan() };
+    let mut trainer = Trainer::new(network, few(24, 12), plan).unwrap();
+    let row = trainer.epoch(&mut |_| ControlFlow::Continue(())).unwrap().unwrap();
+    assert_eq!((row.train.images, row.test.images), (24, 12));
+}
+
+#[test]
 fn plans_that_cannot_train_are_refused() {
     let refused = |plan: TrainPlan, data: DataSet, words: &str| {
         let error = Trainer::new(network(0), data, plan).err().map(|e| e.to_string());
@@ -200,6 +229,8 @@ fn plans_that_cannot_train_are_refused() {
     refused(TrainPlan { weight_decay: -1.0, ..base() }, few(40, 12), "weight decay of -1");
     let schedule = Schedule::Cosine { rise: 1.5 };
     refused(TrainPlan { schedule, ..base() }, few(40, 12), "rising learning rates of 1.5");
+    let schedule = Schedule::Steps(vec![(1, f64::INFINITY)]);
+    refused(TrainPlan { schedule, ..base() }, few(40, 12), "factor of the learning rate of inf");
     let images = Images::new(vec![0; 64], vec![10], [1, 8, 8], 11).unwrap();
     let data = DataSet { train: Arc::new(images), ..few(40, 12) };
     refused(TrainPlan { batch_size: 1, ..base() }, data, "11 classes");

@@ -96,7 +96,7 @@ fn embedded_solution_that_never_differs_is_refused() {
     assert_eq!(error, TableauError::EmbeddedEqualsB { order: 2 });
     assert_eq!(
         text,
-        "the embedded solution of order 2 equals b; its error estimate would always be 0"
+        "the embedded solution of order 2 equals b up to rounding; its error estimate would always be 0"
     );
 }
 
@@ -177,4 +177,25 @@ fn interpolant_with_a_kink_is_refused() {
         draft.interpolant.as_mut().unwrap().weights[1] = vec![0.5, -0.5];
     });
     assert_eq!(text, "the interpolant's slope at s = 0 gives stage 1 the weight 0.5, must be 0");
+}
+
+#[test]
+fn embedded_solution_that_differs_by_rounding_is_refused() {
+    for off in [1e-16, 1e-12] {
+        let nearly = |draft: &mut TableauDraft| {
+            draft.embedded[0].b_hat = draft.b.clone();
+            draft.embedded[0].b_hat[0] += off;
+            draft.embedded[0].b_hat[1] -= off;
+        };
+        assert_eq!(refusal(&BOSH3, nearly).0, TableauError::EmbeddedEqualsB { order: 2 }, "{off}");
+    }
+}
+
+#[test]
+fn weights_that_cancel_do_not_hide_a_wrong_sum() {
+    // Their sum is 2, and a billionth of their size.
+    let (b, c) = (vec![1e12, 2.0 - 1e12], vec![0.0; 2]);
+    let a = vec![vec![], vec![0.0]];
+    let error = Tableau::new(TableauDraft { order: 1, a, b, c, ..Default::default() }).unwrap_err();
+    assert!(error.to_string().contains("sum is 2, must be 1"), "{error}");
 }

@@ -89,7 +89,7 @@ impl Trainer {
     /// This rank's part of the gradient of the mean loss over the images of all ranks.
     fn differentiate(&self, batch: &Batch) -> Result<Learned> {
         let Position { epoch, batch: index, .. } = self.position;
-        let Batch { images, labels, .. } = batch.to_device(self.network.device())?;
+        let Batch { images, labels, .. } = batch.to(self.network.device(), self.network.dtype())?;
         self.network.reset_evaluations();
         let logits = self.network.forward(&images, Mode::Train)?;
         let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;

@@ -154,6 +154,22 @@ fn steps_that_follow_each_ranks_images_are_refused() {
 }
 
 #[test]
+fn steps_back_that_follow_each_ranks_images_are_refused() {
+    let tolerance = aca_core::Tolerance { rtol: 1e-2, atol: 1e-2 };
+    let back = Solver::adaptive(aca_tableau::BOSH3, tolerance);
+    let texts = ranks(2, |c| {
+        let solver = Some(Box::new(back.clone()));
+        let gradient = Gradient::Backsolve(Backsolve { solver, ..Backsolve::default() });
+        let trainer = Trainer::new(network(gradient, DType::F32), few(20, 5), plan(4)).unwrap();
+        trainer.distributed(c).err().unwrap().to_string()
+    });
+    assert!(
+        texts.iter().all(|text| text.starts_with("rank 0: bosh3 adapts its steps")),
+        "{texts:?}"
+    );
+}
+
+#[test]
 fn a_last_step_without_images_for_a_rank_is_refused() {
     let texts = ranks(3, |c| {
         let network = network(Gradient::Aca, DType::F32);

@@ -66,7 +66,13 @@ impl Communicator for Thread {
     }
 
     fn broadcast(&self, tensors: &mut [Tensor], root: usize) -> Result<()> {
-        self.exchange(tensors, |tensor, all| *tensor = all[root].copy().unwrap());
+        // The root's own are left as they are, which the trait allows.
+        let own = self.rank == root;
+        self.exchange(tensors, |tensor, all| {
+            if !own {
+                *tensor = all[root].copy().unwrap();
+            }
+        });
         Ok(())
     }
 

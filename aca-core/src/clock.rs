@@ -15,7 +15,7 @@ pub(crate) struct Clock<'a> {
     /// Magnitude of the next adaptive step.
     h: f64,
     /// What was wrong with the last trial whose error ratio was not finite.
-    pub(crate) non_finite: Option<Error>,
+    pub(crate) non_finite: Option<Box<Error>>,
 }
 
 impl<'a> Clock<'a> {
@@ -90,24 +90,20 @@ impl<'a> Clock<'a> {
     /// # Errors
     /// [`Error::MaxSteps`]; what [`Clock::underflow`] finds when the step is too small.
     pub(crate) fn target(&mut self) -> Result<f64> {
-        let target = self.target_now();
-        if self.is_adaptive() {
-            self.check_budget()?;
-            if target != self.next_mark() && self.h < self.h_min() {
-                return Err(self.underflow(self.h));
-            }
-        }
-        Ok(target)
-    }
-
-    /// [`Clock::target`], whether the step is allowed or not.
-    pub(crate) fn target_now(&self) -> f64 {
         let mark = self.next_mark();
+        if !self.is_adaptive() {
+            return Ok(mark);
+        }
+        self.check_budget()?;
         let reach = (1.01 * self.h).min(self.solver.h_max * (1.0 + 1e-6));
-        match !self.is_adaptive() || (mark - self.t).abs() <= reach {
+        let target = match (mark - self.t).abs() <= reach {
             true => mark,
             false => self.t + self.span.sign() * self.h,
+        };
+        if target != mark && self.h < self.h_min() {
+            return Err(self.underflow(self.h));
         }
+        Ok(target)
     }
 
     fn check_budget(&self) -> Result<()> {
@@ -159,7 +155,7 @@ impl<'a> Clock<'a> {
     fn underflow(&mut self, h: f64) -> Error {
         let (h_min, method) = (self.h_min(), self.solver.tableau.name().to_owned());
         let other = Error::StepSizeUnderflow { h, h_min, t: self.t, method };
-        self.non_finite.take().unwrap_or(other)
+        self.non_finite.take().map_or(other, |found| *found)
     }
 
     /// Tells the user's callback about an accepted step of size `h`.

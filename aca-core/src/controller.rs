@@ -71,8 +71,13 @@ pub(crate) fn setting(
 /// A [`Pid`] at work: remembers the error ratios of the last two accepted steps.
 #[derive(Clone, Debug)]
 pub struct StepControl {
-    pid: Pid,
-    order: f64,
+    /// Of the last ratio and the two before.
+    exponents: [f64; 3],
+    /// Of a ratio whose step is rejected.
+    retry: f64,
+    safety: f64,
+    factor_min: f64,
+    factor_max: f64,
     ratios: [f64; 2],
     rejected: bool,
 }
@@ -80,21 +85,24 @@ pub struct StepControl {
 impl StepControl {
     /// Starts the controller for an error estimate that falls as `h^error_order`, at least 1.
     pub fn new(pid: Pid, error_order: usize) -> Self {
-        Self { pid, order: error_order.max(1) as f64, ratios: [1.0; 2], rejected: false }
+        let Pid { p, i, d, safety, factor_min, factor_max } = pid;
+        let order = error_order.max(1) as f64;
+        let exponents = [-(p + i + d), p + 2.0 * d, -d].map(|e| e / order);
+        let (retry, ratios, rejected) = (-1.0 / order, [1.0; 2], false);
+        Self { exponents, retry, safety, factor_min, factor_max, ratios, rejected }
     }
 
     /// Returns the factor from the accepted step to the next one; a ratio that is not finite, which no
     /// step should be accepted with, shrinks the step as far as allowed.
     pub fn accept(&mut self, ratio: f64) -> f64 {
-        let Pid { p, i, d, safety, factor_min, factor_max } = self.pid;
+        let Self { safety, factor_min, factor_max, .. } = *self;
         if !ratio.is_finite() {
             return factor_min;
         }
         // A vanishing error would make the powers infinite; 1e-10 is beyond factor_max anyway.
         let ratio = ratio.max(1e-10);
         let [last, before] = self.ratios;
-        let exponents = [-(p + i + d), p + 2.0 * d, -d].map(|e| e / self.order);
-        let powers = [ratio, last, before].into_iter().zip(exponents);
+        let powers = [ratio, last, before].into_iter().zip(self.exponents);
         // A power costs as much as a small stage sum, and the classic controller needs one of three.
         let powers = powers.filter(|(_, e)| *e != 0.0).map(|(x, e)| x.powf(e)).product::<f64>();
         let highest = if self.rejected { 1.0 } else { factor_max };
@@ -106,11 +114,11 @@ impl StepControl {
     /// Returns the factor from the rejected step to its retry; a ratio that is not finite shrinks
     /// the step as far as allowed.
     pub fn reject(&mut self, ratio: f64) -> f64 {
-        let Pid { safety, factor_min, .. } = self.pid;
+        let Self { safety, factor_min, .. } = *self;
         self.rejected = true;
         if !ratio.is_finite() {
             return factor_min;
         }
-        (safety * ratio.powf(-1.0 / self.order)).min(safety).max(factor_min)
+        (safety * ratio.powf(self.retry)).min(safety).max(factor_min)
     }
 }

@@ -76,7 +76,8 @@ impl<'a> Run<'a> {
                 self.clock.accept(t1, ratio);
                 self.clock.report(ends.h());
             } else {
-                self.clock.non_finite = self.body.reject(&self.rules, ends, ratio.is_finite())?;
+                let cause = self.body.reject(&self.rules, ends, ratio.is_finite())?;
+                self.clock.non_finite = cause.map(Box::new);
                 self.clock.reject(t1, ratio)?;
             }
         }

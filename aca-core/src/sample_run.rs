@@ -64,9 +64,9 @@ struct SampleRun<'a> {
     solver: &'a Solver,
     rules: Rules<'a>,
     sink: &'a mut dyn SampleSink,
-    /// One a sample, and what ended it early.
+    /// One a sample, and what ended it early, behind a pointer: turns look through all of them.
     clocks: Vec<Clock<'a>>,
-    failures: Vec<Option<Error>>,
+    failures: Vec<Option<Box<Error>>>,
     body: Box<dyn RowBody + 'a>,
     /// The samples in its rows.
     samples: Arc<[usize]>,
@@ -100,8 +100,8 @@ impl<'a> SampleRun<'a> {
         let clocks = spans.iter().map(|&(t0, t1)| Clock::new(solver, TimeSpan::new(t0, t1)?));
         let clocks = clocks.collect::<Result<_>>()?;
         let y = solver.own(y0)?.contiguous()?;
-        let initial = |index: Option<usize>| index.map(|index| Error::InitialState { index });
-        let failures = non_finite_rows(&y)?.into_iter().map(initial).collect();
+        let initial = |index| Box::new(Error::InitialState { index });
+        let failures = non_finite_rows(&y)?.into_iter().map(|index| index.map(initial)).collect();
         let body: Box<dyn RowBody + 'a> = match OnSlices::of_rows(field, &y) {
             Some(OnSlices::F32(field)) => Box::new(SliceRows::new(field, &rules.method, y)?),
             Some(OnSlices::F64(field)) => Box::new(SliceRows::new(field, &rules.method, y)?),
@@ -194,7 +194,7 @@ impl<'a> SampleRun<'a> {
             if let Some(index) = bad[row] {
                 let (sample, what, h) = (self.samples[row], "field", 0.0);
                 let t = self.clocks[sample].t;
-                self.failures[sample] = Some(Error::NonFinite { what, t, h, index });
+                self.failures[sample] = Some(Box::new(Error::NonFinite { what, t, h, index }));
             }
         }
         if bad.iter().any(Option::is_some) {
@@ -210,16 +210,15 @@ impl<'a> SampleRun<'a> {
             return Ok(false);
         }
         self.slopes()?;
-        self.fail_steps_out_of_reach();
+        let rows = self.next_steps();
         if self.under_way.is_empty() {
             return Ok(false);
         }
-        let rows = self.rows(|clock, _| clock.target_now());
         let before = self.rules.field.nfe();
         self.body.attempt(&self.rules, &rows)?;
-        self.count(self.rules.field.nfe() - before);
+        let evaluations = self.rules.field.nfe() - before;
         let ratios = self.ratios(&rows)?;
-        let accepted = self.judge(&rows, &ratios)?;
+        let accepted = self.judge(&rows, &ratios, evaluations)?;
         if accepted.is_empty() {
             self.body.reject(&self.rules)?;
         } else {
@@ -228,19 +227,24 @@ impl<'a> SampleRun<'a> {
         Ok(true)
     }
 
-    /// Fails the samples that may not take another step.
-    fn fail_steps_out_of_reach(&mut self) {
-        let mut any = false;
+    /// The steps that samples try next; those that may not take another one fail, and rest.
+    fn next_steps(&mut self) -> RowSteps {
+        let t0: Arc<[f64]> = self.samples.iter().map(|&sample| self.clocks[sample].t).collect();
+        let (mut t1, mut failed) = (t0.to_vec(), false);
         for &row in &self.under_way {
             let sample = self.samples[row];
-            if let Err(error) = self.clocks[sample].target() {
-                self.failures[sample] = Some(error);
-                any = true;
+            match self.clocks[sample].target() {
+                Ok(end) => t1[row] = end,
+                Err(error) => {
+                    self.failures[sample] = Some(Box::new(error));
+                    failed = true;
+                }
             }
         }
-        if any {
+        if failed {
             self.look_who_is_under_way();
         }
+        RowSteps::new(self.samples.clone(), t0, t1.into())
     }
 
     /// Error ratios; on a grid 0, or NaN where the state is not finite.
@@ -254,12 +258,19 @@ impl<'a> SampleRun<'a> {
         }
     }
 
-    /// Moves the clocks of accepted steps on, and sizes the retries of rejected ones.
-    fn judge(&mut self, rows: &RowSteps, ratios: &[f64]) -> Result<Vec<SampleStep>> {
+    /// Moves the clocks of accepted steps on, and sizes the retries of rejected ones; all of them cost so many
+    /// evaluations.
+    fn judge(
+        &mut self,
+        rows: &RowSteps,
+        ratios: &[f64],
+        evaluations: usize,
+    ) -> Result<Vec<SampleStep>> {
         let mut accepted = Vec::with_capacity(ratios.len());
         for &row in &self.under_way {
             let (sample, ratio) = (self.samples[row], ratios[row]);
             let (t0, t1) = rows.ends(row);
+            self.clocks[sample].stats.nfe += evaluations;
             if ratio <= 1.0 {
                 let clock = &mut self.clocks[sample];
                 accepted.push(SampleStep { sample, row, index: clock.stats.accepted, t0, t1 });
@@ -268,7 +279,7 @@ impl<'a> SampleRun<'a> {
             }
             let cause = match ratio.is_finite() {
                 true => None,
-                false => self.first_non_finite(row, t1 - t0)?,
+                false => self.first_non_finite(row, t1 - t0)?.map(Box::new),
             };
             let clock = &mut self.clocks[sample];
             if !clock.is_adaptive() {
@@ -277,7 +288,7 @@ impl<'a> SampleRun<'a> {
             }
             clock.non_finite = cause;
             if let Err(error) = clock.reject(t1, ratio) {
-                self.failures[sample] = Some(error);
+                self.failures[sample] = Some(Box::new(error));
             }
         }
         self.look_who_is_under_way();
@@ -296,7 +307,7 @@ impl<'a> SampleRun<'a> {
         let before = self.rules.field.nfe();
         self.body.accept(&self.rules, rows, accepted, self.sink)?;
         let extra = self.rules.field.nfe() - before;
-        for step in accepted {
+        for step in accepted.iter().filter(|_| extra > 0) {
             self.clocks[step.sample].stats.nfe += extra;
         }
         if self.solver.progress.is_some() {
@@ -348,7 +359,7 @@ impl<'a> SampleRun<'a> {
         self.leave();
         let ends: Vec<_> = self.ends.iter().flatten().map(|(y, row)| (y, *row)).collect();
         let y1 = kernels::gather_rows(&ends)?;
-        let failures = self.failures.into_iter().map(|failure| failure.map(Arc::new));
+        let failures = self.failures.into_iter().map(|failure| failure.map(Arc::from));
         let failures: Vec<Option<Arc<Error>>> = failures.collect();
         let batch = failures.len();
         let failed = failures.iter().enumerate();

@@ -48,10 +48,13 @@ impl Log {
     /// Notes the epochs that a resumed run already has.
     pub fn history(&mut self, history: &[EpochRow]) -> Result<()> {
         let mut events = Events::new(&self.folder)?;
-        for row in history {
-            add(&mut events, row)?;
-        }
+        history.iter().try_for_each(|row| add(&mut events, row))?;
         self.events = Some(events);
+        self.table(history)
+    }
+
+    /// Writes all of metrics.csv anew.
+    fn table(&self, history: &[EpochRow]) -> Result<()> {
         report::table(&self.folder.join("metrics.csv"), history.iter().map(Line::new))
     }
 
@@ -76,7 +79,7 @@ impl Log {
             None => self.history(history)?,
             Some(events) => {
                 add(events, row)?;
-                report::table(&self.folder.join("metrics.csv"), history.iter().map(Line::new))?;
+                self.table(history)?;
             }
         }
         let EpochRow { epoch, train, test, seconds, .. } = row;

@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_uint, c_void};
 
 use crate::driver::{code, with};
 use crate::memory::Memory;
-use crate::numbers::{float_of, of_float};
-use crate::ptx::{Round, Ty};
+use crate::numbers::{read, write};
+use crate::ptx::Ty;
 
 type Handle = *mut c_void;
 
@@ -166,28 +166,20 @@ impl Tensor {
     }
 
     fn load(self, memory: &mut Memory) -> Result<Vec<f64>, String> {
-        let bytes = self.sizes.ty.bytes();
-        memory.check(self.start, self.count() * bytes)?;
-        let number = |i: usize| {
-            let mut bits = [0; 8];
-            let from = (self.start as usize + i * bytes) as *const u8;
-            // SAFETY: so many bytes lie in an allocation.
-            unsafe { std::ptr::copy_nonoverlapping(from, bits.as_mut_ptr(), bytes) };
-            float_of(self.sizes.ty, u64::from_le_bytes(bits)).unwrap_or(f64::NAN)
-        };
-        Ok((0..self.count()).map(number).collect())
+        let (ty, count) = (self.sizes.ty, self.count());
+        memory.check(self.start, count * ty.bytes())?;
+        // SAFETY: so many bytes lie in an allocation.
+        let number = |i| unsafe { read(ty, self.start + (i * ty.bytes()) as u64) };
+        Ok((0..count).map(|i| number(i).unwrap_or(f64::NAN)).collect())
     }
 
     fn store(self, memory: &mut Memory, numbers: &[f64]) -> Result<(), String> {
-        let bytes = self.sizes.ty.bytes();
-        memory.fill(self.start, self.count() * bytes)?;
-        for (i, number) in numbers.iter().enumerate() {
-            let bits = of_float(self.sizes.ty, *number, Round::Nearest).unwrap_or(0).to_le_bytes();
-            let to = (self.start as usize + i * bytes) as *mut u8;
-            // SAFETY: as above.
-            unsafe { std::ptr::copy_nonoverlapping(bits.as_ptr(), to, bytes) };
-        }
-        Ok(())
+        let ty = self.sizes.ty;
+        memory.fill(self.start, self.count() * ty.bytes())?;
+        let mut places = (self.start..).step_by(ty.bytes());
+        // SAFETY: as above.
+        let mut put = |x: &f64| places.next().and_then(|place| unsafe { write(ty, place, *x) });
+        numbers.iter().try_for_each(|x| put(x).ok_or_else(|| "no floating-point type".to_owned()))
     }
 }
 

@@ -7,8 +7,8 @@ use std::ffi::{c_int, c_uint, c_void};
 
 use crate::driver::{code, with};
 use crate::memory::Memory;
-use crate::numbers::{float_of, of_float};
-use crate::ptx::{Round, Ty};
+use crate::numbers::{read, write};
+use crate::ptx::Ty;
 
 type Handle = *mut c_void;
 
@@ -91,6 +91,8 @@ pub extern "C" fn curandGenerateNormalDouble(
     draw(to, count, |uniform| mean + deviation * normal(uniform))
 }
 
+const NO_FLOAT: &str = "no floating-point type";
+
 /// A stack of matrices, column by column.
 #[derive(Clone, Copy)]
 struct Matrices {
@@ -103,6 +105,11 @@ struct Matrices {
 }
 
 impl Matrices {
+    /// What a call says of one: where it starts, its type, the distances, and whether it is transposed.
+    fn new(start: u64, ty: Ty, column: c_int, matrix: i64, transpose: c_uint) -> Self {
+        Self { start, ty, column: column as usize, matrix, transposed: transpose != 0 }
+    }
+
     fn address(self, batch: i64, row: usize, column: usize) -> u64 {
         let (row, column) = if self.transposed { (column, row) } else { (row, column) };
         let at = batch * self.matrix + (column * self.column + row) as i64;
@@ -116,13 +123,10 @@ impl Matrices {
         row: usize,
         column: usize,
     ) -> Result<f64, String> {
-        let (address, bytes) = (self.address(batch, row, column), self.ty.bytes());
-        memory.check(address, bytes)?;
-        let mut bits = [0; 8];
+        let address = self.address(batch, row, column);
+        memory.check(address, self.ty.bytes())?;
         // SAFETY: so many bytes lie in an allocation.
-        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bits.as_mut_ptr(), bytes) };
-        float_of(self.ty, u64::from_le_bytes(bits))
-            .ok_or_else(|| "no floating-point type".to_owned())
+        unsafe { read(self.ty, address) }.ok_or_else(|| NO_FLOAT.to_owned())
     }
 
     fn set(
@@ -132,13 +136,10 @@ impl Matrices {
         (row, column): (usize, usize),
         x: f64,
     ) -> Result<(), String> {
-        let (address, bytes) = (self.address(batch, row, column), self.ty.bytes());
-        memory.fill(address, bytes)?;
-        let bits =
-            of_float(self.ty, x, Round::Nearest).ok_or("no floating-point type")?.to_le_bytes();
+        let address = self.address(batch, row, column);
+        memory.fill(address, self.ty.bytes())?;
         // SAFETY: as above.
-        unsafe { std::ptr::copy_nonoverlapping(bits.as_ptr(), address as *mut u8, bytes) };
-        Ok(())
+        unsafe { write(self.ty, address, x) }.ok_or_else(|| NO_FLOAT.to_owned())
     }
 }
 
@@ -210,16 +211,9 @@ pub unsafe extern "C" fn cublasGemmStridedBatchedEx(
     _: c_uint,
     _: c_int,
 ) -> c_int {
-    let stack = |start, ty, column: c_int, matrix, transpose| Matrices {
-        start,
-        ty: type_of(ty),
-        column: column as usize,
-        matrix,
-        transposed: transpose != 0,
-    };
-    let a = stack(a, a_type, a_column, a_matrix, transpose_a);
-    let b = stack(b, b_type, b_column, b_matrix, transpose_b);
-    let c = stack(c, c_type, c_column, c_matrix, 0);
+    let a = Matrices::new(a, type_of(a_type), a_column, a_matrix, transpose_a);
+    let b = Matrices::new(b, type_of(b_type), b_column, b_matrix, transpose_b);
+    let c = Matrices::new(c, type_of(c_type), c_column, c_matrix, 0);
     let factors = unsafe { [f64::from(*alpha), f64::from(*beta)] };
     multiply([m, n, k, batch], factors, [a, b, c])
 }
@@ -245,15 +239,8 @@ pub unsafe extern "C" fn cublasDgemmStridedBatched(
     c_matrix: i64,
     batch: c_int,
 ) -> c_int {
-    let stack = |start, column: c_int, matrix, transpose| Matrices {
-        start,
-        ty: Ty::F64,
-        column: column as usize,
-        matrix,
-        transposed: transpose != 0,
-    };
-    let a = stack(a, a_column, a_matrix, transpose_a);
-    let b = stack(b, b_column, b_matrix, transpose_b);
-    let c = stack(c, c_column, c_matrix, 0);
+    let a = Matrices::new(a, Ty::F64, a_column, a_matrix, transpose_a);
+    let b = Matrices::new(b, Ty::F64, b_column, b_matrix, transpose_b);
+    let c = Matrices::new(c, Ty::F64, c_column, c_matrix, 0);
     multiply([m, n, k, batch], unsafe { [*alpha, *beta] }, [a, b, c])
 }

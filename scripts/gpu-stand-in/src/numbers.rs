@@ -87,6 +87,28 @@ pub fn of_float(ty: Ty, x: f64, round: Round) -> Option<u64> {
     })
 }
 
+/// Reads a number of a floating-point type.
+///
+/// # Safety
+/// So many bytes lie at `from`.
+pub unsafe fn read(ty: Ty, from: u64) -> Option<f64> {
+    let mut bits = [0; 8];
+    // SAFETY: the caller's.
+    unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bits.as_mut_ptr(), ty.bytes()) };
+    float_of(ty, u64::from_le_bytes(bits))
+}
+
+/// Writes the nearest number of a floating-point type.
+///
+/// # Safety
+/// So many bytes lie at `to`.
+pub unsafe fn write(ty: Ty, to: u64, x: f64) -> Option<()> {
+    let bits = of_float(ty, x, Round::Nearest)?.to_le_bytes();
+    // SAFETY: the caller's.
+    unsafe { std::ptr::copy_nonoverlapping(bits.as_ptr(), to as *mut u8, ty.bytes()) };
+    Some(())
+}
+
 /// The `f32` at `x`, or that beside it on the side asked for.
 pub fn directed(x: f64, round: Round) -> f32 {
     let near = x as f32;

@@ -55,6 +55,7 @@ mod sample_replay;
 mod sample_solution;
 mod sample_tape;
 mod second_order;
+mod slice_pull;
 mod slice_replay;
 mod solution;
 mod tape;

@@ -52,6 +52,7 @@ mod row_body;
 mod row_steps;
 mod rules;
 mod run;
+mod sample_clocks;
 mod sample_run;
 mod sample_sink;
 mod seed;

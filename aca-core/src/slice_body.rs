@@ -10,11 +10,11 @@ use crate::slice_stages::Stages;
 use crate::slices::SliceField;
 use crate::{Error, Method, Result, SliceStep, Step, StepSink};
 
-/// The state as a slice.
+/// The state as a slice; or the states of rows that each have a clock (see `slice_rows.rs`).
 pub(crate) struct SliceBody<'a, T> {
     /// The state as its sinks get it.
-    y: Tensor,
-    stages: Stages<'a, T>,
+    pub(crate) y: Tensor,
+    pub(crate) stages: Stages<'a, T>,
 }
 
 impl<'a, T: Element> SliceBody<'a, T> {

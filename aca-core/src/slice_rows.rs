@@ -6,36 +6,10 @@ use crate::kernels::{Element, Scale};
 use crate::row_body::{Looked, RowBody, carries, gather, moved};
 use crate::rules::Rules;
 use crate::sink::Slopes;
-use crate::slice_body::first_non_finite;
-use crate::slice_stages::Stages;
-use crate::slices::SliceField;
+use crate::slice_body::{SliceBody, first_non_finite};
 use crate::{Method, Result, RowSteps, SampleSink, SampleStep, SampleSteps, SliceStep};
 
-/// The states as a slice.
-pub(crate) struct SliceRows<'a, T> {
-    /// The states as their sinks get them.
-    y: Tensor,
-    stages: Stages<'a, T>,
-}
-
-impl<'a, T: Element> SliceRows<'a, T> {
-    pub(crate) fn new(
-        field: Box<dyn SliceField<T> + 'a>,
-        method: &Method,
-        y: Tensor,
-    ) -> Result<Self> {
-        let stages = Stages::new(field, method, &y)?;
-        Ok(Self { y, stages })
-    }
-
-    /// The numbers of a row.
-    fn row<'x>(&self, x: &'x [T], row: usize) -> &'x [T] {
-        let length = x.len() / self.y.dims()[0];
-        &x[row * length..][..length]
-    }
-}
-
-impl<T: Element> RowBody for SliceRows<'_, T> {
+impl<T: Element> RowBody for SliceBody<'_, T> {
     fn y(&self) -> &Tensor {
         &self.y
     }
@@ -71,7 +45,7 @@ impl<T: Element> RowBody for SliceRows<'_, T> {
         let rows = self.y.dims()[0];
         Ok(match first_non_finite(x) {
             None => vec![None; rows],
-            Some(_) => (0..rows).map(|row| first_non_finite(self.row(x, row))).collect(),
+            Some(_) => (0..rows).map(|row| first_non_finite(numbers_of(x, rows, row))).collect(),
         })
     }
 
@@ -79,7 +53,8 @@ impl<T: Element> RowBody for SliceRows<'_, T> {
         let stages = &self.stages;
         let k = (0..stages.known).filter(|_| slopes).map(|i| ("field", stages.k(i)));
         let mut all = k.chain([("state", &stages.y1[..])]);
-        Ok(all.find_map(|(what, x)| Some((what, first_non_finite(self.row(x, row))?))))
+        let rows = self.y.dims()[0];
+        Ok(all.find_map(|(what, x)| Some((what, first_non_finite(numbers_of(x, rows, row))?))))
     }
 
     fn accept(
@@ -111,4 +86,10 @@ impl<T: Element> RowBody for SliceRows<'_, T> {
         self.y = gather(&self.y, rows)?;
         self.stages.gather(rows, &self.y)
     }
+}
+
+/// The numbers of one of several rows.
+fn numbers_of<T>(x: &[T], rows: usize, row: usize) -> &[T] {
+    let length = x.len() / rows;
+    &x[row * length..][..length]
 }

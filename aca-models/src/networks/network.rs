@@ -178,6 +178,16 @@ impl Network {
         Ok(())
     }
 
+    /// Everything but numbers of variables that decides what it computes, as text to compare.
+    pub(crate) fn settings(&self) -> String {
+        let blocks = self.train.iter().filter_map(|layer| match layer {
+            Layer::Ode(block) => Some(block.settings()),
+            _ => None,
+        });
+        let blocks: Vec<String> = blocks.collect();
+        format!("{:?} {:?} {:?} {blocks:?}", self.name, self.dtype(), self.describe())
+    }
+
     /// What all ODE blocks have cost since [`reset_evaluations`](Self::reset_evaluations).
     pub fn evaluations(&self) -> Evaluations {
         let meters = self.meters.iter().map(|(_, meter)| meter.read());

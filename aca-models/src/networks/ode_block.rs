@@ -55,6 +55,12 @@ impl OdeBlock {
         Some(adaptive.tableau.name())
     }
 
+    /// How it solves and differentiates.
+    pub(super) fn settings(&self) -> String {
+        let (solver, gradient) = (self.ode.solver(), self.ode.strategy());
+        format!("{solver:?} {gradient:?} {:?} {:?}", self.span, self.save_at)
+    }
+
     pub(super) fn forward(&self, y0: &Tensor) -> Result<Tensor> {
         self.field.meter.solving(true);
         let solution = self.ode.solve(y0, self.span, &self.save_at);

@@ -7,6 +7,7 @@ use crate::{
     Error, Result,
     communicator::{Communicator, Fingerprint, gather, listed, same, stored, together},
     data::DataSet,
+    networks::Network,
 };
 
 /// What images gave, of one rank or of all.
@@ -104,15 +105,17 @@ pub(super) fn check_last_step(ranks: usize, plan: &TrainPlan, data: &DataSet) ->
     }
 }
 
-/// Refuses ranks whose plan or data are not those of rank 0.
+/// Refuses ranks whose network, plan or data are not those of rank 0.
 pub(super) fn same_start(
     communicator: &dyn Communicator,
+    network: &Network,
     plan: &TrainPlan,
     data: &DataSet,
 ) -> Result<()> {
     if communicator.size() == 1 {
         return Ok(());
     }
+    same(communicator, "network", Fingerprint::of(network.settings().as_bytes()))?;
     same(communicator, "training plan", Fingerprint::of(format!("{plan:?}").as_bytes()))?;
     let mut fingerprint = Fingerprint::of(format!("{} {:?}", data.name, data.recipe).as_bytes());
     for images in [&data.train, &data.test] {

@@ -66,7 +66,7 @@ impl Trainer {
         Ok(Self { communicator, network, sgd, data, plan, position, history })
     }
 
-    /// Joins the ranks of `communicator`, which all call this with the same plan and data.
+    /// Joins the ranks of `communicator`, which all call this with the same network, plan and data.
     ///
     /// Every rank learns its share of each epoch in batches of [`TrainPlan::batch_size`]: a step
     /// follows the mean loss over that many images times the number of ranks. Parameters start as
@@ -75,12 +75,12 @@ impl Trainer {
     /// at the end of an epoch. Ranks share the test images too.
     ///
     /// # Errors
-    /// [`RanksError::Differs`](crate::communicator::RanksError::Differs) when plan or data are not
+    /// [`RanksError::Differs`](crate::communicator::RanksError::Differs) when network, plan or data are not
     /// those of rank 0; [`RanksError::Failed`](crate::communicator::RanksError::Failed) when there are
     /// fewer images than a step takes, and with shared statistics of batch norms when an ODE block
     /// adapts its steps or the last step has no image for some rank.
     pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Result<Self> {
-        ranks::same_start(&*communicator, &self.plan, &self.data)?;
+        ranks::same_start(&*communicator, &self.network, &self.plan, &self.data)?;
         together(&*communicator, self.suits(&communicator))?;
         ranks::broadcast(&*communicator, &self.vars())?;
         self.communicator = communicator;

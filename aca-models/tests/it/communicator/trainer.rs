@@ -165,16 +165,19 @@ fn a_begun_epoch_is_not_continued_with_steps_of_other_images() {
 #[test]
 fn a_rank_that_fails_in_a_step_ends_all_with_its_message() {
     let errors = ranks(3, |c| {
-        let mut ode = OdeOptions::digits();
-        if c.rank() == 1 {
-            ode.solver.max_steps = 1;
-        }
-        let network = Network::new(&NetworkSpec::of(NetworkName::Digits), &ode).unwrap();
-        let trainer = Trainer::new(network, few(24, 5), plan(4)).unwrap();
-        trainer.distributed(c).unwrap().epoch(&mut on).unwrap_err().to_string()
+        let mut trainer = trainer(&c, 24, 4);
+        let (_, var) = trainer.network().parameters().remove(0);
+        let rank = c.rank();
+        let mut spoil = |_: &BatchReport| {
+            if rank == 1 {
+                var.set(&(var.zeros_like().unwrap() * f64::NAN).unwrap()).unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        trainer.epoch(&mut spoil).unwrap_err().to_string()
     });
     for error in errors {
-        assert!(error.starts_with("rank 1: reached max_steps = 1"), "{error}");
+        assert!(error.starts_with("rank 1: ") && error.contains("not finite"), "{error}");
     }
 }
 
@@ -202,7 +205,17 @@ fn refusals(size: usize, build: impl Fn(usize) -> Trainer + Sync) -> Vec<String>
 }
 
 #[test]
-fn another_plan_and_other_images_are_refused_at_the_start() {
+fn another_network_plan_or_other_images_are_refused_at_the_start() {
+    let other = |rank: usize| {
+        let usual = OdeOptions::digits();
+        let ode = OdeOptions { span: (0.0, 1.0 + rank as f64), ..usual };
+        Network::new(&NetworkSpec::of(NetworkName::Digits), &ode).unwrap()
+    };
+    let networks = refusals(2, |rank| Trainer::new(other(rank), few(24, 5), plan(4)).unwrap());
+    assert!(
+        networks.iter().all(|text| text.starts_with("rank 1 has other network")),
+        "{networks:?}"
+    );
     let lr = |rank: usize| TrainPlan { lr: 0.1 + rank as f64, ..plan(4) };
     let plans = refusals(2, |rank| Trainer::new(network(0), few(24, 5), lr(rank)).unwrap());
     assert!(plans.iter().all(|text| text.starts_with("rank 1 has other training plan")));

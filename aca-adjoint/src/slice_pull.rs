@@ -1,0 +1,94 @@
+//! A step on slices that cotangents are to be pulled back through.
+
+use aca_core::kernels::{self, Element, RowTerm};
+use aca_core::{Method, SliceStep};
+
+use crate::sample_replay::RowOutput;
+
+/// Cotangents of outputs inside a step.
+#[derive(Clone, Copy)]
+pub(crate) enum Inside<'a, T> {
+    /// Of the whole state, at fractions `s`, one after the other.
+    Shared(&'a [f64], &'a [T]),
+    /// Of rows, among those of all outputs of the solve.
+    Each(&'a [RowOutput], &'a [T]),
+}
+
+impl<T> Inside<'_, T> {
+    /// The fractions of the step.
+    fn s(&self) -> impl Iterator<Item = f64> {
+        let (shared, each): (&[f64], &[RowOutput]) = match self {
+            Self::Shared(s, _) => (s, &[]),
+            Self::Each(outputs, _) => (&[], outputs),
+        };
+        shared.iter().copied().chain(each.iter().map(|output| output.s))
+    }
+}
+
+/// A step with its start, and the cotangents of its end and outputs.
+pub(crate) struct Pull<'a, T> {
+    pub(crate) method: &'a Method,
+    pub(crate) step: SliceStep<'a>,
+    pub(crate) y0: &'a [T],
+    pub(crate) a: &'a [T],
+    inside: Inside<'a, T>,
+    /// Number of stages that anything depends on.
+    pub(crate) count: usize,
+    /// `b_i(s_m)`, the weights of one output after the other.
+    weights: Vec<f64>,
+}
+
+impl<'a, T: Element> Pull<'a, T> {
+    pub(crate) fn new(
+        method: &'a Method,
+        step: SliceStep<'a>,
+        [y0, a]: [&'a [T]; 2],
+        inside: Inside<'a, T>,
+    ) -> Self {
+        let outputs = inside.s().count();
+        let count = method.stages_with_weight(outputs > 0);
+        let mut weights = vec![0.0; outputs * count];
+        for (weights, s) in weights.chunks_exact_mut(count).zip(inside.s()) {
+            method.interpolant().weights_into(s, weights);
+        }
+        Self { method, step, y0, a, inside, count, weights }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.y0.len()
+    }
+
+    /// What every output weighs at stage `i`; `None` where none weighs anything.
+    pub(crate) fn weights(&self, i: usize) -> Option<impl Iterator<Item = f64>> {
+        let weights = self.weights.iter().skip(i).step_by(self.count).copied();
+        weights.clone().any(|w| w != 0.0).then_some(weights)
+    }
+
+    /// The outputs' cotangents as weighted slices of the whole state.
+    pub(crate) fn shared(
+        &self,
+        weights: impl Iterator<Item = f64>,
+    ) -> impl Iterator<Item = (f64, &'a [T])> {
+        let cotangents = match self.inside {
+            Inside::Shared(_, cotangents) => cotangents,
+            Inside::Each(..) => &[],
+        };
+        weights.zip(cotangents.chunks_exact(self.size()))
+    }
+
+    /// Adds the outputs' cotangents to the rows that they belong to, weighted by `weight(row, w)`.
+    pub(crate) fn add_each(
+        &self,
+        out: &mut [T],
+        weights: impl Iterator<Item = f64>,
+        weight: impl Fn(usize, f64) -> f64,
+    ) {
+        let Inside::Each(outputs, cotangents) = self.inside else { return };
+        let SliceStep::Each(rows) = self.step else { return };
+        let terms = outputs.iter().zip(weights).filter(|(_, w)| *w != 0.0).map(|(output, w)| {
+            let RowOutput { row, index, .. } = *output;
+            RowTerm { row, weight: weight(row, w), source: index }
+        });
+        kernels::add_slice_rows(out, rows.h().len(), terms, cotangents);
+    }
+}

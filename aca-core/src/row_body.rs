@@ -125,7 +125,11 @@ impl RowBody for TensorRows {
     fn attempt(&mut self, rules: &Rules<'_>, steps: &RowSteps) -> Result<()> {
         self.statistics = rules.field.snapshot()?;
         let k1 = self.k1.clone();
-        self.trial = Some(rules.method.step_rows(&rules.field, steps, &self.y, k1)?);
+        let step = rules.method.step_rows(&rules.field, steps, &self.y, k1);
+        if step.is_err() {
+            rules.field.restore(&self.statistics)?;
+        }
+        self.trial = Some(step?);
         Ok(())
     }
 

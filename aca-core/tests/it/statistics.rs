@@ -8,6 +8,8 @@ use crate::common::{Recorder, adaptive, adaptive_tableaus, state, values};
 struct Averaging {
     mean: Var,
     calls: Var,
+    /// The last time at which it can be evaluated.
+    broken_after: f64,
 }
 
 impl Averaging {
@@ -15,6 +17,7 @@ impl Averaging {
         Self {
             mean: Var::from_tensor(&state(&[0.5])).unwrap(),
             calls: Var::from_tensor(&state(&[0.0])).unwrap(),
+            broken_after: f64::INFINITY,
         }
     }
 
@@ -24,7 +27,10 @@ impl Averaging {
 }
 
 impl VectorField for Averaging {
-    fn eval(&self, _t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+    fn eval(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        if t.tensor(y)?.max_all()?.to_scalar::<f64>()? > self.broken_after {
+            candle_core::bail!("broken");
+        }
         self.mean.set(&((self.mean.as_tensor() * 0.9)? + (y * 0.1)?)?)?;
         self.calls.set(&(self.calls.as_tensor() + 1.0)?)?;
         y.affine(-10.0, 0.0)
@@ -73,4 +79,20 @@ fn restored_statistics_are_copies_not_references() {
     assert_ne!(field.statistics(), before);
     evaluator.restore(&snapshot).unwrap();
     assert_eq!(field.statistics(), before);
+}
+
+#[test]
+fn a_trial_that_fails_is_taken_out_of_running_statistics() {
+    let calls = |own: bool| {
+        let field = Averaging { broken_after: 0.5, ..Averaging::new() };
+        let (solver, y0) = (Solver::fixed_count(RK4, 5), state(&[1.0]));
+        let error = match own {
+            true => solver.solve_samples(&field, &y0, &[(0.0, 1.0)], &mut ()).map(|_| ()),
+            false => solver.solve(&field, &y0, (0.0, 1.0), &mut ()).map(|_| ()),
+        };
+        assert!(error.unwrap_err().to_string().contains("broken"));
+        field.statistics().1
+    };
+    // Two whole steps, and the slope that the third starts with.
+    assert_eq!([calls(false), calls(true)], [[2.0 * 4.0 + 1.0], [2.0 * 4.0 + 1.0]]);
 }

@@ -58,6 +58,26 @@ struct Pair {
     v: Tensor,
 }
 
+/// What states weigh in the loss, to first order and at most: one number a row.
+struct Sizes(Vec<f64>);
+
+impl Pair {
+    fn sizes(&self, bar: &Self) -> Result<Sizes> {
+        let [z, v] = [(&self.z, &bar.z), (&self.v, &bar.v)].map(|(x, bar)| -> Result<Vec<f64>> {
+            let norms = norms(x)?.into_iter().zip(norms(bar)?);
+            Ok(norms.map(|(x, bar)| x * bar).collect())
+        });
+        Ok(Sizes(z?.into_iter().zip(v?).map(|(z, v)| z + v).collect()))
+    }
+}
+
+/// Euclidean norms of rows; a state of one dimension is one row.
+fn norms(x: &Tensor) -> Result<Vec<f64>> {
+    let rows = if x.rank() < 2 { 1 } else { x.dims()[0] };
+    let x = x.reshape((rows, ()))?;
+    Ok(kernels::dot_each(&x, &x)?.into_iter().map(f64::sqrt).collect())
+}
+
 impl Backward for Mali {
     fn pullback(
         &self,
@@ -88,9 +108,13 @@ impl Mali {
             });
         };
         let (mut end, mut bar) = (Pair { z, v }, Pair { z: zeros.clone(), v: zeros });
+        let mut last = None;
         for (index, ends) in self.trail.grid.0.windows(2).enumerate().rev() {
             let step = rows.take(index);
             bar.z = rows.add_to(bar.z, step.end)?;
+            if last.is_none() {
+                last = Some(end.sizes(&bar)?);
+            }
             let outputs = rows.outputs(step.inside)?;
             (end, bar) =
                 self.undo(field, (ends[0], ends[1]), &end, &bar, outputs.as_ref(), &mut theta)?;
@@ -99,7 +123,9 @@ impl Mali {
         // The first slope was f(t0, y0).
         let t0 = self.method.stage_time(self.trail.grid.0[0], self.trail.grid.0[1], 0);
         let (slope, pullback) = field.linearize(t0, &self.y0)?;
-        self.check_start(&end, &slope)?;
+        if let Some(last) = last {
+            self.check_start(&end, &slope, &bar, &last)?;
+        }
         let start = pullback.apply(&bar.v)?;
         theta.add(&start.theta)?;
         let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y.detach())])?;
@@ -112,27 +138,26 @@ impl Mali {
         })
     }
 
-    /// Refuses a walk that went astray: what it found at the start must be the state and slope that the
-    /// solve began with. Slopes count as what they move the state over the span.
-    fn check_start(&self, found: &Pair, slope: &Tensor) -> Result<()> {
-        let ends = (self.trail.grid.0.first(), self.trail.grid.0.last());
-        let length = ends.1.zip(ends.0).map_or(0.0, |(t1, t0)| (t1 - t0).abs());
-        let size = |z: &Tensor, v: &Tensor| -> Result<f64> {
-            Ok(kernels::dot(z, z)?.sqrt() + length * kernels::dot(v, v)?.sqrt())
-        };
+    /// Refuses a walk that went astray: what it `found` at the start must be the state and slope that the solve
+    /// began with. What is off counts by what the loss makes of it, `bar`, beside the largest of the same
+    /// product at both ends of the walk: a start near zero says nothing of the size of a driven system. Rows are
+    /// judged apart, lest a large one hides another.
+    fn check_start(&self, found: &Pair, slope: &Tensor, bar: &Pair, last: &Sizes) -> Result<()> {
+        let start = Pair { z: self.y0.clone(), v: slope.clone() };
         let off = |x: &Tensor, y: &Tensor| kernels::combine(Some(x), &[(-1.0, y)]);
-        let mut start = size(&self.y0, slope)?;
-        if let Some((z, v)) = self.trail.end.as_ref().filter(|_| start == 0.0) {
-            start = size(z, v)?;
+        let off = Pair { z: off(&found.z, &start.z)?, v: off(&found.v, slope)? };
+        let (off, first) = (off.sizes(bar)?, start.sizes(bar)?);
+        let scales = || first.0.iter().zip(&last.0).map(|(a, b)| a.max(*b));
+        let bound = if self.y0.dtype() == DType::F32 { 1e-4 } else { 1e-6 };
+        // Rounding passes from row to row where they are coupled.
+        let floor = bound * bound * scales().fold(0.0, f64::max);
+        for (off, scale) in off.0.into_iter().zip(scales()) {
+            let drift = if off == 0.0 { 0.0 } else { off / scale.max(floor) };
+            if drift > bound || drift.is_nan() {
+                return Err(Error::LeapfrogDrift { drift, bound });
+            }
         }
-        let drift = size(&off(&found.z, &self.y0)?, &off(&found.v, slope)?)? / start;
-        let bound = if self.y0.dtype() == DType::F32 { 1e-3 } else { 1e-6 };
-        // A walk of zeros has no size, and nowhere to go astray.
-        if start == 0.0 || drift <= bound {
-            Ok(())
-        } else {
-            Err(Error::LeapfrogDrift { drift, bound })
-        }
+        Ok(())
     }
 
     /// Inverts the step that ends in `end`, whose cotangent is `bar`, and returns both for its start.

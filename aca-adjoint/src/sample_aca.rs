@@ -133,19 +133,17 @@ impl<'a> Sweep<'a> {
         self.gather(turn)?;
         let steps: Vec<_> =
             self.samples.iter().map(|&sample| (sample, self.step(sample, turn))).collect();
-        let span = |step: &(usize, Option<(usize, &SampleCheckpoint)>)| match step.1 {
-            Some((_, step)) => (step.t0, step.t1),
-            None => (0.0, 0.0),
-        };
-        let t0 = steps.iter().map(|step| span(step).0).collect();
-        let t1 = steps.iter().map(|step| span(step).1).collect();
-        let rows = RowSteps::new(self.samples.clone(), t0, t1);
-        // Rows that rest need some state at which the field is finite, which their own may not be.
-        let some = steps.iter().find_map(|(_, step)| *step);
-        let start = |step: &(usize, Option<(usize, &'a SampleCheckpoint)>)| {
-            Some(self.tape.checkpoints.start(step.1.or(some)?.1))
-        };
-        let y0 = kernels::gather_rows(&steps.iter().filter_map(start).collect::<Vec<_>>())?;
+        let (mut t0, mut t1, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for &(sample, step) in &steps {
+            let checkpoints = &self.tape.checkpoints;
+            let at = step.map(|(_, step)| step).or_else(|| checkpoints.rest(sample));
+            let Some(at) = at else { continue };
+            t0.push(at.t0);
+            t1.push(if step.is_some() { at.t1 } else { at.t0 });
+            states.push(checkpoints.start(at));
+        }
+        let rows = RowSteps::new(self.samples.clone(), t0.into(), t1.into());
+        let y0 = kernels::gather_rows(&states)?;
         let (mut ends, mut inside, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         for (row, &(sample, step)) in steps.iter().enumerate() {
             let Some((index, _)) = step else { continue };
@@ -208,7 +206,8 @@ impl<'a> Sweep<'a> {
     fn gather(&mut self, turn: usize) -> Result<()> {
         let under_way = |row: &usize| self.step(self.samples[*row], turn).is_some();
         let rows: Vec<usize> = (0..self.samples.len()).filter(under_way).collect();
-        if !RowSteps::pays_to_gather(rows.len(), self.samples.len()) || !self.field.takes_rows() {
+        let pays = self.tape.checkpoints.pay_to_gather(rows.len(), &self.samples);
+        if !pays || !self.field.takes_rows() {
             return Ok(());
         }
         self.leave();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Method, Result, Solver, TimeSpan, kernels};
+use aca_core::{Error, Evaluator, Method, Result, Solver, TimeSpan};
 use aca_dense::{Placement, SampleSolution, SaveSamples};
 use candle_core::Var;
 
@@ -61,11 +61,7 @@ impl Forward<'_> {
         outputs: &SampleOutputs,
         failed: Vec<bool>,
     ) -> Result<Arc<dyn Backward>> {
-        // Rows that rest need some state at which the field is finite, which their own may not be.
-        let some = failed.iter().position(|failed| !failed).unwrap_or(0);
-        let row = |(row, &failed): (usize, &bool)| (self.y0, if failed { some } else { row });
-        let rows: Vec<_> = failed.iter().enumerate().map(row).collect();
-        let y0 = Var::from_tensor(&kernels::gather_rows(&rows)?)?;
+        let y0 = Var::from_tensor(&self.y0.detach())?;
         let plain = Evaluator::new(self.field.as_ref(), &y0)?;
         let statistics = plain.snapshot()?;
         let course = Course {

@@ -101,7 +101,8 @@ impl Course<'_> {
     ) -> Result<(Arc<[usize]>, Tensor)> {
         let under_way = |row: &usize| turn < self.steps(samples[*row]);
         let rows: Vec<usize> = (0..samples.len()).filter(under_way).collect();
-        if !RowSteps::pays_to_gather(rows.len(), samples.len()) || !self.field.takes_rows() {
+        let pays = self.checkpoints.pay_to_gather(rows.len(), &samples);
+        if !pays || !self.field.takes_rows() {
             return Ok((samples, y));
         }
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
@@ -112,12 +113,18 @@ impl Course<'_> {
     fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<Turn> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
         let steps: Vec<Option<usize>> = samples.iter().map(step).collect();
-        let times = samples.iter().zip(&steps).map(|(&sample, step)| {
-            let own = &self.checkpoints.samples()[sample];
-            let still = own.last().map_or((0.0, 0.0), |last| (last.t1, last.t1));
-            step.map_or(still, |step| (own[step].t0, own[step].t1))
-        });
-        let (t0, t1): (Vec<f64>, Vec<f64>) = times.unzip();
+        let (mut t0, mut t1, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for (&sample, step) in samples.iter().zip(&steps) {
+            let own = step.map(|step| &self.checkpoints.samples()[sample][step]);
+            let Some(at) = own.or_else(|| self.checkpoints.rest(sample)) else { continue };
+            t0.push(at.t0);
+            t1.push(if step.is_some() { at.t1 } else { at.t0 });
+            states.push(self.checkpoints.start(at));
+        }
+        let y = match steps.iter().all(Option::is_some) {
+            true => y,
+            false => rested(&y, &steps, &kernels::gather_rows(&states)?)?,
+        };
         Ok(Turn { rows: RowSteps::new(samples, t0.into(), t1.into()), steps, y })
     }
 
@@ -130,6 +137,12 @@ impl Course<'_> {
         outputs: &mut [Tensor],
     ) -> Result<()> {
         let h = turn.rows.h();
+        let inside = |row: usize| {
+            let sample = turn.rows.samples()[row];
+            let outputs = turn.steps[row].map(|step| self.outputs.of_step(sample, step));
+            outputs.is_some_and(|mut own| own.any(|output| output.s != 0.0 && output.s != 1.0))
+        };
+        let looked_into = turn.rows.resting_unless(inside);
         for (row, step) in turn.steps.iter().enumerate() {
             let Some(step) = *step else { continue };
             for output in self.outputs.of_step(turn.rows.samples()[row], step) {
@@ -137,7 +150,7 @@ impl Course<'_> {
                     0.0 => turn.y.get(row)?,
                     1.0 => y1.get(row)?,
                     s => {
-                        self.method.extend_row_stages(&self.field, &turn.rows, &turn.y, k)?;
+                        self.method.extend_row_stages(&self.field, &looked_into, &turn.y, k)?;
                         let weights = self.method.interpolant().weights(s).into_iter();
                         let own = k.iter().map(|k| Ok(k.get(row)?)).collect::<Result<Vec<_>>>()?;
                         let terms: Terms<'_> = weights.map(|w| h[row] * w).zip(&own).collect();
@@ -148,6 +161,15 @@ impl Course<'_> {
         }
         Ok(())
     }
+}
+
+/// The states `y` of rows with a step to go, and `rest` of the others, which no gradient leaves.
+fn rested(y: &Tensor, steps: &[Option<usize>], rest: &Tensor) -> Result<Tensor> {
+    let goes = steps.iter().map(|step| u8::from(step.is_some()));
+    let mut shape = vec![1; y.rank()];
+    shape[0] = steps.len();
+    let goes = Tensor::from_iter(goes, y.device())?.reshape(shape)?.broadcast_as(y.shape())?;
+    Ok(goes.where_cond(y, rest)?)
 }
 
 impl Backward for SampleNaive {

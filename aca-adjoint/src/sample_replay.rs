@@ -48,6 +48,14 @@ struct Stages {
     dt: Vec<Option<Vec<f64>>>,
 }
 
+/// The steps of rows with outputs inside; the others rest in the stages that only the interpolant needs, where
+/// their fields may not be finite.
+pub(crate) fn looked_into(rows: &RowSteps, outputs: &[RowOutput]) -> RowSteps {
+    let mut inside = vec![false; rows.h().len()];
+    outputs.iter().for_each(|output| inside[output.row] = true);
+    rows.resting_unless(|row| inside[row])
+}
+
 impl SampleReplay<'_> {
     /// As [`Replay::pull`](crate::replay::Replay::pull), row by row; rows that rest keep theirs.
     pub(crate) fn pull(
@@ -58,7 +66,7 @@ impl SampleReplay<'_> {
         want_times: bool,
     ) -> Result<Pulled> {
         let h = self.rows.h();
-        let (k, pullbacks) = self.linearize(h, !outputs.outputs.is_empty())?;
+        let (k, pullbacks) = self.linearize(&outputs.outputs)?;
         let weights: Vec<Vec<f64>> = self.weights(outputs, k.len());
         let mut stages = Stages { mu: vec![None; k.len()], dt: vec![None; k.len()], k };
         for (i, pullback) in pullbacks.into_iter().enumerate().rev() {
@@ -87,14 +95,16 @@ impl SampleReplay<'_> {
 
     fn linearize(
         &self,
-        h: &[f64],
-        interpolated: bool,
+        outputs: &[RowOutput],
     ) -> Result<(Vec<Tensor>, Vec<aca_core::Pullback<'_>>)> {
-        let count = self.method.stages_with_weight(interpolated);
+        let count = self.method.stages_with_weight(!outputs.is_empty());
+        let looked_into = looked_into(self.rows, outputs);
         let (mut k, mut pullbacks) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for i in 0..count {
-            let state = self.method.stage_states(i, self.y0, h, &k)?;
-            let t = self.method.stage_times(self.rows, i)?;
+            let own = i < self.method.tableau().stages();
+            let rows = if own { self.rows } else { &looked_into };
+            let state = self.method.stage_states(i, self.y0, rows.h(), &k)?;
+            let t = self.method.stage_times(rows, i)?;
             let (slope, pullback) = self.field.linearize_at(&t, &state)?;
             k.push(slope);
             pullbacks.push(pullback);

@@ -1,6 +1,6 @@
 //! Checkpoints of samples with clocks of their own.
 
-use aca_core::{Result, SampleSink, SampleSteps, kernels};
+use aca_core::{Result, RowSteps, SampleSink, SampleSteps, kernels};
 use candle_core::Tensor;
 
 /// An accepted step of one sample: its times, and where its start lies among the kept states.
@@ -31,6 +31,21 @@ impl SampleCheckpoints {
     /// The steps of each sample.
     pub fn samples(&self) -> &[Vec<SampleCheckpoint>] {
         &self.samples
+    }
+
+    /// Where a row rests whose sample has no step to go: at the start of the sample's own first step, where the
+    /// field was finite; samples without steps rest at that of another. `None` without any steps.
+    pub(crate) fn rest(&self, sample: usize) -> Option<&SampleCheckpoint> {
+        let own = self.samples[sample].first();
+        own.or_else(|| self.samples.iter().find_map(|steps| steps.first()))
+    }
+
+    /// Whether it pays to leave rows out of `samples`, of which `under_way` have steps to go. One without any
+    /// steps of its own has no place to rest, and always leaves.
+    pub(crate) fn pay_to_gather(&self, under_way: usize, samples: &[usize]) -> bool {
+        under_way < samples.len()
+            && (RowSteps::pays_to_gather(under_way, samples.len())
+                || samples.iter().any(|&sample| self.samples[sample].is_empty()))
     }
 
     /// Where a step's start lies: a tensor and its row.

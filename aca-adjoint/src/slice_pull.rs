@@ -1,9 +1,9 @@
 //! A step on slices that cotangents are to be pulled back through.
 
 use aca_core::kernels::{self, Element, RowTerm};
-use aca_core::{Method, SliceStep};
+use aca_core::{Method, RowSteps, SliceStep};
 
-use crate::sample_replay::RowOutput;
+use crate::sample_replay::{RowOutput, looked_into};
 
 /// Cotangents of outputs inside a step.
 #[derive(Clone, Copy)]
@@ -29,6 +29,8 @@ impl<T> Inside<'_, T> {
 pub(crate) struct Pull<'a, T> {
     pub(crate) method: &'a Method,
     pub(crate) step: SliceStep<'a>,
+    /// What stands for it in the stages that only the interpolant needs.
+    looked_into: Option<RowSteps>,
     pub(crate) y0: &'a [T],
     pub(crate) a: &'a [T],
     inside: Inside<'a, T>,
@@ -51,7 +53,21 @@ impl<'a, T: Element> Pull<'a, T> {
         for (weights, s) in weights.chunks_exact_mut(count).zip(inside.s()) {
             method.interpolant().weights_into(s, weights);
         }
-        Self { method, step, y0, a, inside, count, weights }
+        let looked_into = match (step, inside) {
+            (SliceStep::Each(rows), Inside::Each(outputs, _)) if !outputs.is_empty() => {
+                Some(looked_into(rows, outputs))
+            }
+            _ => None,
+        };
+        Self { method, step, looked_into, y0, a, inside, count, weights }
+    }
+
+    /// The step as stage `i` sees it.
+    pub(crate) fn step_of(&self, i: usize) -> SliceStep<'_> {
+        match &self.looked_into {
+            Some(rows) if i >= self.method.tableau().stages() => SliceStep::Each(rows),
+            _ => self.step,
+        }
     }
 
     pub(crate) fn size(&self) -> usize {

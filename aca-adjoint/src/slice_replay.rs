@@ -82,10 +82,10 @@ impl<'a, T: Element> Buffers<'a, T> {
         let size = pull.size();
         for i in 0..pull.count {
             let state = &mut self.states[i * size..][..size];
-            pull.step.write_stage_state(pull.method, i, state, pull.y0, &self.k);
+            pull.step_of(i).write_stage_state(pull.method, i, state, pull.y0, &self.k);
             // No state needs the slope of the last stage.
             if i + 1 < pull.count {
-                let t = pull.step.time(pull.method, i);
+                let t = pull.step_of(i).time(pull.method, i);
                 self.field.eval(t, state, &mut self.k[i * size..][..size]);
             }
         }
@@ -125,7 +125,7 @@ impl<'a, T: Element> Buffers<'a, T> {
         for i in (0..pull.count).rev() {
             self.reached[i] = self.write_lambda(pull, i);
             if self.reached[i] {
-                let t = pull.step.time(pull.method, i);
+                let t = pull.step_of(i).time(pull.method, i);
                 let (state, mu) = (row(&self.states, i, size), &mut self.mu[i * size..][..size]);
                 self.field.pull(t, state, &self.lambda[..size], mu, &mut self.theta);
             }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use aca_core::{Solver, Stats, Tolerance};
+use aca_core::{Solver, Stats, TimeSpan, Tolerance};
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -78,8 +78,9 @@ impl Setup {
         let (rtol, atol) = (args.rtol.unwrap_or(1e-6), args.atol.unwrap_or(1e-9));
         let solver = Solver::for_tableau(tableau, Tolerance { rtol, atol }, args.h)?;
         let span = (args.t0, args.t1.unwrap_or(problem.t1));
-        if span.0 == span.1 {
-            return Err(Error::EmptySpan { t: span.0 });
+        let TimeSpan { t0, t1 } = TimeSpan::new(span.0, span.1)?;
+        if t0 == t1 {
+            return Err(Error::EmptySpan { t: t0 });
         }
         Ok(Self { problem, solver: Solver { max_steps: args.max_steps, ..solver }, span })
     }

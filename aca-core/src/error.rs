@@ -228,10 +228,10 @@ pub enum Error {
     TimeRead,
     /// Steps that were undone did not lead back to where they began.
     #[error(
-        "undoing the leapfrog's steps ends {drift:e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
+        "undoing the leapfrog's steps ends {drift:.1e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
     )]
     LeapfrogDrift {
-        /// Distance of state and slope from those of the start, relative to them.
+        /// Distance of state and slope from those of the start, weighted by the loss and relative to its size.
         drift: f64,
         /// The largest that is allowed.
         bound: f64,

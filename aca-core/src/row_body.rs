@@ -34,14 +34,15 @@ pub(crate) trait RowBody {
     /// well.
     fn first_non_finite(&self, row: usize, slopes: bool) -> Result<Option<(&'static str, usize)>>;
 
-    /// Hands the accepted steps to the sink and moves to their ends; other rows stay.
+    /// Hands the accepted steps to the sink and moves to their ends; other rows stay. Returns the samples that the
+    /// sink has failed.
     fn accept(
         &mut self,
         rules: &Rules<'_>,
         steps: &RowSteps,
         accepted: &[SampleStep],
         sink: &mut dyn SampleSink,
-    ) -> Result<()>;
+    ) -> Result<Vec<(usize, Error)>>;
 
     /// Undoes what was tried: no row moves.
     fn reject(&mut self, rules: &Rules<'_>) -> Result<()>;
@@ -162,10 +163,12 @@ impl RowBody for TensorRows {
         steps: &RowSteps,
         accepted: &[SampleStep],
         sink: &mut dyn SampleSink,
-    ) -> Result<()> {
+    ) -> Result<Vec<(usize, Error)>> {
         let (mut k, y1) = self.trial.take().ok_or_else(untried)?;
         let slopes = Slopes::Tensors(&mut k);
-        sink.accept(&mut SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules))?;
+        let mut steps = SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules);
+        sink.accept(&mut steps)?;
+        let failures = steps.failures();
         let moved = moved(self.y.dims()[0], accepted);
         let carried = carries(rules, accepted);
         let end = if carried { rules.method.end_slope(&k)? } else { None };
@@ -174,7 +177,7 @@ impl RowBody for TensorRows {
             _ => None,
         };
         self.y = kernels::choose_rows(&moved, &y1, &self.y)?;
-        Ok(())
+        Ok(failures)
     }
 
     fn reject(&mut self, rules: &Rules<'_>) -> Result<()> {

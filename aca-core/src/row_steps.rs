@@ -39,6 +39,13 @@ impl RowSteps {
         &self.h
     }
 
+    /// The same steps of the rows that `goes` names; the others rest.
+    pub fn resting_unless(&self, goes: impl Fn(usize) -> bool) -> Self {
+        let ends = self.t0.iter().zip(&*self.t1).enumerate();
+        let t1 = ends.map(|(row, (&t0, &t1))| if goes(row) { t1 } else { t0 }).collect();
+        Self::new(self.samples.clone(), self.t0.clone(), t1)
+    }
+
     /// Whether it pays to gather the rows under way, so that the others are not evaluated: below three
     /// quarters a gather is cheaper than the evaluations that it saves.
     pub fn pays_to_gather(under_way: usize, rows: usize) -> bool {

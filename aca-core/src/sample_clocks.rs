@@ -154,6 +154,17 @@ impl<'a> SampleClocks<'a> {
         Ok(accepted)
     }
 
+    /// Ends samples early.
+    pub(crate) fn fail(&mut self, failures: Vec<(usize, Error)>) {
+        if failures.is_empty() {
+            return;
+        }
+        for (sample, error) in failures {
+            self.failures[sample] = Some(Box::new(error));
+        }
+        self.look_who_is_under_way();
+    }
+
     /// Counts evaluations that accepted steps cost beyond their trial.
     pub(crate) fn moved(&mut self, accepted: &[SampleStep], evaluations: usize) {
         for step in accepted.iter().filter(|_| evaluations > 0) {

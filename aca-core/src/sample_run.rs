@@ -179,7 +179,8 @@ impl<'a> SampleRun<'a> {
 
     fn accept(&mut self, rows: &RowSteps, accepted: &[SampleStep]) -> Result<()> {
         let before = self.rules.field.nfe();
-        self.body.accept(&self.rules, rows, accepted, self.sink)?;
+        let failures = self.body.accept(&self.rules, rows, accepted, self.sink)?;
+        self.clocks.fail(failures);
         self.clocks.moved(accepted, self.rules.field.nfe() - before);
         if self.solver.progress.is_some() {
             self.clocks.report_slowest(accepted);

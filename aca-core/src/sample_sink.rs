@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::rules::Rules;
 use crate::sink::Slopes;
-use crate::{Method, Result, RowSteps, SliceStep, kernels};
+use crate::{Error, Method, Result, RowSteps, SliceStep, kernels};
 
 /// The accepted step of one sample.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,7 @@ pub struct SampleSteps<'a> {
     slopes: Slopes<'a>,
     rows: &'a RowSteps,
     rules: &'a Rules<'a>,
+    failures: Vec<(usize, Error)>,
 }
 
 impl<'a> SampleSteps<'a> {
@@ -42,7 +43,17 @@ impl<'a> SampleSteps<'a> {
         rows: &'a RowSteps,
         rules: &'a Rules<'a>,
     ) -> Self {
-        Self { accepted, y0, y1, slopes, rows, rules }
+        Self { accepted, y0, y1, slopes, rows, rules, failures: Vec::new() }
+    }
+
+    /// Ends the solve of a sample with this step, whose end the sample keeps.
+    pub fn fail(&mut self, sample: usize, error: Error) {
+        self.failures.push((sample, error));
+    }
+
+    /// What was failed.
+    pub(crate) fn failures(self) -> Vec<(usize, Error)> {
+        self.failures
     }
 
     /// The method that made the steps.

@@ -7,7 +7,7 @@ use crate::row_body::{Looked, RowBody, carries, gather, moved};
 use crate::rules::Rules;
 use crate::sink::Slopes;
 use crate::slice_body::{SliceBody, first_non_finite};
-use crate::{Method, Result, RowSteps, SampleSink, SampleStep, SampleSteps, SliceStep};
+use crate::{Error, Method, Result, RowSteps, SampleSink, SampleStep, SampleSteps, SliceStep};
 
 impl<T: Element> RowBody for SliceBody<'_, T> {
     fn y(&self) -> &Tensor {
@@ -63,7 +63,7 @@ impl<T: Element> RowBody for SliceBody<'_, T> {
         steps: &RowSteps,
         accepted: &[SampleStep],
         sink: &mut dyn SampleSink,
-    ) -> Result<()> {
+    ) -> Result<Vec<(usize, Error)>> {
         let (rows, stages) = (self.y.dims()[0], &mut self.stages);
         let moved = (accepted.len() < rows).then(|| moved(rows, accepted));
         if let Some(moved) = &moved {
@@ -71,11 +71,13 @@ impl<T: Element> RowBody for SliceBody<'_, T> {
         }
         let y1 = stages.tensor(&stages.y1)?;
         let slopes = Slopes::Slices(stages);
-        sink.accept(&mut SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules))?;
+        let mut steps = SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules);
+        sink.accept(&mut steps)?;
+        let failures = steps.failures();
         let end = rules.method.end_stage(stages.known).filter(|_| carries(rules, accepted));
         stages.advance(end, moved.as_deref());
         self.y = y1;
-        Ok(())
+        Ok(failures)
     }
 
     fn reject(&mut self, _: &Rules<'_>) -> Result<()> {

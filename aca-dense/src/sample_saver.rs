@@ -1,6 +1,8 @@
 //! The sink that keeps what was asked for of samples with clocks of their own.
 
-use aca_core::{Method, Result, SampleSink, SampleStep, SampleSteps, Status, TimeSpan, kernels};
+use aca_core::{
+    Error, Method, Result, SampleSink, SampleStep, SampleSteps, Status, TimeSpan, kernels,
+};
 use candle_core::Tensor;
 
 use crate::save_at::Request;
@@ -25,6 +27,19 @@ struct Sample {
     /// Where its outputs lie: a piece and its row.
     rows: Vec<(usize, usize)>,
     dense: Vec<DenseStep>,
+    /// Whether an output was not finite, after which nothing more is kept.
+    broken: bool,
+}
+
+impl Sample {
+    /// Takes back all outputs from number `first` on.
+    fn take_back(&mut self, first: usize) {
+        self.served -= self.ts.len() - first;
+        self.ts.truncate(first);
+        self.placements.truncate(first);
+        self.rows.truncate(first);
+        self.broken = true;
+    }
 }
 
 /// What a [`SampleSaver`] kept of one sample.
@@ -43,7 +58,8 @@ impl SampleSaver {
             let placements = first(span.t0).iter().map(|_| Placement { step: 0, s: 0.0 }).collect();
             let rows = first(span.t0).iter().map(|_| (0, row)).collect();
             let (served, ts) = (usize::from(at_start), first(span.t0));
-            Ok(Sample { span, request, served, ts, placements, rows, dense: Vec::new() })
+            let (dense, broken) = (Vec::new(), false);
+            Ok(Sample { span, request, served, ts, placements, rows, dense, broken })
         });
         let samples = samples.collect::<Result<_>>()?;
         Ok(Self { y0: y0.clone(), samples, pieces: vec![y0.clone()] })
@@ -90,7 +106,7 @@ impl SampleSaver {
 
     /// Keeps the requested times strictly inside the steps.
     fn save_inside(&mut self, steps: &mut SampleSteps<'_>) -> Result<()> {
-        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        let (mut rows, mut weights, mut whose) = (Vec::new(), Vec::new(), Vec::new());
         let stages = steps.method().interpolant().stages();
         let piece = self.pieces.len();
         for step in steps.accepted {
@@ -103,6 +119,7 @@ impl SampleSaver {
                 weights.resize(start + stages, 0.0);
                 steps.method().interpolant().weights_into(placement.s, &mut weights[start..]);
                 weights[start..].iter_mut().for_each(|w| *w *= step.t1 - step.t0);
+                whose.push((*step, sample.ts.len()));
                 sample.rows.push((piece, rows.len()));
                 sample.ts.push(t);
                 sample.placements.push(placement);
@@ -112,7 +129,34 @@ impl SampleSaver {
         }
         if !rows.is_empty() {
             steps.complete()?;
-            self.pieces.push(steps.combine_picked(&rows, &weights)?);
+            let outputs = steps.combine_picked(&rows, &weights)?;
+            self.fail_non_finite(&outputs, &whose, steps)?;
+            self.pieces.push(outputs);
+        }
+        Ok(())
+    }
+
+    /// Fails samples with outputs that are not finite: nothing else judges the slope at a step's end, which
+    /// they may need. `whose` has each output's step and its number among the sample's. For a GPU's answer the
+    /// solve would have to wait.
+    fn fail_non_finite(
+        &mut self,
+        outputs: &Tensor,
+        whose: &[(SampleStep, usize)],
+        steps: &mut SampleSteps<'_>,
+    ) -> Result<()> {
+        if !outputs.device().is_cpu() || kernels::first_non_finite(outputs)?.is_none() {
+            return Ok(());
+        }
+        for (row, &(step, number)) in whose.iter().enumerate() {
+            let sample = &mut self.samples[step.sample];
+            if sample.broken {
+                continue;
+            }
+            let Some(index) = kernels::first_non_finite(&outputs.get(row)?)? else { continue };
+            let (what, t, h) = ("output", sample.ts[number], step.t1 - step.t0);
+            sample.take_back(number);
+            steps.fail(step.sample, Error::NonFinite { what, t, h, index });
         }
         Ok(())
     }
@@ -122,6 +166,9 @@ impl SampleSaver {
         let (piece, mut rows) = (self.pieces.len(), Vec::new());
         for step in steps.accepted {
             let sample = &mut self.samples[step.sample];
+            if sample.broken {
+                continue;
+            }
             let requested = sample.request.times.get(sample.served) == Some(&step.t1);
             sample.served += usize::from(requested);
             if requested || sample.request.steps {
@@ -139,7 +186,10 @@ impl SampleSaver {
 
     /// Keeps what the dense output of the samples needs that asked for it.
     fn save_dense(&mut self, steps: &mut SampleSteps<'_>) -> Result<()> {
-        let wanted = |step: &&SampleStep| self.samples[step.sample].request.dense;
+        let wanted = |step: &&SampleStep| {
+            let sample = &self.samples[step.sample];
+            sample.request.dense && !sample.broken
+        };
         let wanted: Vec<SampleStep> = steps.accepted.iter().filter(wanted).copied().collect();
         if wanted.is_empty() {
             return Ok(());

@@ -10,6 +10,7 @@ mod discrete;
 mod explicit;
 mod mali;
 mod refusals;
+mod resting;
 mod samples;
 mod second_order;
 mod strategies;

@@ -117,3 +117,41 @@ fn a_state_at_rest_is_walked_back() {
         assert!(off < 2e-3, "{x} is {off:e} off exp(-1), bound 2e-3");
     }
 }
+
+/// Gradients of the sum of `y(3)` of `y' = cos(y / 2) - k y` with respect to `k`.
+fn driven(gradient: Gradient, y0: f64, dtype: DType) -> f64 {
+    let number = |x: f64| Tensor::new(&[[x]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    let k = Var::from_tensor(&number(1.0)).unwrap();
+    let rate = k.clone();
+    let field = move |_: &Time, y: &Tensor| (y * 0.5)?.cos()? - y.broadcast_mul(&rate)?;
+    let leapfrog = matches!(gradient, Gradient::Naive);
+    let solver = Solver { leapfrog, ..adaptive(&ALF, 1e-2) };
+    let ode = Ode::new(solver, field, vec![k]).unwrap().gradient(gradient);
+    let (_, tape) = ode.forward(&number(y0), (0.0, 3.0), &SaveAt::End).unwrap();
+    let grads = tape.pullback(&number(1.0).reshape((1, 1, 1)).unwrap()).unwrap();
+    grads.theta[0].to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap()[0][0]
+}
+
+#[test]
+fn a_start_near_zero_is_no_measure_of_a_driven_system() {
+    for (dtype, bound) in [(DType::F32, 1e-5), (DType::F64, 1e-12)] {
+        for y0 in [0.0, 1e-3, 1e-8, 1e-12] {
+            let found = driven(Gradient::Mali, y0, dtype);
+            let off = (found / driven(Gradient::Naive, y0, dtype) - 1.0).abs();
+            assert!(off <= bound, "{dtype:?} from {y0}: {off:e} off, bound {bound:e}");
+        }
+    }
+}
+
+#[test]
+fn a_large_row_hides_no_other() {
+    // Over 12 the decaying row alone has a gradient that is 43 % off; the other keeps still.
+    let k = Var::new(&[[-1.0f32], [0.0]], &Device::Cpu).unwrap();
+    let rate = k.clone();
+    let field = move |_: &Time, y: &Tensor| y * rate.as_tensor();
+    let y0 = Tensor::new(&[[1.0f32], [1e4]], &Device::Cpu).unwrap();
+    let ode = Ode::new(Solver::fixed_count(ALF, 100), field, vec![k]).unwrap();
+    let (sol, tape) = ode.gradient(Gradient::Mali).forward(&y0, (0.0, 12.0), &SaveAt::End).unwrap();
+    let error = tape.pullback(&sol.ys.ones_like().unwrap()).unwrap_err();
+    assert!(matches!(error, Error::LeapfrogDrift { .. }), "{error}");
+}

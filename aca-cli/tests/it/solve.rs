@@ -207,3 +207,10 @@ fn tolerances_of_fixed_steps_are_refused() {
     let refusal = solve(folder.path(), "linear-decay", &options).refused();
     assert!(refusal.starts_with("error: rk4 takes fixed steps, which --atol"), "{refusal}");
 }
+
+#[test]
+fn a_span_without_end_is_named() {
+    let folder = TempDir::new().unwrap();
+    let refusal = solve(folder.path(), "linear-decay", &["--t1", "inf"]).refused();
+    assert!(refusal.contains("not finite"), "{refusal}");
+}

@@ -110,6 +110,9 @@ impl<S: System> ClosedForm<S> {
             return Ok(Places { states, each: Each::Shared });
         }
         let dims = self.theta.dims();
+        if S::PARAMS == 0 {
+            bail!("the system has no parameters, but {theta} were given");
+        }
         if S::PARAMS > 1 && dims.last() != Some(&S::PARAMS) {
             let params = S::PARAMS;
             bail!(

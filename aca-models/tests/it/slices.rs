@@ -187,3 +187,53 @@ fn parameters_that_do_not_fit_are_refused_as_on_tensors() {
     let error = ode.solve(&tensor(&[0.0; 6], &[3, 2]), (0.0, 1.0), &SaveAt::End).err().unwrap();
     assert!(error.to_string().contains("2 parameters do not fit 3 states"), "{error}");
 }
+
+#[test]
+fn a_sample_whose_parameters_are_no_numbers_spoils_no_other() {
+    let theta = Var::new(&[1.0f64, f64::NAN, 2.0, f64::INFINITY], &Device::Cpu).unwrap();
+    let y0 = Var::from_tensor(&six_rows(&[4, 2])).unwrap();
+    for gradient in [Gradient::Aca, Gradient::Naive] {
+        let field = ClosedForm::new(VanDerPol, theta.clone());
+        let tolerance = Tolerance { rtol: 1e-5, atol: 1e-6 };
+        let solver = Solver::adaptive(DOPRI5, tolerance);
+        let solver = Solver { on_failure: aca_core::OnFailure::Keep, ..solver };
+        let ode = Ode::new(solver, field, vec![theta.clone()]).unwrap().gradient(gradient.clone());
+        let sol = ode.solve_samples(&y0, (0.0, 0.5), SaveAt::End).unwrap();
+        let finished: Vec<_> = sol.statuses().iter().map(|s| s.is_finished()).collect();
+        assert_eq!(finished, [true, false, true, false]);
+        let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        let found = [grads.get(&theta), grads.get(&y0)].map(|x| numbers(x.unwrap()));
+        assert!(found.iter().flatten().all(|x| x.is_finite()), "{gradient:?}: {found:?}");
+        assert_eq!((found[0][1], found[0][3]), (0.0, 0.0), "{gradient:?}: {found:?}");
+    }
+}
+
+#[test]
+fn parameters_of_a_system_without_any_are_refused() {
+    #[derive(Clone)]
+    struct Still;
+    impl System for Still {
+        const DIM: usize = 1;
+        const PARAMS: usize = 0;
+        fn slope<T: aca_models::systems::Real>(&self, _: &[T], _: &[T], dy: &mut [T]) {
+            dy[0] = T::zero();
+        }
+        fn pullback<T: aca_models::systems::Real>(
+            &self,
+            _: &[T],
+            _: &[T],
+            _: &[T],
+            y_bar: &mut [T],
+            _: &mut [T],
+        ) {
+            y_bar[0] = T::zero();
+        }
+        fn trace(&self, _: &Tensor, y: &Tensor) -> Result<Tensor> {
+            y.zeros_like()
+        }
+    }
+    let theta = Var::new(&[1.0f64], &Device::Cpu).unwrap();
+    let field = ClosedForm::new(Still, theta);
+    let error = Solver::fixed(RK4, 0.1).solve(&field, &six_rows(&[3, 1]), (0.0, 1.0), &mut ());
+    assert!(error.unwrap_err().to_string().contains("has no parameters, but 1 were given"));
+}

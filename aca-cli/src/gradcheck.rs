@@ -16,12 +16,13 @@ mod verdict;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::args::{CheckProblem, GradcheckArgs};
 use crate::report::{self, Error, Result};
 use crate::strategy::Strategy;
 use row::Row;
+use samples::Finding;
 
 /// How much to run.
 struct Plan<'a> {
@@ -37,6 +38,8 @@ struct Plan<'a> {
 #[derive(Default)]
 struct Checked {
     rows: Vec<Row>,
+    /// What the batch with clocks of its own found.
+    samples: Vec<Finding>,
     files: Vec<PathBuf>,
 }
 
@@ -57,15 +60,18 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
             CheckProblem::Samples => samples::run(&plan)?,
         };
         all.rows.extend(checked.rows);
+        all.samples.extend(checked.samples);
         all.files.extend(checked.files);
     }
-    let table = args.out.join("gradcheck.csv");
-    row::write_csv(&table, &all.rows)?;
-    all.files.push(table);
+    if !all.rows.is_empty() {
+        let table = args.out.join("gradcheck.csv");
+        row::write_csv(&table, &all.rows)?;
+        all.files.push(table);
+    }
     for file in &all.files {
         report::line(&format!("written    {}", file.display()))?;
     }
-    if args.json { report::json(&by_strategy(&all.rows)) } else { Ok(()) }
+    if args.json { report::json(&found(&all)) } else { Ok(()) }
 }
 
 /// The problems asked for, each once and in a fixed order; all of them when none is named.
@@ -77,10 +83,11 @@ fn chosen(asked: &[CheckProblem]) -> Vec<CheckProblem> {
         .collect()
 }
 
-/// The rows of each strategy under its name.
-fn by_strategy(rows: &[Row]) -> Value {
-    let of = |strategy| rows.iter().filter(move |row| row.strategy == strategy);
+/// The rows of each strategy under its name, and those of batches, if any, under `samples`.
+fn found(all: &Checked) -> Value {
+    let of = |strategy| all.rows.iter().filter(move |row| row.strategy == strategy);
     let entry =
         |strategy: Strategy| (strategy.name().to_owned(), of(strategy).map(Row::json).collect());
-    Value::Object(Strategy::ALL.map(entry).into_iter().collect::<Map<_, _>>())
+    let samples = (!all.samples.is_empty()).then(|| ("samples".to_owned(), json!(all.samples)));
+    Value::Object(Strategy::ALL.map(entry).into_iter().chain(samples).collect::<Map<_, _>>())
 }

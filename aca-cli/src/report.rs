@@ -91,6 +91,19 @@ pub enum Error {
         /// Whose it is.
         workload: &'static str,
     },
+    /// A checkpoint has not all of a network.
+    #[error(
+        "{} lacks {missing} of the network's tensors, the first is {first}; give a checkpoint of NODE18",
+        path.display()
+    )]
+    IncompleteCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// Number of tensors that it lacks.
+        missing: usize,
+        /// The first of them.
+        first: String,
+    },
     /// No oscillator is that stiff.
     #[error("--mu-max is {mu}; give a finite number above 0")]
     Stiffness {

@@ -73,6 +73,7 @@ fn record(args: &ThreeBodyArgs, tableau: Tableau) -> Result<()> {
     let fitted = fit(args, tableau, &mut |stage, rate, evaluation| {
         // What an earlier run left stays until this one has something to write.
         if log.rows.is_empty() {
+            remove_results(&args.out)?;
             write_config(args)?;
         }
         log.row(stage, rate, evaluation)
@@ -137,6 +138,20 @@ fn train(
     let (best_epoch, best) = best.ok_or(Error::NoEpoch)?;
     let max_mass_error = max_mass_error(best.masses);
     Ok((best, AdamSummary { max_mass_error, best_sum_sq: best.sum_sq, best_epoch }))
+}
+
+/// Removes what an earlier run found, lest its results stand beside the settings of another.
+fn remove_results(out: &Path) -> Result<()> {
+    for name in ["best.safetensors", "trajectory.png", "orbits.gif", "loss.png"] {
+        let path = out.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn save(out: &Path, masses: [f64; 3]) -> Result<()> {

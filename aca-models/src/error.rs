@@ -219,7 +219,7 @@ pub enum Error {
     },
     /// A checkpoint of PyTorch cannot be read.
     #[error(
-        "{} is no checkpoint that can be read: {reason}; save it with torch.save, whose zip form is the default since PyTorch 1.6",
+        "{} is no checkpoint that can be read: {reason}; {remedy}",
         path.display()
     )]
     Checkpoint {
@@ -227,6 +227,8 @@ pub enum Error {
         path: PathBuf,
         /// What the reader said.
         reason: String,
+        /// What helps.
+        remedy: &'static str,
     },
     /// A checkpoint of PyTorch has no tensors where tensors are looked for.
     #[error(

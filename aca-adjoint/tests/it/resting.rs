@@ -6,10 +6,13 @@ use aca_dense::SaveAt;
 use aca_tableau::{DOPRI5, MIDPOINT};
 use candle_core::{Device, Result, Tensor, Var};
 
-/// A field of the time, the state and one parameter, which may be evaluated on some rows alone.
+/// A slope of the time, the state and one parameter.
+type Slope = fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>;
+
+/// A field that may be evaluated on some rows alone.
 struct Field {
     k: Var,
-    f: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
+    f: Slope,
     takes_rows: bool,
 }
 
@@ -36,7 +39,7 @@ fn singular_at_one(t: &Tensor, y: &Tensor, k: &Tensor) -> Result<Tensor> {
 
 /// Gradients of the sum of all ends with respect to `k` and the initial states, of one number each.
 fn gradients(
-    (f, k): (fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>, f64),
+    (f, k): (Slope, f64),
     (solver, gradient, takes_rows): (&Solver, Gradient, bool),
     spans: &[(f64, f64)],
     save: Vec<SaveAt>,

@@ -35,10 +35,10 @@ pub struct BenchArgs {
     #[arg(long, default_value = "cpu", conflicts_with_all = ["overhead", "growth"])]
     pub device: DeviceName,
     /// Time the solver alone instead: what a step costs beyond the field's own time
-    #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol"])]
+    #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol", "per_sample", "mu_max", "pth"])]
     pub overhead: bool,
     /// Time a network instead, over growing batches, steps and depths, beside the machine's limits
-    #[arg(long, conflicts_with_all = ["workload", "overhead", "gradient", "method", "rtol", "atol"])]
+    #[arg(long, conflicts_with_all = ["workload", "overhead", "gradient", "method", "rtol", "atol", "per_sample", "mu_max", "pth"])]
     pub growth: bool,
     /// A clock for every sample of vdp instead of one shared step
     #[arg(long)]

@@ -180,8 +180,8 @@ pub struct TestArgs {
     /// What computes
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Test with every method, fixed steps of several sizes and adaptive ones
-    #[arg(long, conflicts_with_all = ["method", "h"])]
+    /// Test with methods of all kinds, fixed steps of several sizes and adaptive ones
+    #[arg(long, conflicts_with_all = ["method", "h", "rtol", "atol"])]
     pub all_solvers: bool,
     /// Folder of the table and the picture of --all-solvers
     #[arg(long, default_value = "runs/classify")]

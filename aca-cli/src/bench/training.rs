@@ -11,7 +11,7 @@ use super::timing::median;
 use super::workload::fill_on;
 use crate::args::BenchArgs;
 use crate::counting;
-use crate::report::{self, Result};
+use crate::report::{self, Error, Result};
 
 const CLASSES: usize = 10;
 
@@ -82,7 +82,11 @@ fn network(args: &BenchArgs, device: &Device) -> Result<Network> {
     let spec = NetworkSpec { device: device.clone(), ..NetworkSpec::of(NetworkName::Node18) };
     let network = Network::new(&spec, &ode)?;
     if let Some(path) = &args.pth {
-        network.load_pth(path)?;
+        let missing = network.load_pth(path)?.missing;
+        if let Some(first) = missing.first() {
+            let (path, first) = (path.clone(), first.clone());
+            return Err(Error::IncompleteCheckpoint { path, missing: missing.len(), first });
+        }
     }
     Ok(network)
 }

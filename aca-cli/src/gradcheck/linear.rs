@@ -44,7 +44,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     let shown = |row: &&Row| row.end.is_some_and(|end| end % 10.0 == 0.0 || end == 5.0);
     report::line(&(row::table(rows.iter().filter(shown)) + "\n"))?;
     let files = draw::linear(&plan.out.join("linear"), &rows, &rtols)?;
-    Ok(Checked { rows, files })
+    Ok(Checked { rows, files, ..Checked::default() })
 }
 
 fn task(end: f64) -> Result<Task<LinearDecay>> {

@@ -60,7 +60,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     let table = plan.out.join("van-der-pol-reverse.csv");
     write_csv(&table, &returns)?;
     files.push(table);
-    Ok(Checked { rows, files })
+    Ok(Checked { rows, files, ..Checked::default() })
 }
 
 fn there_and_back(rtol: f64) -> Result<([Row; 2], Return)> {

@@ -64,7 +64,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     report::line(&format!("{TEXT}\n{}\n", table(&findings).join("\n")))?;
     let mut files = draw::samples(&plan.out.join("samples"), &findings)?;
     files.push(write_csv(plan.out, &findings)?);
-    Ok(Checked { rows: Vec::new(), files })
+    Ok(Checked { samples: findings, files, ..Checked::default() })
 }
 
 fn find(mu_max: f64, tableau: &Tableau, tolerance: f64, batching: Batching) -> Result<Found> {

@@ -36,7 +36,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     report::line(&(verdict::text(&rows) + "\n"))?;
     let caption = "Three bodies: error of the gradient against its time";
     let files = draw::work_precision(&plan.out.join("three-body"), caption, &rows)?;
-    Ok(Checked { rows, files })
+    Ok(Checked { rows, files, ..Checked::default() })
 }
 
 fn settings(quick: bool) -> Vec<Setting> {

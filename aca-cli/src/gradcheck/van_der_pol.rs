@@ -26,7 +26,7 @@ van-der-pol: L = |y(20)|^2 from y = (2, 0) with mu = 1, differentiated by mu and
 
 /// Solves forward and backward, then compares the gradients of the strategies.
 pub fn run(plan: &Plan<'_>) -> Result<Checked> {
-    let Checked { mut rows, mut files } = reverse::run(plan)?;
+    let Checked { mut rows, mut files, .. } = reverse::run(plan)?;
     let task = task()?;
     let settings = settings(plan.quick);
     let gradients: Vec<_> =
@@ -37,7 +37,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     let caption = "Van der Pol: error of the gradient against its time";
     files.extend(draw::work_precision(&plan.out.join("van-der-pol"), caption, &gradients)?);
     rows.extend(gradients);
-    Ok(Checked { rows, files })
+    Ok(Checked { rows, files, ..Checked::default() })
 }
 
 fn settings(quick: bool) -> Vec<Setting> {

@@ -35,7 +35,8 @@ pub fn polish(
         let objective = Objective { tolerance: TOLERANCE, decay };
         let Ok(first) = problem.evaluate(masses, objective) else { break };
         best = first;
-        let stage = Stage(RefCell::new(Search { problem, report, objective, best, last: None }));
+        let search = Search { problem, report, objective, best, last: None, unreported: None };
+        let stage = Stage(RefCell::new(search));
         let solver = LBFGS::new(MoreThuenteLineSearch::new(), 5)
             .with_tolerance_grad(1e-14)
             .and_then(|solver| solver.with_tolerance_cost(0.0))
@@ -45,7 +46,11 @@ pub fn polish(
             .run();
         // Rounding ends the line search once the valley is flat; what was found before counts.
         drop(run.map(|result| result.state().get_iter()));
-        best = stage.0.into_inner().best;
+        let search = stage.0.into_inner();
+        if let Some(error) = search.unreported {
+            return Err(error);
+        }
+        best = search.best;
         masses = best.masses;
     }
     Ok(if best.sum_sq <= start.sum_sq { best } else { start })
@@ -61,6 +66,8 @@ struct Search<'a> {
     best: Evaluation,
     /// argmin asks for value and gradient separately.
     last: Option<Evaluation>,
+    /// Why an evaluation could not be reported, which is no failure of the search.
+    unreported: Option<Error>,
 }
 
 impl Stage<'_> {
@@ -75,7 +82,10 @@ impl Stage<'_> {
         if evaluation.loss < search.best.loss {
             search.best = evaluation;
         }
-        (search.report)(&evaluation)?;
+        if let Err(error) = (search.report)(&evaluation) {
+            search.unreported = Some(error);
+            return Err(Error::Polish("an evaluation could not be reported".to_owned()));
+        }
         Ok(evaluation)
     }
 }

@@ -107,3 +107,14 @@ fn a_failed_solve_is_a_row_that_says_why() {
     let failure = row["failure"].as_str().unwrap();
     assert!(failure.starts_with("reached max_steps = 300000 at t = "), "{failure}");
 }
+
+#[test]
+fn batches_with_clocks_of_their_own_are_in_the_json_too() {
+    let folder = TempDir::new().unwrap();
+    let args = ["gradcheck", "--problem", "samples", "--quick", "--reps", "1", "--json"];
+    let found = aca_in(folder.path(), &[&args[..], &["--out", "out"]].concat()).json();
+    let samples = found["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 6);
+    assert!(samples.iter().all(|row| row["error"].as_f64().unwrap() < 1e-3), "{samples:?}");
+    assert!(!folder.path().join("out/gradcheck.csv").exists());
+}

@@ -1,6 +1,7 @@
 //! `aca three-body` and `aca bench`.
 
 use std::fs;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -88,4 +89,30 @@ fn options_of_another_workload_are_refused() {
         let text = aca(&words.collect::<Vec<_>>()).refused();
         assert!(text.contains(&format!("{option} belongs to the workload {owner}")), "{text}");
     }
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_polish_is_named_and_leaves_no_results_of_another_run() {
+    let folder = TempDir::new().unwrap();
+    let args = ["three-body", "--epochs", "2", "--no-polish", "--no-plots", "--out", "run"];
+    aca_in(folder.path(), &args).succeeded();
+    // Files may grow to 4 KiB only: enough for the epochs, too little for the polish after them.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 4; exec {} three-body --epochs 2 --no-plots --out run",
+        env!("CARGO_BIN_EXE_aca")
+    );
+    let shell = ["-c", &script];
+    let output = Command::new("bash").args(shell).current_dir(folder.path()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("run/metrics.csv"), "{error}");
+    assert!(!folder.path().join("run/best.safetensors").exists());
+}
+
+#[test]
+fn a_checkpoint_that_lacks_most_of_the_network_starts_no_bench() {
+    let folder = TempDir::new().unwrap();
+    let partial = concat!(env!("CARGO_MANIFEST_DIR"), "/../aca-models/tests/fixtures/best.pth");
+    let args = ["bench", "--workload", "node18", "--reps", "1", "--pth", partial];
+    let refusal = aca_in(folder.path(), &args).refused();
+    assert!(refusal.contains("of the network's tensors, the first is conv1.weight"), "{refusal}");
 }

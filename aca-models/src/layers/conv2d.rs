@@ -47,7 +47,8 @@ impl Conv2dConfig {
 ///
 /// # Cost
 /// Kernels of 3x3 and stride 1 go through Winograd's F(4x4, 3x3), which takes a quarter of the products;
-/// the error of `f32` is about twice that of a plain sum. Each thread keeps some megabytes of
+/// the error of `f32` is about twice that of a plain sum, relative to the largest values of a tile of 6x6 pixels: an
+/// outlier, or a NaN, reaches neighbours that a plain sum would keep clear of it. Each thread keeps some megabytes of
 /// working memory for the next call, and the transforms of kernels used lately are kept, up to 320 MB.
 ///
 /// # Example

@@ -208,7 +208,8 @@ impl Network {
     ///
     /// The file holds a state dict, or a dict with one under `state_dict`, `model_state_dict`, `model` or
     /// `net`. Names may start with `module.`; torchvision's `fc` and `downsample` are understood; counts
-    /// of batches (`num_batches_tracked`) are passed over. Values are cast to the network's dtype.
+    /// of batches (`num_batches_tracked`) are passed over. Values are cast to the network's dtype. Code in a file
+    /// is never run, but one made for it can exhaust memory: load files that you trust.
     ///
     /// # Errors
     /// When the file cannot be read, or holds no tensor, none that the network knows, or one of another

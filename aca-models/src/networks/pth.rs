@@ -1,6 +1,8 @@
 //! Checkpoints of PyTorch.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -26,12 +28,11 @@ pub struct LoadReport {
 
 /// Sets `variables` to the tensors of a file; all of them or, in case of an error, none.
 pub(super) fn load(path: &Path, variables: &[(String, Var)]) -> Result<LoadReport> {
-    let mut tensors = read(path)?;
-    let mut report = LoadReport::default();
-    let mut values = Vec::new();
+    let Found { mut tensors, mut extra } = read(path, variables)?;
+    let (mut loaded, mut missing, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (name, var) in variables {
         let Some((known_as, tensor)) = tensors.remove(name) else {
-            report.missing.push(name.clone());
+            missing.push(name.clone());
             continue;
         };
         if tensor.shape() != var.shape() {
@@ -39,40 +40,101 @@ pub(super) fn load(path: &Path, variables: &[(String, Var)]) -> Result<LoadRepor
             return Err(Error::CheckpointShape { name: known_as, got, expected });
         }
         values.push((var, tensor.to_dtype(var.dtype())?));
-        report.loaded.push(name.clone());
+        loaded.push(name.clone());
     }
-    report.extra = tensors.into_values().map(|(known_as, _)| known_as).collect();
-    report.extra.sort();
-    if report.loaded.is_empty() {
-        let (path, first) = (path.to_owned(), report.extra.first().cloned().unwrap_or_default());
-        return Err(Error::ForeignCheckpoint { path, tensors: report.extra.len(), first });
+    extra.extend(tensors.into_values().map(|(known_as, _)| known_as));
+    extra.sort();
+    if loaded.is_empty() {
+        let (path, first) = (path.to_owned(), extra.first().cloned().unwrap_or_default());
+        return Err(Error::ForeignCheckpoint { path, tensors: extra.len(), first });
     }
     values.into_iter().try_for_each(|(var, value)| var.set(&value))?;
-    Ok(report)
+    Ok(LoadReport { loaded, missing, extra })
 }
 
-/// The tensors of a file by our names, each with the file's own.
-fn read(path: &Path) -> Result<BTreeMap<String, (String, Tensor)>> {
-    std::fs::File::open(path).map_err(|source| {
+/// The tensors of a dict by our names, each with the file's own, and the names of those that another took.
+#[derive(Default)]
+struct Found {
+    tensors: BTreeMap<String, (String, Tensor)>,
+    extra: Vec<String>,
+}
+
+impl Found {
+    /// Where two names are one of ours, the one that is spelled so counts, else the first by the alphabet.
+    fn new(mut named: Vec<(String, Tensor)>) -> Self {
+        named.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+        named.sort_by_cached_key(|(name, _)| (ours(name) != *name, name.clone()));
+        let mut found = Self::default();
+        for (name, tensor) in named {
+            match found.tensors.entry(ours(&name)) {
+                Entry::Vacant(place) => {
+                    place.insert((name, tensor));
+                }
+                Entry::Occupied(_) => found.extra.push(name),
+            }
+        }
+        found
+    }
+
+    /// Number of tensors that the network knows.
+    fn known(&self, variables: &[(String, Var)]) -> usize {
+        variables.iter().filter(|(name, _)| self.tensors.contains_key(name)).count()
+    }
+}
+
+/// The dict of a file that knows most of the variables.
+fn read(path: &Path, variables: &[(String, Var)]) -> Result<Found> {
+    let file = std::fs::File::open(path).map_err(|source| {
         let path = path.to_owned();
         Error::File { action: "open", path, source }
     })?;
+    check_byte_order(path, file)?;
+    let (mut best, mut any) = (Found::default(), false);
     for key in KEYS {
-        let tensors = read_key(path, key)?;
-        if !tensors.is_empty() {
-            let counts = |name: &str| name.ends_with("num_batches_tracked");
-            let tensors = tensors.into_iter().filter(|(name, _)| !counts(name));
-            return Ok(tensors.map(|(name, tensor)| (ours(&name), (name, tensor))).collect());
+        let found = Found::new(read_key(path, key)?);
+        let better = !any || found.known(variables) > best.known(variables);
+        if better && !found.tensors.is_empty() {
+            (best, any) = (found, true);
         }
     }
-    Err(Error::EmptyCheckpoint { path: path.to_owned() })
+    if any { Ok(best) } else { Err(Error::EmptyCheckpoint { path: path.to_owned() }) }
+}
+
+/// Refuses files whose numbers are the other way round than candle's reader takes them; what is no zip file is
+/// left to it.
+fn check_byte_order(path: &Path, file: std::fs::File) -> Result<()> {
+    let Ok(mut zip) = zip::ZipArchive::new(file) else { return Ok(()) };
+    let named = (0..zip.len()).find(|&i| {
+        zip.by_index(i)
+            .is_ok_and(|entry| entry.name().is_ok_and(|name| name.ends_with("/byteorder")))
+    });
+    let Some(mut entry) = named.and_then(|i| zip.by_index(i).ok()) else { return Ok(()) };
+    let mut order = String::new();
+    // An entry that cannot be read says nothing of the others.
+    if entry.read_to_string(&mut order).is_ok() && order.trim() == "big" {
+        let reason = "its numbers are big-endian".to_owned();
+        let remedy = "save it anew on a little-endian machine";
+        return Err(Error::Checkpoint { path: path.to_owned(), reason, remedy });
+    }
+    Ok(())
 }
 
 /// The tensors of the dict under `key`; none where there is no such key.
 fn read_key(path: &Path, key: Option<&str>) -> Result<Vec<(String, Tensor)>> {
     // Candle's reader indexes into what it unpickles, so a damaged file can make it panic.
     let tensors = catch_unwind(AssertUnwindSafe(|| read_all_with_key(path, key)));
-    let unreadable = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
+    let unreadable = |reason: String| {
+        let remedy = match () {
+            () if reason.contains("non-contiguous") => {
+                "save {k: v.contiguous() for k, v in state_dict.items()} in its place"
+            }
+            () if reason.contains("op-code") => {
+                "save it with torch.save and its default pickle_protocol, 2"
+            }
+            () => "save it with torch.save, whose zip form is the default since PyTorch 1.6",
+        };
+        Error::Checkpoint { path: path.to_owned(), reason, remedy }
+    };
     match tensors {
         Ok(Ok(tensors)) => Ok(tensors),
         Ok(Err(error)) => {

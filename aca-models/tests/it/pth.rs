@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aca_core::Solver;
 use aca_models::Error;
-use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
+use aca_models::networks::{LoadReport, Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Device, Tensor};
 
@@ -79,6 +79,41 @@ fn names_of_torchvision_are_understood() {
     let report = network.load_pth(fixture("torchvision.pth")).unwrap();
     assert_eq!(report.loaded, ["layer2.0.shortcut.1.bias", "linear.bias"]);
     assert!(report.extra.is_empty(), "{report:?}");
+}
+
+/// What ResNet18 loads of a file, and its bias of the last layer then.
+fn resnet(name: &str) -> Result<(LoadReport, Vec<f64>), Error> {
+    let spec = NetworkSpec { dtype: DType::F64, ..NetworkSpec::of(NetworkName::ResNet18) };
+    let network = Network::new(&spec, &OdeOptions::cifar()).unwrap();
+    let report = network.load_pth(fixture(name))?;
+    let bias = values(&network).into_iter().find(|(name, _)| name == "linear.bias").unwrap().1;
+    Ok((report, bias))
+}
+
+#[test]
+fn of_two_names_of_one_tensor_ours_counts_and_the_other_is_listed() {
+    for _ in 0..4 {
+        let (report, bias) = resnet("twice.pth").unwrap();
+        assert_eq!(
+            (report.loaded, report.extra),
+            (vec!["linear.bias".into()], vec!["fc.bias".into()])
+        );
+        assert_eq!(bias, [1.0; 10]);
+    }
+}
+
+#[test]
+fn a_tensor_beside_the_state_dict_does_not_hide_it() {
+    let (report, bias) = resnet("best.pth").unwrap();
+    assert_eq!((report.loaded, bias), (vec!["linear.bias".to_owned()], vec![1.0; 10]));
+}
+
+#[test]
+fn files_that_cannot_be_read_say_what_helps() {
+    let error = resnet("turned.pth").unwrap_err().to_string();
+    assert!(error.contains("v.contiguous()"), "{error}");
+    let error = resnet("big.pth").unwrap_err().to_string();
+    assert!(error.contains("its numbers are big-endian"), "{error}");
 }
 
 #[test]

@@ -191,6 +191,7 @@ pub enum CheckProblem {
     /// Van der Pol's oscillator, solved forward and backward in time
     VanDerPol,
     /// Three bodies in space, a chaotic system
+    #[value(alias = "three_body")]
     ThreeBody,
     /// Oscillators of different stiffness, with one step for all or a clock for each
     Samples,

@@ -14,6 +14,7 @@ pub enum Strategy {
     /// Graph through accepted steps
     Naive,
     /// Graph through trials and step sizes as well
+    #[value(alias = "naive_through_step_size")]
     NaiveThroughStepSize,
     /// Continuous adjoint
     Backsolve,

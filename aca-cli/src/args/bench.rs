@@ -9,7 +9,7 @@ use crate::strategy::Strategy;
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum WorkloadName {
     /// Gradient of the three-body orbits with respect to the masses
-    #[value(name = "three_body")]
+    #[value(name = "three_body", alias = "three-body")]
     ThreeBody,
     /// A network 64 -> 256 tanh -> 64 on 256 states in f32
     #[value(name = "mlp")]

@@ -116,3 +116,11 @@ fn a_checkpoint_that_lacks_most_of_the_network_starts_no_bench() {
     let refusal = aca_in(folder.path(), &args).refused();
     assert!(refusal.contains("of the network's tensors, the first is conv1.weight"), "{refusal}");
 }
+
+#[test]
+fn names_are_understood_with_either_dash() {
+    for workload in ["three_body", "three-body"] {
+        let args = ["bench", "--workload", workload, "--reps", "1", "--json"];
+        assert!(aca(&args).json()["ms_gradient"].as_f64().is_some_and(|ms| ms > 0.0), "{workload}");
+    }
+}

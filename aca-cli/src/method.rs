@@ -27,6 +27,18 @@ pub fn method(name: &str) -> Result<Tableau> {
     }
 }
 
+/// Refuses tolerances that were given for a method with fixed steps, which follow none.
+///
+/// # Errors
+/// [`Error::FixedSteps`].
+pub fn check_tolerances(tableau: &Tableau, rtol: Option<f64>, atol: Option<f64>) -> Result<()> {
+    let given = [("--rtol", rtol), ("--atol", atol)];
+    match given.into_iter().find(|(_, given)| given.is_some() && !tableau.is_adaptive()) {
+        Some((option, _)) => Err(Error::FixedSteps { option, method: tableau.name().to_owned() }),
+        None => Ok(()),
+    }
+}
+
 /// Returns the method of a TOML file.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use crate::args::SolveArgs;
-use crate::method::method;
+use crate::method::{check_tolerances, method};
 use crate::plot::{self, Trajectory};
 use crate::report::{self, Error, Result};
 use problem::Problem;
@@ -69,12 +69,7 @@ impl Setup {
     fn new(args: &SolveArgs) -> Result<Self> {
         let problem = Problem::new(args.system)?;
         let tableau = method(&args.method)?;
-        let given = [("--rtol", args.rtol), ("--atol", args.atol)];
-        if let Some((option, _)) = given.into_iter().find(|(_, x)| x.is_some())
-            && !tableau.is_adaptive()
-        {
-            return Err(Error::FixedSteps { option, method: tableau.name().to_owned() });
-        }
+        check_tolerances(&tableau, args.rtol, args.atol)?;
         let (rtol, atol) = (args.rtol.unwrap_or(1e-6), args.atol.unwrap_or(1e-9));
         let solver = Solver::for_tableau(tableau, Tolerance { rtol, atol }, args.h)?;
         let span = (args.t0, args.t1.unwrap_or(problem.t1));

@@ -55,7 +55,7 @@ pub struct Summary {
 /// Trains every contestant with every seed, and draws the paper's figure 7 of it.
 pub fn run(args: &CompareArgs) -> Result<()> {
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
-    let base = Setting::preset(args.network, &args.data).solved(&args.solver).planned(&args.plan);
+    let base = Setting::preset(args.network, &args.data).solved(&args.solver)?.planned(&args.plan);
     let data = super::images(&base, &args.data)?;
     let runs = train_all(args, &base, &data)?;
     let summaries = summaries(&runs);

@@ -11,7 +11,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, RanksArgs, SolverArgs};
-use crate::method::method;
+use crate::method::{check_tolerances, method};
 use crate::report::Result;
 use crate::strategy::Strategy;
 
@@ -70,7 +70,10 @@ impl Setting {
     }
 
     /// The same with what the user gave for the solver.
-    pub fn solved(mut self, args: &SolverArgs) -> Self {
+    ///
+    /// # Errors
+    /// For tolerances of a method that follows none.
+    pub fn solved(mut self, args: &SolverArgs) -> Result<Self> {
         if let Some(method) = &args.method {
             self.method.clone_from(method);
             // A step that fits one method says nothing about another.
@@ -82,7 +85,8 @@ impl Setting {
         self.rtol = args.rtol.unwrap_or(self.rtol);
         self.atol = args.atol.unwrap_or(self.atol);
         self.max_steps = args.max_steps.unwrap_or(self.max_steps);
-        self
+        check_tolerances(&method(&self.method)?, args.rtol, args.atol)?;
+        Ok(self)
     }
 
     /// The same with what the user gave for the plan.

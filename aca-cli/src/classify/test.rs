@@ -81,7 +81,7 @@ impl Bench {
 }
 
 fn one(args: &TestArgs, bench: &mut Bench) -> Result<()> {
-    let setting = bench.trained.clone().solved(&args.solver);
+    let setting = bench.trained.clone().solved(&args.solver)?;
     let found = bench.judge(&setting)?;
     report::line(&table(std::slice::from_ref(&found)).join("\n"))?;
     if args.json { report::json(&found) } else { Ok(()) }
@@ -103,7 +103,7 @@ fn all_solvers(args: &TestArgs, bench: &mut Bench) -> Result<()> {
             atol: tolerance,
             ..args.solver.clone()
         };
-        findings.push(bench.judge(&bench.trained.clone().solved(&solver))?);
+        findings.push(bench.judge(&bench.trained.clone().solved(&solver)?)?);
     }
     report::line(&table(&findings).join("\n"))?;
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;

@@ -200,7 +200,7 @@ fn settle(args: &TrainArgs, checkpoint: Option<&Checkpoint>) -> Result<Setting> 
     setting.plan.seed = args.seed.unwrap_or(setting.plan.seed);
     Ok(setting
         .differentiated(args.gradient, args.mode)
-        .solved(&args.solver)
+        .solved(&args.solver)?
         .planned(&args.plan)
         .shared(args.ranks))
 }

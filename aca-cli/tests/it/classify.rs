@@ -257,3 +257,11 @@ fn a_run_resumed_elsewhere_takes_its_best_epoch_along() {
     let kept = load(&folder.path().join("other/best.safetensors")).about.history;
     assert_eq!(kept, history[..if is_best { 2 } else { 1 }]);
 }
+
+#[test]
+fn tolerances_of_fixed_steps_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let args = ["classify", "train", "--method", "rk4", "--h", "0.5", "--rtol", "1e-3"];
+    let refusal = aca_in(folder.path(), &args).refused();
+    assert!(refusal.starts_with("error: rk4 takes fixed steps, which --rtol"), "{refusal}");
+}

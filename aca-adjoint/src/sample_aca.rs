@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, RowTerm};
-use aca_core::{Evaluator, Method, OnSlices, Result, RowSteps, VectorField};
+use aca_core::{Evaluator, Method, OnSlices, Result, VectorField};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
@@ -11,7 +11,7 @@ use crate::backward::Backward;
 use crate::params::Accumulator;
 use crate::sample_outputs::SampleOutputs;
 use crate::sample_replay::{Pulled, RowOutput, RowOutputs, SampleReplay};
-use crate::sample_tape::{SampleCheckpoint, SampleCheckpoints};
+use crate::sample_tape::SampleCheckpoints;
 use crate::slice_replay::{self, SliceReplay};
 use crate::{Gradients, Params, TimeGradients};
 
@@ -123,30 +123,19 @@ impl<'a> Sweep<'a> {
     }
 
     /// The step that a sample goes back through at a turn.
-    fn step(&self, sample: usize, turn: usize) -> Option<(usize, &'a SampleCheckpoint)> {
-        let index = self.steps(sample).checked_sub(turn + 1)?;
-        Some((index, &self.tape.checkpoints.samples()[sample][index]))
+    fn step(&self, sample: usize, turn: usize) -> Option<usize> {
+        self.steps(sample).checked_sub(turn + 1)
     }
 
     /// Pulls back through one step of every sample that has one left.
     fn turn(&mut self, turn: usize) -> Result<()> {
         self.gather(turn)?;
-        let steps: Vec<_> =
-            self.samples.iter().map(|&sample| (sample, self.step(sample, turn))).collect();
-        let (mut t0, mut t1, mut states) = (Vec::new(), Vec::new(), Vec::new());
-        for &(sample, step) in &steps {
-            let checkpoints = &self.tape.checkpoints;
-            let at = step.map(|(_, step)| step).or_else(|| checkpoints.rest(sample));
-            let Some(at) = at else { continue };
-            t0.push(at.t0);
-            t1.push(if step.is_some() { at.t1 } else { at.t0 });
-            states.push(checkpoints.start(at));
-        }
-        let rows = RowSteps::new(self.samples.clone(), t0.into(), t1.into());
+        let steps = self.samples.iter().map(|&sample| self.step(sample, turn));
+        let (rows, states) = self.tape.checkpoints.rows(&self.samples, steps);
         let y0 = kernels::gather_rows(&states)?;
         let (mut ends, mut inside, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, &(sample, step)) in steps.iter().enumerate() {
-            let Some((index, _)) = step else { continue };
+        for (row, &sample) in self.samples.iter().enumerate() {
+            let Some(index) = self.step(sample, turn) else { continue };
             for output in self.outputs.of_step(sample, index) {
                 let term = RowTerm { row, weight: 1.0, source: output.index };
                 match output.s {
@@ -178,7 +167,7 @@ impl<'a> Sweep<'a> {
     /// Adds how the loss moves with the times that belong to each row's step.
     fn move_times(&mut self, turn: usize, pulled: &Pulled) -> Result<()> {
         for (row, &sample) in self.samples.clone().iter().enumerate() {
-            let Some((index, _)) = self.step(sample, turn) else { continue };
+            let Some(index) = self.step(sample, turn) else { continue };
             let (step, outputs) = (&pulled.times[row], self.outputs);
             let times = &mut self.times[sample];
             if turn == 0 {

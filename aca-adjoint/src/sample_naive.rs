@@ -113,19 +113,12 @@ impl Course<'_> {
     fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<Turn> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
         let steps: Vec<Option<usize>> = samples.iter().map(step).collect();
-        let (mut t0, mut t1, mut states) = (Vec::new(), Vec::new(), Vec::new());
-        for (&sample, step) in samples.iter().zip(&steps) {
-            let own = step.map(|step| &self.checkpoints.samples()[sample][step]);
-            let Some(at) = own.or_else(|| self.checkpoints.rest(sample)) else { continue };
-            t0.push(at.t0);
-            t1.push(if step.is_some() { at.t1 } else { at.t0 });
-            states.push(self.checkpoints.start(at));
-        }
+        let (rows, starts) = self.checkpoints.rows(&samples, steps.iter().copied());
         let y = match steps.iter().all(Option::is_some) {
             true => y,
-            false => rested(&y, &steps, &kernels::gather_rows(&states)?)?,
+            false => rested(&y, &steps, &kernels::gather_rows(&starts)?)?,
         };
-        Ok(Turn { rows: RowSteps::new(samples, t0.into(), t1.into()), steps, y })
+        Ok(Turn { rows, steps, y })
     }
 
     /// Puts the outputs of one turn where they belong among all.

@@ -1,5 +1,7 @@
 //! Checkpoints of samples with clocks of their own.
 
+use std::sync::Arc;
+
 use aca_core::{Result, RowSteps, SampleSink, SampleSteps, kernels};
 use candle_core::Tensor;
 
@@ -33,9 +35,27 @@ impl SampleCheckpoints {
         &self.samples
     }
 
+    /// The steps of rows that hold `samples`, and where their starts lie: each row's own step of that number, or
+    /// its rest.
+    pub(crate) fn rows(
+        &self,
+        samples: &Arc<[usize]>,
+        steps: impl Iterator<Item = Option<usize>>,
+    ) -> (RowSteps, Vec<(&Tensor, usize)>) {
+        let (mut t0, mut t1, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        for (&sample, step) in samples.iter().zip(steps) {
+            let own = step.map(|step| &self.samples[sample][step]);
+            let Some(at) = own.or_else(|| self.rest(sample)) else { continue };
+            t0.push(at.t0);
+            t1.push(if step.is_some() { at.t1 } else { at.t0 });
+            starts.push((&self.turns[at.turn], at.row));
+        }
+        (RowSteps::new(samples.clone(), t0.into(), t1.into()), starts)
+    }
+
     /// Where a row rests whose sample has no step to go: at the start of the sample's own first step, where the
     /// field was finite; samples without steps rest at that of another. `None` without any steps.
-    pub(crate) fn rest(&self, sample: usize) -> Option<&SampleCheckpoint> {
+    fn rest(&self, sample: usize) -> Option<&SampleCheckpoint> {
         let own = self.samples[sample].first();
         own.or_else(|| self.samples.iter().find_map(|steps| steps.first()))
     }
@@ -46,11 +66,6 @@ impl SampleCheckpoints {
         under_way < samples.len()
             && (RowSteps::pays_to_gather(under_way, samples.len())
                 || samples.iter().any(|&sample| self.samples[sample].is_empty()))
-    }
-
-    /// Where a step's start lies: a tensor and its row.
-    pub(crate) fn start(&self, checkpoint: &SampleCheckpoint) -> (&Tensor, usize) {
-        (&self.turns[checkpoint.turn], checkpoint.row)
     }
 }
 

@@ -75,7 +75,7 @@ impl<'a, T: Element> Pull<'a, T> {
     }
 
     /// What every output weighs at stage `i`; `None` where none weighs anything.
-    pub(crate) fn weights(&self, i: usize) -> Option<impl Iterator<Item = f64>> {
+    pub(crate) fn weights(&self, i: usize) -> Option<impl Iterator<Item = f64> + Clone> {
         let weights = self.weights.iter().skip(i).step_by(self.count).copied();
         weights.clone().any(|w| w != 0.0).then_some(weights)
     }
@@ -92,18 +92,19 @@ impl<'a, T: Element> Pull<'a, T> {
         weights.zip(cotangents.chunks_exact(self.size()))
     }
 
-    /// Adds the outputs' cotangents to the rows that they belong to, weighted by `weight(row, w)`.
+    /// Adds the outputs' cotangents to the rows that they belong to, weighted by `weight(h, w)` with the rows'
+    /// step sizes.
     pub(crate) fn add_each(
         &self,
         out: &mut [T],
         weights: impl Iterator<Item = f64>,
-        weight: impl Fn(usize, f64) -> f64,
+        weight: impl Fn(f64, f64) -> f64,
     ) {
         let Inside::Each(outputs, cotangents) = self.inside else { return };
         let SliceStep::Each(rows) = self.step else { return };
         let terms = outputs.iter().zip(weights).filter(|(_, w)| *w != 0.0).map(|(output, w)| {
             let RowOutput { row, index, .. } = *output;
-            RowTerm { row, weight: weight(row, w), source: index }
+            RowTerm { row, weight: weight(rows.h()[row], w), source: index }
         });
         kernels::add_slice_rows(out, rows.h().len(), terms, cotangents);
     }

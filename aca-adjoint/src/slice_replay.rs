@@ -104,15 +104,15 @@ impl<'a, T: Element> Buffers<'a, T> {
                 terms.push((weight, row(&self.mu, j, size)));
             }
         }
-        terms.extend(pull.weights(i).into_iter().flat_map(|weights| pull.shared(weights)));
         let weights = pull.weights(i);
+        terms.extend(weights.clone().into_iter().flat_map(|weights| pull.shared(weights)));
         if terms.is_empty() && weights.is_none() {
             return false;
         }
         let lambda = &mut self.lambda[..size];
         pull.step.write_sum(lambda, None, &terms);
-        if let (Some(weights), SliceStep::Each(rows)) = (weights, pull.step) {
-            pull.add_each(lambda, weights, |row, w| rows.h()[row] * w);
+        if let Some(weights) = weights {
+            pull.add_each(lambda, weights, |h, w| h * w);
         }
         true
     }

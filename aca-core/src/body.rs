@@ -39,3 +39,8 @@ pub(crate) fn check_finite(what: &'static str, (t, h): (f64, f64), x: &Tensor) -
         None => Ok(()),
     }
 }
+
+/// A run tries a step before it judges one.
+pub(crate) fn untried() -> Error {
+    candle_core::Error::msg("no step was tried").into()
+}

@@ -51,7 +51,7 @@ mod slices;
 pub use cpu::Element;
 pub use rows::{
     RowTerm, add_rows, choose_rows, combine_each, combine_picked, dot_each, gather_rows,
-    scaled_norms_each,
+    non_finite_rows, scaled_norms_each,
 };
 pub use slices::{
     add_slice_rows, combine_slices, combine_slices_each, combine_slices_picked,

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::body::untried;
 use crate::kernels::{self, Scale};
 use crate::rules::Rules;
 use crate::sink::Slopes;
@@ -78,11 +79,6 @@ impl TensorRows {
     }
 }
 
-/// A run tries steps before it judges them.
-fn untried() -> Error {
-    candle_core::Error::msg("no step was tried").into()
-}
-
 /// Whether slopes at the ends of the steps may start the next, which holds for all or none.
 pub(crate) fn carries(Rules { method, field }: &Rules<'_>, accepted: &[SampleStep]) -> bool {
     let own = method.carries_within(field.has_statistics());
@@ -94,14 +90,6 @@ pub(crate) fn moved(rows: usize, accepted: &[SampleStep]) -> Vec<bool> {
     let mut moved = vec![false; rows];
     accepted.iter().for_each(|step| moved[step.row] = true);
     moved
-}
-
-/// The first entry of every row that is not finite.
-pub(crate) fn non_finite_rows(x: &Tensor) -> Result<Vec<Option<usize>>> {
-    if kernels::first_non_finite(x)?.is_none() {
-        return Ok(vec![None; x.dims()[0]]);
-    }
-    (0..x.dims()[0]).map(|row| kernels::first_non_finite(&x.get(row)?)).collect()
 }
 
 impl RowBody for TensorRows {
@@ -141,8 +129,8 @@ impl RowBody for TensorRows {
 
     fn non_finite_rows(&self, what: Looked) -> Result<Vec<Option<usize>>> {
         match what {
-            Looked::Slopes => non_finite_rows(&self.k1()?),
-            Looked::Ends => non_finite_rows(&self.trial()?.1),
+            Looked::Slopes => kernels::non_finite_rows(&self.k1()?),
+            Looked::Ends => kernels::non_finite_rows(&self.trial()?.1),
         }
     }
 

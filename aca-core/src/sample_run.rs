@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::initial_step::initial_steps;
 use crate::kernels::{self, Scale};
-use crate::row_body::{Looked, RowBody, TensorRows, gather, non_finite_rows};
+use crate::row_body::{Looked, RowBody, TensorRows, gather};
 use crate::rules::Rules;
 use crate::sample_clocks::SampleClocks;
 use crate::slice_body::SliceBody;
@@ -90,7 +90,7 @@ impl<'a> SampleRun<'a> {
             return Err(Error::SampleCount { what: "spans", got: spans.len(), expected: batch });
         }
         let y = solver.own(y0)?.contiguous()?;
-        let clocks = SampleClocks::new(solver, spans, non_finite_rows(&y)?)?;
+        let clocks = SampleClocks::new(solver, spans, kernels::non_finite_rows(&y)?)?;
         let body: Box<dyn RowBody + 'a> = match OnSlices::of_rows(field, &y) {
             Some(OnSlices::F32(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),
             Some(OnSlices::F64(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::body::{Body, check_finite};
+use crate::body::{Body, check_finite, untried};
 use crate::kernels::Scale;
 use crate::kernels::cuda::Watch;
 use crate::rules::{Ends, Rules};
@@ -47,11 +47,6 @@ impl TensorBody {
     fn trial(&self) -> Result<&(Vec<Tensor>, Tensor)> {
         self.trial.as_ref().ok_or_else(untried)
     }
-}
-
-/// A run tries a step before it judges one.
-fn untried() -> Error {
-    candle_core::Error::msg("no step was tried").into()
 }
 
 impl Body for TensorBody {

@@ -145,15 +145,12 @@ impl SampleSaver {
         whose: &[(SampleStep, usize)],
         steps: &mut SampleSteps<'_>,
     ) -> Result<()> {
-        if !outputs.device().is_cpu() || kernels::first_non_finite(outputs)?.is_none() {
+        if !outputs.device().is_cpu() {
             return Ok(());
         }
-        for (row, &(step, number)) in whose.iter().enumerate() {
+        for (&(step, number), index) in whose.iter().zip(kernels::non_finite_rows(outputs)?) {
             let sample = &mut self.samples[step.sample];
-            if sample.broken {
-                continue;
-            }
-            let Some(index) = kernels::first_non_finite(&outputs.get(row)?)? else { continue };
+            let Some(index) = index.filter(|_| !sample.broken) else { continue };
             let (what, t, h) = ("output", sample.ts[number], step.t1 - step.t0);
             sample.take_back(number);
             steps.fail(step.sample, Error::NonFinite { what, t, h, index });

@@ -102,11 +102,12 @@ impl DenseOutput {
     /// Looks at outputs: nothing else judges the slope at the end of a step, which they may need. Those that
     /// a failed sample did not come to are no numbers, as they should be.
     fn check_finite(&self, placements: &[Placement], ys: &Tensor) -> Result<()> {
-        if !ys.device().is_cpu() || kernels::first_non_finite(ys)?.is_none() {
+        if !ys.device().is_cpu() {
             return Ok(());
         }
-        for (row, placement) in placements.iter().enumerate().filter(|(_, p)| !p.s.is_nan()) {
-            let Some(index) = kernels::first_non_finite(&ys.get(row)?)? else { continue };
+        let bad = placements.iter().zip(kernels::non_finite_rows(ys)?);
+        for (placement, index) in bad.filter(|(placement, _)| !placement.s.is_nan()) {
+            let Some(index) = index else { continue };
             let (t0, t1) = self.steps.get(placement.step).map_or((0.0, 0.0), |s| (s.t0, s.t1));
             let (what, h) = ("output", t1 - t0);
             return Err(Error::NonFinite { what, t: t0 + placement.s * h, h, index });

@@ -12,7 +12,7 @@ use aca_models::training::Checkpoint;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::common::{Ran, aca_in};
+use crate::common::{Ran, aca_in, aca_on_small_disk};
 
 /// Trains as briefly as the command line allows, into `run` of `folder`.
 fn train(folder: &Path, more: &[&str]) -> Ran {
@@ -129,13 +129,9 @@ fn a_full_disk_is_named_and_leaves_the_old_checkpoint() {
     let checkpoint = folder.path().join("run/checkpoint.safetensors");
     let old = fs::read(&checkpoint).unwrap();
     // Files may grow to 50 KiB only: enough for tables, too little for a checkpoint.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 50; exec {} classify train --out run --method euler --h 1 --epochs 1",
-        env!("CARGO_BIN_EXE_aca")
-    );
-    let shell = ["-c", &script];
-    let output = Command::new("bash").args(shell).current_dir(folder.path()).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let args =
+        ["classify", "train", "--out", "run", "--method", "euler", "--h", "1", "--epochs", "1"];
+    let error = aca_on_small_disk(folder.path(), 50, &args).stderr;
     assert!(error.contains("cannot write run/checkpoint.safetensors"), "{error}");
     assert_eq!(fs::read(&checkpoint).unwrap(), old);
     assert!(!folder.path().join("run/checkpoint.safetensors.partial").exists());

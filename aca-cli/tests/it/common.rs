@@ -13,8 +13,18 @@ pub struct Ran {
 
 /// Runs `aca` with these arguments in `folder`.
 pub fn aca_in(folder: &Path, args: &[&str]) -> Ran {
-    let Output { status, stdout, stderr } =
-        Command::new(env!("CARGO_BIN_EXE_aca")).args(args).current_dir(folder).output().unwrap();
+    ran(Command::new(env!("CARGO_BIN_EXE_aca")).args(args).current_dir(folder))
+}
+
+/// Runs `aca` with these arguments in `folder`, whose files may not grow beyond so many KiB.
+pub fn aca_on_small_disk(folder: &Path, kib: usize, args: &[&str]) -> Ran {
+    let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+    let shell = ["-c", &script, "bash", env!("CARGO_BIN_EXE_aca")];
+    ran(Command::new("bash").args(shell).args(args).current_dir(folder))
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { stdout: text(stdout), stderr: text(stderr), code: status.code() }
 }

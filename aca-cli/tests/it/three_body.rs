@@ -1,11 +1,10 @@
 //! `aca three-body` and `aca bench`.
 
 use std::fs;
-use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::common::{aca, aca_in};
+use crate::common::{aca, aca_in, aca_on_small_disk};
 
 #[test]
 fn masses_are_recovered_from_a_wrong_valley_too() {
@@ -97,14 +96,9 @@ fn a_disk_that_is_full_in_the_polish_is_named_and_leaves_no_results_of_another_r
     let args = ["three-body", "--epochs", "2", "--no-polish", "--no-plots", "--out", "run"];
     aca_in(folder.path(), &args).succeeded();
     // Files may grow to 4 KiB only: enough for the epochs, too little for the polish after them.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 4; exec {} three-body --epochs 2 --no-plots --out run",
-        env!("CARGO_BIN_EXE_aca")
-    );
-    let shell = ["-c", &script];
-    let output = Command::new("bash").args(shell).current_dir(folder.path()).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && error.contains("run/metrics.csv"), "{error}");
+    let args = ["three-body", "--epochs", "2", "--no-plots", "--out", "run"];
+    let ran = aca_on_small_disk(folder.path(), 4, &args);
+    assert!(ran.code != Some(0) && ran.stderr.contains("run/metrics.csv"), "{}", ran.stderr);
     assert!(!folder.path().join("run/best.safetensors").exists());
 }
 

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::{
-    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, scaled_norms_slices_each,
+    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, first_non_finite,
+    scaled_norms_slices_each,
 };
 use crate::{Error, Result};
 
@@ -143,6 +144,14 @@ pub fn dot_each(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
         let rows = a.slice::<T>()?.chunks_exact(length).zip(b.slice::<T>()?.chunks_exact(length));
         Ok(rows.map(|(a, b)| cpu::dot(a, b)).collect())
     })
+}
+
+/// Returns the index of the first entry of every row that is NaN or infinite.
+pub fn non_finite_rows(x: &Tensor) -> Result<Vec<Option<usize>>> {
+    if first_non_finite(x)?.is_none() {
+        return Ok(vec![None; x.dims()[0]]);
+    }
+    (0..x.dims()[0]).map(|row| first_non_finite(&x.get(row)?)).collect()
 }
 
 /// Returns the given rows of several tensors, one below the other.

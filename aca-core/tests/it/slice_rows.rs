@@ -5,17 +5,7 @@ use aca_tableau::{ALL, DOPRI5, RK4};
 use candle_core::{Device, IndexOp, Tensor};
 
 use crate::common::values;
-use crate::slices::{Forced, solvers};
-
-/// Every number that a sink can see of accepted steps.
-#[derive(Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn add(&mut self, x: &Tensor) {
-        self.0.extend(values(x).into_iter().map(f64::to_bits));
-    }
-}
+use crate::slices::{Bits, Forced, solvers};
 
 impl SampleSink for Bits {
     fn accept(&mut self, steps: &mut SampleSteps<'_>) -> Result<()> {

@@ -60,10 +60,10 @@ impl SliceField<f64> for Numbers<'_> {
 
 /// Every number that a sink can see of a step.
 #[derive(Default)]
-struct Bits(Vec<u64>);
+pub struct Bits(pub Vec<u64>);
 
 impl Bits {
-    fn add(&mut self, x: &Tensor) {
+    pub fn add(&mut self, x: &Tensor) {
         self.0.extend(values(x).into_iter().map(f64::to_bits));
     }
 }

@@ -76,28 +76,28 @@ impl Found {
         found
     }
 
-    /// Number of tensors that the network knows.
-    fn known(&self, variables: &[(String, Var)]) -> usize {
-        variables.iter().filter(|(name, _)| self.tensors.contains_key(name)).count()
+    /// Whether the network knows one of the tensors.
+    fn knows_any(&self, variables: &[(String, Var)]) -> bool {
+        variables.iter().any(|(name, _)| self.tensors.contains_key(name))
     }
 }
 
-/// The dict of a file that knows most of the variables.
+/// The first dict of a file that knows a variable, else the first with tensors.
 fn read(path: &Path, variables: &[(String, Var)]) -> Result<Found> {
     let file = std::fs::File::open(path).map_err(|source| {
         let path = path.to_owned();
         Error::File { action: "open", path, source }
     })?;
     check_byte_order(path, file)?;
-    let (mut best, mut any) = (Found::default(), false);
+    let mut foreign = None;
     for key in KEYS {
         let found = Found::new(read_key(path, key)?);
-        let better = !any || found.known(variables) > best.known(variables);
-        if better && !found.tensors.is_empty() {
-            (best, any) = (found, true);
+        if found.knows_any(variables) {
+            return Ok(found);
         }
+        foreign = foreign.or(Some(found).filter(|found| !found.tensors.is_empty()));
     }
-    if any { Ok(best) } else { Err(Error::EmptyCheckpoint { path: path.to_owned() }) }
+    foreign.ok_or_else(|| Error::EmptyCheckpoint { path: path.to_owned() })
 }
 
 /// Refuses files whose numbers are the other way round than candle's reader takes them; what is no zip file is

@@ -1,6 +1,8 @@
 //! `aca tableau`: the methods, shown and checked.
 
-use aca_tableau::{ALL, Interpolant, Tableau, TableauDraft, aliases};
+use aca_tableau::{
+    ALL, Interpolant, StabilityInterval, StageDifference, Tableau, TableauDraft, aliases,
+};
 use serde::Serialize;
 
 use crate::args::TableauCommand;
@@ -84,6 +86,7 @@ fn facts(tableau: &Tableau) -> String {
     }
     facts.push(("interpolant", extra_stages(&tableau.interpolant())));
     facts.push(("stages", stages(tableau)));
+    facts.push(("stability", stability(tableau)));
     if let Some(c) = tableau.c().iter().find(|c| !(0.0..=1.0).contains(*c)) {
         facts.push(("solves", format!("none: a stage at c = {c} lies outside its step")));
     }
@@ -115,6 +118,22 @@ fn stages(tableau: &Tableau) -> String {
         true => format!("{}, the last is the next step's first (FSAL)", tableau.stages()),
         false => tableau.stages().to_string(),
     }
+}
+
+/// How far steps may reach beside the field's eigenvalues, and from which stages a solve sees that they do.
+fn stability(tableau: &Tableau) -> String {
+    let StabilityInterval { real, imaginary } = tableau.stability_interval();
+    let seen = match tableau.stage_difference() {
+        None => "a solve cannot estimate it".to_owned(),
+        Some(StageDifference { slopes, .. }) => {
+            let used = slopes.iter().enumerate().filter(|(_, w)| **w != 0.0);
+            let used: Vec<_> = used.map(|(stage, _)| (stage + 1).to_string()).collect();
+            format!("estimated from stages {}", used.join(", "))
+        }
+    };
+    format!(
+        "h times a rate of decay up to {real:.3}, of an oscillation up to {imaginary:.3}; {seen}"
+    )
 }
 
 fn extra_stages(interpolant: &Interpolant) -> String {

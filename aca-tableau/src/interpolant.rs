@@ -27,7 +27,7 @@ pub(crate) struct InterpolantTable {
 pub struct Interpolant {
     table: InterpolantTable,
     b: Coefficients,
-    end_slope: usize,
+    pub(crate) end_slope: usize,
 }
 
 impl Interpolant {

@@ -8,4 +8,5 @@ mod errors;
 mod interpolants;
 mod names;
 mod perturbed;
+mod stability;
 mod trees;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use aca_core::{Error, Evaluator, Method, OnSlices, Result, TimeSpan, VectorField, kernels};
 use aca_dense::Placement;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::adjoint_state::Watch;
 use crate::backward::Backward;
 use crate::budget::Budget;
+use crate::finding::{Known, Replayed, norm};
 use crate::params::Accumulator;
-use crate::replay::{Replay, StepTimes};
+use crate::replay::{Outputs, Pulled, Replay, StepTimes};
+use crate::report::{Audit, Untrusted};
 use crate::rows::Rows;
 use crate::slice_replay::{self, SliceReplay};
 use crate::tape::{Checkpoint, Checkpoints};
@@ -30,7 +32,12 @@ pub(crate) struct Aca {
     pub(crate) params: Params,
     pub(crate) method: Method,
     pub(crate) y0: Tensor,
+    /// State at the end of the span, and the slope there where the last step has it.
+    pub(crate) end: (Tensor, Option<Tensor>),
     pub(crate) memory: Memory,
+    /// Accepted steps at the stability limit.
+    pub(crate) stability_limited: usize,
+    pub(crate) untrusted: Untrusted,
 }
 
 /// Which states of a solve are kept.
@@ -76,6 +83,14 @@ impl Memory {
 }
 
 impl States<'_> {
+    /// The state after a step, if it is kept as the start of the next.
+    fn after(&self, index: usize) -> Option<Tensor> {
+        match self {
+            Self::All(checkpoints) => checkpoints.get(index + 1).map(|next| next.y0.clone()),
+            Self::Some(_) => None,
+        }
+    }
+
     fn get(&mut self, index: usize, method: &Method, field: &Evaluator<'_>) -> Result<Checkpoint> {
         match self {
             Self::All(checkpoints) => Ok(checkpoints[index].clone()),
@@ -137,6 +152,8 @@ impl Aca {
             a: None,
             times: want_times.then(|| TimeGradients::zeros(placements.len())),
             watch: Watch::new(watched),
+            audit: Audit::new(1, epsilon(&self.y0)),
+            later: None,
         }
         .run();
         field.restore(&statistics)?;
@@ -157,6 +174,23 @@ struct Sweep<'a, 'w> {
     a: Option<Tensor>,
     times: Option<TimeGradients>,
     watch: Watch<'w>,
+    audit: Audit,
+    /// The step that was replayed last, which comes after the next one to replay.
+    later: Option<Later>,
+}
+
+/// What the step after another tells of that one's end.
+struct Later {
+    index: usize,
+    /// State where it starts.
+    y0: Tensor,
+    /// Slope there, unless the field jumps between the steps.
+    slope: Option<Tensor>,
+}
+
+/// Relative rounding of a tensor's numbers.
+pub(crate) fn epsilon(x: &Tensor) -> f64 {
+    if x.dtype() == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON }
 }
 
 impl<'w> Sweep<'_, 'w> {
@@ -171,17 +205,11 @@ impl<'w> Sweep<'_, 'w> {
             slices.finish(&mut self.theta)?;
         }
         let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
-        let theta = self.theta.finish()?;
-        Ok((
-            Gradients {
-                y0,
-                theta,
-                times: self.times,
-                sample_times: Vec::new(),
-                nfe: self.field.nfe(),
-            },
-            self.watch,
-        ))
+        let steps = (self.tape.memory.len(), self.tape.stability_limited);
+        let mut report = self.audit.finish(steps, self.tape.untrusted)?;
+        report.unreached = self.theta.unreached();
+        let found = Gradients::new(y0, self.theta.finish()?, self.field.nfe());
+        Ok((Gradients { times: self.times, report: Some(report), ..found }, self.watch))
     }
 
     /// Pulls back through one step; those after the last output are left out.
@@ -201,10 +229,8 @@ impl<'w> Sweep<'_, 'w> {
         self.move_end_output(&replay, rows.end.filter(|_| !last))?;
         let want_times = self.times.is_some() && (first || last || outputs.is_some());
         self.watch.visit(&replay, &a, outputs.as_ref(), &self.tape.params)?;
-        let (start, moved) = match self.slices.as_mut().filter(|_| !want_times) {
-            Some(slices) => (slices.pull(&replay, &a, outputs.as_ref())?, None),
-            None => replay.pull(&a, outputs.as_ref(), &mut self.theta, want_times)?,
-        };
+        self.weigh_end(rows.end, index)?;
+        let (start, moved) = self.pull(index, &replay, (&a, outputs.as_ref()), want_times)?;
         if let (Some(times), Some(StepTimes { h, t0, outputs })) = (&mut self.times, moved) {
             times.t1 = if last { h } else { times.t1 };
             times.t0 = if first { t0 - h } else { times.t0 };
@@ -212,6 +238,51 @@ impl<'w> Sweep<'_, 'w> {
         }
         self.a = Some(self.rows.add_to(start, rows.start)?);
         self.visit_start(index)
+    }
+
+    /// Maps the cotangents of a step's end and outputs to that of its start, and looks at what the step tells.
+    fn pull(
+        &mut self,
+        index: usize,
+        step: &Replay<'_>,
+        (a, outputs): (&Tensor, Option<&Outputs>),
+        want_times: bool,
+    ) -> Result<(Tensor, Option<StepTimes>)> {
+        let later = self.later.take().filter(|later| later.index == index + 1);
+        let last = index + 1 == self.tape.memory.len();
+        let end = Some(&self.tape.end).filter(|_| last);
+        let after = self.states.after(index);
+        let y1 = later.as_ref().map(|later| &later.y0).or(after.as_ref());
+        let y1 = y1.or(end.map(|end| &end.0));
+        let slope = later.as_ref().and_then(|later| later.slope.as_ref());
+        let slope = slope.or(end.and_then(|end| end.1.as_ref()));
+        let known = Known { y1, slope };
+        let (start, times, found, k1) = match self.slices.as_mut().filter(|_| !want_times) {
+            Some(slices) => {
+                let (start, found) = slices.pull(step, a, outputs, &known)?;
+                (start, None, found, None)
+            }
+            None => {
+                let Pulled { start, k, times } =
+                    step.pull(a, outputs, &mut self.theta, want_times)?;
+                let k1 = k.first().cloned();
+                let found = step.find(Replayed { k, a, start: &start }, outputs, &known)?;
+                (start, times, found, k1)
+            }
+        };
+        self.audit.add(0, (index, step.t0, step.t1), &found)?;
+        let slope = k1.filter(|_| !step.method.is_jump(step.t0));
+        self.later = Some(Later { index, y0: step.y0.clone(), slope });
+        Ok((start, times))
+    }
+
+    /// Counts what an output at the end of a step weighs in the loss.
+    fn weigh_end(&mut self, end: Option<usize>, index: usize) -> Result<()> {
+        let Some(m) = end else { return Ok(()) };
+        let later = self.later.as_ref().filter(|later| later.index == index + 1);
+        let y1 = later.map_or(&self.tape.end.0, |later| &later.y0);
+        self.audit.add_weight(norm(&self.rows.row(m)?)? * norm(y1)?);
+        Ok(())
     }
 
     /// Lets the watch look at the start of the span once the first step is done.

@@ -54,7 +54,7 @@ impl<'a> Watch<'a> {
                 let rest = Replay { t0: t, y0: &y, ..*step };
                 let (later, here) = after(outputs, s)?;
                 let mut unused = Accumulator::new(params);
-                let (mut a, _) = rest.pull(a, later.as_ref(), &mut unused, false)?;
+                let mut a = rest.pull(a, later.as_ref(), &mut unused, false)?.start;
                 if let Some(here) = here {
                     a = kernels::combine(Some(&a), &[(1.0, &here)])?;
                 }

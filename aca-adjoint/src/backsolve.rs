@@ -72,7 +72,7 @@ impl Reverse {
             let y0 = rows.sum()?.map_or_else(|| self.y0.zeros_like(), Ok)?;
             let theta = Accumulator::new(&self.params).finish()?;
             let times = want_times.then(|| TimeGradients::zeros(placements.len()));
-            return Ok(Gradients { y0, theta, times, sample_times: Vec::new(), nfe: 0 });
+            return Ok(Gradients { times, ..Gradients::new(y0, theta, 0) });
         }
         let mut walk = Walk::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
         for index in (0..self.grid.len() - 1).rev() {
@@ -215,7 +215,7 @@ impl<'a> Walk<'a> {
             theta.push(part.reshape(var.shape())?.to_dtype(var.dtype())?);
             at += var.elem_count();
         }
-        Ok(Gradients { y0, theta, times: self.times, sample_times: Vec::new(), nfe: self.nfe })
+        Ok(Gradients { times: self.times, ..Gradients::new(y0, theta, self.nfe) })
     }
 }
 
@@ -248,7 +248,11 @@ impl VectorField for Augmented<'_> {
         if f.shape() != y.shape() {
             bail!("the field returned shape {:?} for a state of shape {:?}", f.dims(), y.dims());
         }
+        let graph = pullback.graph();
         let Cotangents { y: y_bar, theta, .. } = pullback.apply(&a)?;
+        if let Some(graph) = graph {
+            self.params.check_listed(&theta, &graph)?;
+        }
         let mut parts = vec![f.detach().flatten_all()?, y_bar.neg()?.flatten_all()?];
         for var in self.params.vars() {
             let part =

@@ -1,13 +1,13 @@
 //! What every gradient strategy offers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use aca_core::{Error, Result};
+use aca_core::{Error, Fingerprint, Result};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
-use crate::{AdjointState, Gradient, Gradients};
+use crate::{AdjointState, Gradient, GradientReport, Gradients, Params};
 
 /// The backward half of a gradient strategy, bound to one finished solve.
 pub(crate) trait Backward: Send + Sync {
@@ -36,7 +36,8 @@ pub(crate) trait Backward: Send + Sync {
 
 /// What a forward pass keeps for its backward pass: the explicit form of a gradient.
 ///
-/// Parameters must not change between the solve and its pullback, which evaluates the field again.
+/// Parameters must not change between the solve and its pullback, which evaluates the field again: a pullback
+/// compares fingerprints of their values and refuses those that changed.
 #[derive(Clone)]
 pub struct Tape {
     pub(crate) backward: Arc<dyn Backward>,
@@ -44,6 +45,11 @@ pub struct Tape {
     pub(crate) placements: Vec<Placement>,
     pub(crate) state: Vec<usize>,
     pub(crate) nfe: Arc<AtomicUsize>,
+    pub(crate) params: Params,
+    /// What the parameters were at the solve.
+    pub(crate) fingerprints: Arc<[Fingerprint]>,
+    /// What the last pullback found out.
+    pub(crate) report: Arc<Mutex<Option<GradientReport>>>,
 }
 
 impl Tape {
@@ -52,8 +58,18 @@ impl Tape {
         gradient: Gradient,
         placements: Vec<Placement>,
         state: Vec<usize>,
-    ) -> Self {
-        Self { backward, gradient, placements, state, nfe: Arc::default() }
+        params: &Params,
+    ) -> Result<Self> {
+        Ok(Self {
+            backward,
+            gradient,
+            placements,
+            state,
+            nfe: Arc::default(),
+            params: params.clone(),
+            fingerprints: params.fingerprints()?.into(),
+            report: Arc::default(),
+        })
     }
 
     /// Maps the cotangent of the outputs to gradients with respect to `y0` and the parameters.
@@ -85,7 +101,14 @@ impl Tape {
     /// As [`Tape::pullback`]; [`Error::Unsupported`] unless the strategy is `Aca` or `AcaBudget`.
     pub fn adjoint_state(&self, cotangents: &Tensor, ts: &[f64]) -> Result<AdjointState> {
         let cotangents = self.check(cotangents)?;
+        self.params.check_unchanged(&self.fingerprints)?;
         self.backward.adjoint_state(&self.placements, &cotangents, ts)
+    }
+
+    /// What the last pullback of this tape found out about its solve; nothing before it, and with strategies
+    /// that replay no steps.
+    pub fn report(&self) -> Option<GradientReport> {
+        self.report.lock().map_or(None, |report| report.clone())
     }
 
     /// Evaluations of the field by all pullbacks of this tape so far.
@@ -98,8 +121,12 @@ impl Tape {
             self.gradient.check_times()?;
         }
         let cotangents = self.check(cotangents)?;
+        self.params.check_unchanged(&self.fingerprints)?;
         let gradients = self.backward.pullback(&self.placements, &cotangents, want_times)?;
         self.nfe.fetch_add(gradients.nfe, Ordering::Relaxed);
+        if let Ok(mut report) = self.report.lock() {
+            report.clone_from(&gradients.report);
+        }
         Ok(gradients)
     }
 

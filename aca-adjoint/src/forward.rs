@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use aca_core::{
-    Batching, Error, Evaluator, Method, Result, Solver, StepSink, Time, TimeSpan, VectorField,
+    Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Time, TimeSpan,
+    VectorField,
 };
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
@@ -14,7 +15,8 @@ use crate::backward::Backward;
 use crate::budget::Budget;
 use crate::mali::{Mali, Trail};
 use crate::naive::{Guard, Naive, TracedSteps};
-use crate::tape::{Checkpoints, Grid};
+use crate::report::Untrusted;
+use crate::tape::{Checkpoints, EndSlope, Grid};
 use crate::{Backsolve, Gradient, Params, deep, through_step_size};
 
 /// One solve that is about to run.
@@ -25,6 +27,7 @@ pub(crate) struct Forward<'a> {
     pub(crate) y0: &'a Tensor,
     pub(crate) span: TimeSpan,
     pub(crate) save_at: &'a SaveAt,
+    pub(crate) untrusted: Untrusted,
 }
 
 /// A finished solve, outside candle's graph, and its backward half.
@@ -38,14 +41,14 @@ impl Forward<'_> {
         }
         match gradient {
             Gradient::Aca => {
-                let mut checkpoints = Checkpoints::default();
-                let sol = self.record(&self.plain(), self.y0, &mut checkpoints)?;
-                self.aca(sol, Memory::All(checkpoints))
+                let mut kept = (Checkpoints::default(), EndSlope::default());
+                let sol = self.record(&self.held(false), self.y0, &mut kept)?;
+                self.aca(sol, Memory::All(kept.0), kept.1)
             }
             &Gradient::AcaBudget { checkpoints } => {
-                let mut budget = Budget::new(checkpoints)?;
-                let sol = self.record(&self.plain(), self.y0, &mut budget)?;
-                self.aca(sol, Memory::Some(budget))
+                let mut kept = (Budget::new(checkpoints)?, EndSlope::default());
+                let sol = self.record(&self.held(false), self.y0, &mut kept)?;
+                self.aca(sol, Memory::Some(kept.0), kept.1)
             }
             Gradient::Naive => self.naive(),
             Gradient::NaiveThroughStepSize => {
@@ -65,7 +68,7 @@ impl Forward<'_> {
             steps += 1;
             deep::check_callers_stack(steps, nodes)
         });
-        let solver = Solver { trace: true, ..self.solver.clone() };
+        let solver = self.held(true);
         self.record(&solver, self.y0, &mut guard)
     }
 
@@ -74,19 +77,38 @@ impl Forward<'_> {
         Solver { trace: false, ..self.solver.clone() }
     }
 
+    /// The solver whose steps a gradient holds fixed, so that nothing but the stability limit bounds their growth.
+    pub(crate) fn held(&self, trace: bool) -> Solver {
+        let stable_steps = match self.solver.stable_steps {
+            StableSteps::ForGradients => StableSteps::Always,
+            chosen => chosen,
+        };
+        Solver { trace, stable_steps, ..self.solver.clone() }
+    }
+
     fn record(&self, solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink) -> Result<Solution> {
         let span = (self.span.t0, self.span.t1);
         Solution::record(solver, self.field.as_ref(), y0, span, self.save_at, sink)
     }
 
-    fn aca(&self, sol: Solution, memory: Memory) -> Result<Finished> {
+    fn aca(&self, sol: Solution, memory: Memory, EndSlope(slope): EndSlope) -> Result<Finished> {
         let (field, params) = (self.field.clone(), self.params.clone());
         let (method, y0) = (Method::new(self.solver, self.y0.dtype())?, self.y0.detach());
-        Ok((sol, Arc::new(Aca { field, params, method, y0, memory })))
+        let aca = Aca {
+            field,
+            params,
+            method,
+            y0,
+            end: (sol.y1.clone(), slope),
+            memory,
+            stability_limited: sol.stats.stability_limited,
+            untrusted: self.untrusted,
+        };
+        Ok((sol, Arc::new(aca)))
     }
 
     fn naive(&self) -> Result<Finished> {
-        let solver = Solver { trace: true, ..self.solver.clone() };
+        let solver = self.held(true);
         let (params, y0) = (self.params.clone(), Var::from_tensor(&self.y0.detach())?);
         let mut steps = TracedSteps::new(self.nodes_per_step()?);
         let sol = self.record(&solver, &y0, &mut steps)?.detach();

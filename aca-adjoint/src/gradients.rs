@@ -4,7 +4,7 @@ use aca_core::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
-use crate::Params;
+use crate::{GradientReport, Params};
 
 /// Gradients of a loss with respect to all inputs of a solve.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Gradients {
     pub sample_times: Vec<TimeGradients>,
     /// Evaluations of the field that the pullback needed.
     pub nfe: usize,
+    /// What the pullback found out about the solve, where it replayed steps: with `Aca` and `AcaBudget`.
+    pub report: Option<GradientReport>,
 }
 
 /// Gradients with respect to times: exact for the discrete solution whose other nodes stay fixed.
@@ -51,6 +53,11 @@ impl TimeGradients {
 }
 
 impl Gradients {
+    /// Gradients without those of times.
+    pub(crate) fn new(y0: Tensor, theta: Vec<Tensor>, nfe: usize) -> Self {
+        Self { y0, theta, times: None, sample_times: Vec::new(), nfe, report: None }
+    }
+
     /// Those with respect to times, laid out as `times`: the solve's own, or one sample's after the
     /// other's.
     pub(crate) fn times_like(&mut self, times: &Tensor) -> candle_core::Result<Option<Tensor>> {

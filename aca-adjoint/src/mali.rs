@@ -99,13 +99,7 @@ impl Mali {
         let mut theta = Accumulator::new(&self.params);
         let Some((z, v)) = self.trail.end.clone() else {
             let y0 = rows.sum()?.unwrap_or(zeros);
-            return Ok(Gradients {
-                y0,
-                theta: theta.finish()?,
-                times: None,
-                sample_times: Vec::new(),
-                nfe: 0,
-            });
+            return Ok(Gradients::new(y0, theta.finish()?, 0));
         };
         let (mut end, mut bar) = (Pair { z, v }, Pair { z: zeros.clone(), v: zeros });
         let mut last = None;
@@ -126,16 +120,11 @@ impl Mali {
         if let Some(last) = last {
             self.check_start(&end, &slope, &bar, &last)?;
         }
+        let graph = pullback.graph();
         let start = pullback.apply(&bar.v)?;
-        theta.add(&start.theta)?;
+        theta.add(&start.theta, graph.as_ref())?;
         let y0 = kernels::combine(Some(&bar.z), &[(1.0, &start.y.detach())])?;
-        Ok(Gradients {
-            y0,
-            theta: theta.finish()?,
-            times: None,
-            sample_times: Vec::new(),
-            nfe: field.nfe(),
-        })
+        Ok(Gradients::new(y0, theta.finish()?, field.nfe()))
     }
 
     /// Refuses a walk that went astray: what it `found` at the start must be the state and slope that the solve
@@ -193,8 +182,9 @@ impl Mali {
                 outputs.map(|outputs| (weights, &outputs.cotangents)),
             )
         };
+        let graph = pullback.graph();
         let cotangents = pullback.apply(&with(&[(h, &bar.z), (2.0, &bar.v)], &to_u)?)?;
-        theta.add(&cotangents.theta)?;
+        theta.add(&cotangents.theta, graph.as_ref())?;
         let mu = &cotangents.y.detach();
         let start = Pair {
             z: with(&[(1.0, &bar.z), (1.0, mu)], &to_z)?,

@@ -109,9 +109,9 @@ pub(crate) fn differentiate(
     let (y0, theta) = deep::run(outputs.device(), nodes, || {
         let grads = outputs.mul(cotangents)?.sum_all()?.backward()?;
         let mut theta = Accumulator::new(params);
-        theta.add(&grads)?;
+        theta.add_store(&grads)?;
         let y0 = grads.get(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
         Ok((y0, theta.finish()?))
     })?;
-    Ok(Gradients { y0, theta, times: None, sample_times: Vec::new(), nfe: 0 })
+    Ok(Gradients::new(y0, theta, 0))
 }

@@ -11,7 +11,7 @@ use crate::attach::attach;
 use crate::backward::Tape;
 use crate::forward::Forward;
 use crate::second_order::is_second_order_enabled;
-use crate::{Gradient, OdeSolution, Params};
+use crate::{Gradient, OdeSolution, Params, Untrusted};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
 ///
@@ -44,6 +44,7 @@ pub struct Ode {
     field: Arc<dyn VectorField>,
     params: Params,
     gradient: Gradient,
+    untrusted: Untrusted,
     /// Whether the field was seen to read no variable but the parameters.
     covered: AtomicBool,
 }
@@ -69,6 +70,7 @@ impl Ode {
             field,
             params,
             gradient: Gradient::default(),
+            untrusted: Untrusted::default(),
             covered: AtomicBool::new(false),
         })
     }
@@ -76,6 +78,11 @@ impl Ode {
     /// Sets the gradient strategy.
     pub fn gradient(self, gradient: Gradient) -> Self {
         Self { gradient, ..self }
+    }
+
+    /// Sets what becomes of a gradient that cannot be trusted.
+    pub fn untrusted(self, untrusted: Untrusted) -> Self {
+        Self { untrusted, ..self }
     }
 
     /// The parameters, in the order of [`Gradients::theta`](crate::Gradients::theta).
@@ -154,7 +161,8 @@ impl Ode {
             self.gradient.clone(),
             sol.placements().to_vec(),
             y0.dims().to_vec(),
-        );
+            &self.params,
+        )?;
         Ok((sol, tape))
     }
 
@@ -193,9 +201,9 @@ impl Ode {
         span: (f64, f64),
         save_at: &'a SaveAt,
     ) -> Result<Forward<'a>> {
-        let Self { solver, field, params, .. } = self;
-        let span = TimeSpan::new(span.0, span.1)?;
-        Ok(Forward { solver, field, params, y0, span, save_at })
+        let Self { solver, field, params, untrusted, .. } = self;
+        let (span, untrusted) = (TimeSpan::new(span.0, span.1)?, *untrusted);
+        Ok(Forward { solver, field, params, y0, span, save_at, untrusted })
     }
 
     pub(crate) fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {

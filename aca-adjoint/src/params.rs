@@ -1,8 +1,8 @@
 //! The variables that a field reads.
 
-use aca_core::{Error, Evaluator, Result, Time, VectorField, kernels};
+use aca_core::{Error, Evaluator, Fingerprint, Graph, Result, Time, VectorField, kernels};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{Tensor, TensorId, Var};
 
 /// The variables of a field whose gradient is wanted, in a fixed order and each once.
 #[derive(Clone, Debug)]
@@ -43,6 +43,44 @@ impl Params {
         Ok(Tensor::cat(&flat, 0)?)
     }
 
+    /// Refuses a graph that reads variables which this list omits; `theta` is what candle found through it.
+    ///
+    /// # Errors
+    /// [`Error::UnlistedVariable`] for the first one.
+    pub(crate) fn check_listed(&self, theta: &GradStore, graph: &Graph) -> Result<()> {
+        let known = |id: TensorId| self.0.iter().any(|var| var.id() == id);
+        // Gradients of constants are in the store too, so what is unknown need not be a variable.
+        if theta.get_ids().all(|id| known(*id)) {
+            return Ok(());
+        }
+        match graph.variables().iter().find(|var| !known(var.id())) {
+            Some(var) => Err(Error::UnlistedVariable { shape: var.dims().to_vec() }),
+            None => Ok(()),
+        }
+    }
+
+    /// A fingerprint of every variable's present value.
+    pub(crate) fn fingerprints(&self) -> Result<Vec<Fingerprint>> {
+        let of = |var: &Var| {
+            let mut fingerprint = Fingerprint::default();
+            fingerprint.add_tensor(var)?;
+            Ok(fingerprint)
+        };
+        self.0.iter().map(of).collect()
+    }
+
+    /// Refuses variables that are no longer what they were at the solve.
+    ///
+    /// # Errors
+    /// [`Error::ParameterChanged`] for the first one.
+    pub(crate) fn check_unchanged(&self, before: &[Fingerprint]) -> Result<()> {
+        let now = self.fingerprints()?;
+        match now.iter().zip(before).position(|(now, before)| now != before) {
+            Some(index) => Err(Error::ParameterChanged { index }),
+            None => Ok(()),
+        }
+    }
+
     /// Evaluates `field` once and refuses variables that it reads but this list omits; its running
     /// statistics stay as they are.
     ///
@@ -73,7 +111,19 @@ impl<'a> Accumulator<'a> {
         Self { params, sums: vec![None; params.0.len()] }
     }
 
-    pub(crate) fn add(&mut self, theta: &GradStore) -> Result<()> {
+    /// Adds the cotangents that one pullback found, through `graph` where candle found them.
+    ///
+    /// # Errors
+    /// [`Error::UnlistedVariable`] for a variable that the graph reads and the parameters omit.
+    pub(crate) fn add(&mut self, theta: &GradStore, graph: Option<&Graph>) -> Result<()> {
+        if let Some(graph) = graph {
+            self.params.check_listed(theta, graph)?;
+        }
+        self.add_store(theta)
+    }
+
+    /// Adds the cotangents of the parameters in a store.
+    pub(crate) fn add_store(&mut self, theta: &GradStore) -> Result<()> {
         for (var, sum) in self.params.0.iter().zip(&mut self.sums) {
             // What candle's backward leaves at a variable still hangs on the graph that it walked.
             let Some(cotangent) = theta.get(var).map(Tensor::detach) else { continue };
@@ -88,6 +138,11 @@ impl<'a> Accumulator<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Positions of the parameters for which nothing arrived.
+    pub(crate) fn unreached(&self) -> Vec<usize> {
+        (0..self.sums.len()).filter(|index| self.sums[*index].is_none()).collect()
     }
 
     /// The sums in the parameters' order; zeros where nothing arrived.

@@ -1,7 +1,7 @@
 //! The heart: pulls cotangents back through one accepted step.
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Error, Evaluator, Method, Pullback, Result};
+use aca_core::{Error, Evaluator, Method, Pullback, Result, Time};
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
@@ -34,6 +34,16 @@ pub(crate) struct StepTimes {
     pub(crate) outputs: Vec<f64>,
 }
 
+/// What a step leaves behind.
+pub(crate) struct Pulled {
+    /// Cotangent of the step's start.
+    pub(crate) start: Tensor,
+    /// Slopes of the stages.
+    pub(crate) k: Vec<Tensor>,
+    /// How the step moves with its times, if that was asked for.
+    pub(crate) times: Option<StepTimes>,
+}
+
 /// What the stages of a step left behind: slopes, cotangents of their states and of their times.
 struct Stages {
     k: Vec<Tensor>,
@@ -57,20 +67,24 @@ impl Replay<'_> {
         outputs: Option<&Outputs>,
         theta: &mut Accumulator<'_>,
         want_times: bool,
-    ) -> Result<(Tensor, Option<StepTimes>)> {
-        let (k, pullbacks) = self.linearize(self.method.stages_with_weight(outputs.is_some()))?;
+    ) -> Result<Pulled> {
+        let (k, points) = self.linearize(self.method.stages_with_weight(outputs.is_some()))?;
         let weights = outputs.map(|outputs| self.output_weights(outputs, k.len()));
         let mut stages = Stages { mu: vec![None; k.len()], dt: vec![0.0; k.len()], k };
-        for (i, pullback) in pullbacks.into_iter().enumerate().rev() {
+        for (i, (t, pullback)) in points.into_iter().enumerate().rev() {
             let rows = outputs.zip(weights.as_ref()).map(|(g, w)| (&w[i][..], &g.cotangents));
             let Some(lambda) = self.lambda(i, a, rows, &stages.mu)? else { continue };
+            let graph = pullback.graph();
             let cotangents = pullback.apply(&lambda)?;
             if cotangents.y.shape() != a.shape() {
                 let (got, expected) = (cotangents.y.dims().to_vec(), a.dims().to_vec());
                 return Err(Error::CotangentShape { got, expected });
             }
-            theta.add(&cotangents.theta)?;
+            theta.add(&cotangents.theta, graph.as_ref())?;
             stages.mu[i] = Some(cotangents.y.detach());
+            if want_times && t.hides_from(cotangents.t.as_ref()) {
+                return Err(Error::TimeRead);
+            }
             if let Some(dt) = cotangents.t.filter(|_| want_times) {
                 stages.dt[i] = dt.to_dtype(DType::F64)?.sum_all()?.to_scalar()?;
             }
@@ -80,7 +94,7 @@ impl Replay<'_> {
         let rows = ones.as_ref().map(|(ones, g)| (&ones[..], *g));
         let start = kernels::combine_with_rows(Some(a), &terms, rows)?;
         let times = want_times.then(|| self.times(a, outputs, &stages)).transpose()?;
-        Ok((start, times))
+        Ok(Pulled { start, k: stages.k, times })
     }
 
     pub(crate) fn h(&self) -> f64 {
@@ -89,16 +103,16 @@ impl Replay<'_> {
 
     /// Evaluates the stages again, each with its pullback: the same states as in the forward solve,
     /// bit for bit.
-    fn linearize(&self, count: usize) -> Result<(Vec<Tensor>, Vec<Pullback<'_>>)> {
-        let (mut k, mut pullbacks) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    fn linearize(&self, count: usize) -> Result<(Vec<Tensor>, Vec<(Time, Pullback<'_>)>)> {
+        let (mut k, mut points) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for i in 0..count {
             let state = self.method.stage_state(i, self.y0, self.h(), &k)?;
-            let t = self.method.stage_time(self.t0, self.t1, i);
-            let (slope, pullback) = self.field.linearize(t, &state)?;
+            let t = Time::new(self.method.stage_time(self.t0, self.t1, i));
+            let (slope, pullback) = self.field.linearize_at(&t, &state)?;
             k.push(slope);
-            pullbacks.push(pullback);
+            points.push((t, pullback));
         }
-        Ok((k, pullbacks))
+        Ok((k, points))
     }
 
     /// Returns for every stage `i` the weights `h b_i(s_m)` of the outputs' cotangents.

@@ -7,8 +7,11 @@ use aca_core::{Evaluator, Method, OnSlices, Result, VectorField};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
+use crate::aca::epsilon;
 use crate::backward::Backward;
+use crate::finding::{Known, Replayed, norm, norms};
 use crate::params::Accumulator;
+use crate::report::{Audit, Untrusted};
 use crate::sample_outputs::SampleOutputs;
 use crate::sample_replay::{Pulled, RowOutput, RowOutputs, SampleReplay};
 use crate::sample_tape::SampleCheckpoints;
@@ -30,6 +33,11 @@ pub(crate) struct SampleAca {
     pub(crate) counts: Vec<usize>,
     /// Samples without a gradient, because they failed.
     pub(crate) failed: Vec<bool>,
+    /// States at the ends of the spans.
+    pub(crate) y1: Tensor,
+    /// Accepted steps of all samples at the stability limit.
+    pub(crate) stability_limited: usize,
+    pub(crate) untrusted: Untrusted,
 }
 
 impl Backward for SampleAca {
@@ -64,6 +72,16 @@ struct Sweep<'a> {
     /// Where the cotangent of each sample lies that has left `a`.
     starts: Vec<Option<(Tensor, usize)>>,
     times: Vec<TimeGradients>,
+    audit: Audit,
+    /// What the steps replayed last tell of the ends of those before, row by row.
+    later: Later,
+}
+
+/// States and slopes at the starts of the steps after.
+struct Later {
+    y0: Tensor,
+    /// Unless some field may jump there.
+    k1: Option<Tensor>,
 }
 
 impl<'a> Sweep<'a> {
@@ -96,6 +114,8 @@ impl<'a> Sweep<'a> {
             a,
             starts: vec![None; batch],
             times: if want_times { times.collect() } else { Vec::new() },
+            audit: Audit::new(batch, epsilon(&tape.y0)),
+            later: Later { y0: tape.y1.clone(), k1: None },
         })
     }
 
@@ -109,9 +129,13 @@ impl<'a> Sweep<'a> {
             slices.finish(&mut self.theta)?;
         }
         let starts: Vec<_> = self.starts.iter().flatten().map(|(a, row)| (a, *row)).collect();
+        let steps = self.tape.checkpoints.samples().iter().map(Vec::len).sum();
+        let steps = (steps, self.tape.stability_limited);
+        let mut report = self.audit.finish(steps, self.tape.untrusted)?;
+        report.unreached = self.theta.unreached();
         let (y0, theta) = (kernels::gather_rows(&starts)?, self.theta.finish()?);
-        let nfe = self.field.nfe();
-        Ok(Gradients { y0, theta, times: None, sample_times: self.times, nfe })
+        let found = Gradients::new(y0, theta, self.field.nfe());
+        Ok(Gradients { sample_times: self.times, report: Some(report), ..found })
     }
 
     /// Number of steps to go back through.
@@ -146,21 +170,59 @@ impl<'a> Sweep<'a> {
             }
         }
         let a = kernels::add_rows(&self.a, &ends, self.cotangents)?;
+        self.weigh_ends(&ends)?;
         let (method, field) = (&self.tape.method, self.field);
         let replay = SampleReplay { method, field, rows: &rows, y0: &y0 };
         let outputs = RowOutputs { outputs: inside, cotangents: self.cotangents };
-        let start = match &mut self.slices {
-            Some(slices) => slices.pull_rows(&replay, &a, &outputs)?,
+        let start = self.pull(turn, &replay, (&a, &outputs))?;
+        self.a = kernels::add_rows(&start, &starts, self.cotangents)?;
+        Ok(())
+    }
+
+    /// Maps the cotangents of the steps' ends and outputs to those of their starts, and looks at what the steps tell.
+    fn pull(
+        &mut self,
+        turn: usize,
+        step: &SampleReplay<'_>,
+        (a, outputs): (&Tensor, &RowOutputs<'_>),
+    ) -> Result<Tensor> {
+        let next = Later { y0: step.y0.clone(), k1: None };
+        let later = std::mem::replace(&mut self.later, next);
+        let known = Known { y1: Some(&later.y0), slope: later.k1.as_ref() };
+        let (start, found) = match &mut self.slices {
+            Some(slices) => slices.pull_rows(step, a, outputs, &known)?,
             None => {
                 let want_times = !self.times.is_empty();
-                let pulled = replay.pull(&a, &outputs, &mut self.theta, want_times)?;
+                let pulled = step.pull(a, outputs, &mut self.theta, want_times)?;
                 if want_times {
                     self.move_times(turn, &pulled)?;
                 }
-                pulled.start
+                let k1 = pulled.k.first().filter(|_| !step.method.has_jumps());
+                self.later.k1 = k1.cloned();
+                let replayed = Replayed { k: pulled.k, a, start: &pulled.start };
+                let found = step.find(replayed, outputs, &known)?;
+                (pulled.start, found)
             }
         };
-        self.a = kernels::add_rows(&start, &starts, self.cotangents)?;
+        for (row, &sample) in self.samples.iter().enumerate() {
+            if let Some(index) = self.step(sample, turn) {
+                let (t0, t1) = step.rows.ends(row);
+                self.audit.add(sample, (index, t0, t1), &found[row])?;
+            }
+        }
+        Ok(start)
+    }
+
+    /// Counts what outputs at the ends of steps weigh in the loss.
+    fn weigh_ends(&mut self, ends: &[RowTerm]) -> Result<()> {
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let sizes = norms(&self.later.y0)?;
+        for term in ends {
+            let g = norm(&self.cotangents.get(term.source)?)?;
+            self.audit.add_weight(g * sizes[term.row]);
+        }
         Ok(())
     }
 
@@ -184,7 +246,7 @@ impl<'a> Sweep<'a> {
             let before = index.checked_sub(1);
             let at_start = before.into_iter().flat_map(|i| outputs.of_step(sample, i));
             for output in at_start.filter(|output| output.s == 1.0) {
-                let (g, k1) = (self.cotangents.get(output.index)?, pulled.k1.get(row)?);
+                let (g, k1) = (self.cotangents.get(output.index)?, pulled.k[0].get(row)?);
                 times.ts[outputs.position(sample, output)] = kernels::dot(&g, &k1)?;
             }
         }
@@ -200,7 +262,15 @@ impl<'a> Sweep<'a> {
             return Ok(());
         }
         self.leave();
-        self.a = kernels::gather_rows(&rows.iter().map(|&row| (&self.a, row)).collect::<Vec<_>>())?;
+        let gather = |x: &Tensor| {
+            kernels::gather_rows(&rows.iter().map(|&row| (x, row)).collect::<Vec<_>>())
+        };
+        self.a = gather(&self.a)?;
+        self.later.y0 = gather(&self.later.y0)?;
+        self.later.k1 = self.later.k1.as_ref().map(gather).transpose()?;
+        if let Some(slices) = &mut self.slices {
+            slices.keep(&rows);
+        }
         self.samples = rows.iter().map(|&row| self.samples[row]).collect();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Method, Result, Solver, TimeSpan};
+use aca_core::{Error, Evaluator, Method, Result, TimeSpan};
 use aca_dense::{Placement, SampleSolution, SaveSamples};
 use candle_core::Var;
 
@@ -26,7 +26,7 @@ impl Forward<'_> {
             let (what, remedy) = ("this gradient strategy", "use Aca or Naive");
             return Err(Error::OwnClocks { what, remedy });
         }
-        let solver = Solver { trace: false, ..self.solver.clone() };
+        let solver = self.held(false);
         let mut checkpoints = SampleCheckpoints::new(spans.len());
         let field = self.field.as_ref();
         let sol =
@@ -48,10 +48,13 @@ impl Forward<'_> {
                 checkpoints,
                 counts,
                 failed,
+                y1: sol.y1.clone(),
+                stability_limited: sol.stats.iter().map(|stats| stats.stability_limited).sum(),
+                untrusted: self.untrusted,
             }),
         };
         let state = self.y0.dims()[1..].to_vec();
-        Ok((sol, Tape::new(backward, gradient.clone(), placements, state)))
+        Ok((sol, Tape::new(backward, gradient.clone(), placements, state, self.params)?))
     }
 
     fn traced(

@@ -143,7 +143,14 @@ impl Course<'_> {
                     0.0 => turn.y.get(row)?,
                     1.0 => y1.get(row)?,
                     s => {
-                        self.method.extend_row_stages(&self.field, &looked_into, &turn.y, k)?;
+                        let count = self.method.interpolant().stages();
+                        self.method.extend_row_stages(
+                            &self.field,
+                            &looked_into,
+                            &turn.y,
+                            k,
+                            count,
+                        )?;
                         let weights = self.method.interpolant().weights(s).into_iter();
                         let own = k.iter().map(|k| Ok(k.get(row)?)).collect::<Result<Vec<_>>>()?;
                         let terms: Terms<'_> = weights.map(|w| h[row] * w).zip(&own).collect();

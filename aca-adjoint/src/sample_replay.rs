@@ -1,7 +1,7 @@
 //! Pulls cotangents back through one step of every row of a batch, each with times of its own.
 
 use aca_core::kernels::{self, RowTerm, Terms};
-use aca_core::{Evaluator, Method, Result, RowSteps};
+use aca_core::{Error, Evaluator, Method, Pullback, Result, RowSteps, Time};
 use candle_core::{DType, Tensor};
 
 use crate::params::Accumulator;
@@ -35,8 +35,8 @@ pub(crate) struct RowOutput {
 pub(crate) struct Pulled {
     /// Cotangents of the states at the steps' starts.
     pub(crate) start: Tensor,
-    /// Slopes at the steps' starts.
-    pub(crate) k1: Tensor,
+    /// Slopes of the stages.
+    pub(crate) k: Vec<Tensor>,
     /// How each row's contribution moves with its times, if that was asked for.
     pub(crate) times: Vec<StepTimes>,
 }
@@ -66,16 +66,20 @@ impl SampleReplay<'_> {
         want_times: bool,
     ) -> Result<Pulled> {
         let h = self.rows.h();
-        let (k, pullbacks) = self.linearize(&outputs.outputs)?;
+        let (k, points) = self.linearize(&outputs.outputs)?;
         let weights: Vec<Vec<f64>> = self.weights(outputs, k.len());
         let mut stages = Stages { mu: vec![None; k.len()], dt: vec![None; k.len()], k };
-        for (i, pullback) in pullbacks.into_iter().enumerate().rev() {
+        for (i, (t, pullback)) in points.into_iter().enumerate().rev() {
             let Some(lambda) = self.lambda(i, a, h, &stages.mu, (outputs, &weights))? else {
                 continue;
             };
+            let graph = pullback.graph();
             let cotangents = pullback.apply(&lambda)?;
-            theta.add(&cotangents.theta)?;
+            theta.add(&cotangents.theta, graph.as_ref())?;
             stages.mu[i] = Some(cotangents.y.detach());
+            if want_times && t.hides_from(cotangents.t.as_ref()) {
+                return Err(Error::TimeRead);
+            }
             if let Some(dt) = cotangents.t.filter(|_| want_times) {
                 let dt = dt.to_dtype(DType::F64)?.flatten_all()?;
                 // A scalar stands for rows at one time, which share its cotangent.
@@ -90,16 +94,13 @@ impl SampleReplay<'_> {
         let whole: Vec<RowTerm> = outputs.outputs.iter().map(whole).collect();
         let start = kernels::add_rows(&start, &whole, outputs.cotangents)?;
         let times = if want_times { self.times(a, outputs, &stages)? } else { Vec::new() };
-        Ok(Pulled { start, k1: stages.k.swap_remove(0), times })
+        Ok(Pulled { start, k: stages.k, times })
     }
 
-    fn linearize(
-        &self,
-        outputs: &[RowOutput],
-    ) -> Result<(Vec<Tensor>, Vec<aca_core::Pullback<'_>>)> {
+    fn linearize(&self, outputs: &[RowOutput]) -> Result<(Vec<Tensor>, Vec<(Time, Pullback<'_>)>)> {
         let count = self.method.stages_with_weight(!outputs.is_empty());
         let looked_into = looked_into(self.rows, outputs);
-        let (mut k, mut pullbacks) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut k, mut points) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for i in 0..count {
             let own = i < self.method.tableau().stages();
             let rows = if own { self.rows } else { &looked_into };
@@ -107,9 +108,9 @@ impl SampleReplay<'_> {
             let t = self.method.stage_times(rows, i)?;
             let (slope, pullback) = self.field.linearize_at(&t, &state)?;
             k.push(slope);
-            pullbacks.push(pullback);
+            points.push((t, pullback));
         }
-        Ok((k, pullbacks))
+        Ok((k, points))
     }
 
     /// The interpolant's weights `b_i(s)` for every output.

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use crate::attach::attach;
 use crate::backward::Tape;
-use crate::{Ode, OdeSolution};
+use crate::{GradientReport, Ode, OdeSolution};
 
 /// A solved batch whose samples had clocks of their own and whose outputs candle can differentiate.
 pub struct OdeSampleSolution {
@@ -40,6 +40,11 @@ impl OdeSampleSolution {
     /// [`Error::NoDenseOutput`] unless the sample was asked for `SaveAt::Dense`.
     pub fn dense(&self, sample: usize) -> Result<&DenseOutput> {
         self.plain.dense(sample)
+    }
+
+    /// As [`OdeSolution::report`].
+    pub fn report(&self) -> Option<GradientReport> {
+        self.tape.report()
     }
 
     /// Evaluations of the field by all backward passes through this solution so far.

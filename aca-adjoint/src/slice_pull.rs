@@ -70,6 +70,52 @@ impl<'a, T: Element> Pull<'a, T> {
         }
     }
 
+    /// Where the step of every row starts.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = f64> {
+        let rows = self.rows();
+        (0..rows).map(|row| self.ends(row).0)
+    }
+
+    /// Whether every row's step ends where another step starts, at `t`, with the field the same on both sides; rows that
+    /// rest do not matter.
+    pub(crate) fn starts_at(&self, t: &[f64]) -> bool {
+        let meets = |row: usize| {
+            let (t0, t1) = self.ends(row);
+            t0 == t1 || (t.get(row) == Some(&t1) && !self.method.is_jump(t1))
+        };
+        (0..self.rows()).all(meets)
+    }
+
+    /// Number of rows with steps of their own.
+    pub(crate) fn rows(&self) -> usize {
+        match self.step {
+            SliceStep::Shared { .. } => 1,
+            SliceStep::Each(rows) => rows.h().len(),
+        }
+    }
+
+    /// Where the step of a row starts and ends.
+    pub(crate) fn ends(&self, row: usize) -> (f64, f64) {
+        match self.step {
+            SliceStep::Shared { t0, t1 } => (t0, t1),
+            SliceStep::Each(rows) => rows.ends(row),
+        }
+    }
+
+    /// The outputs inside, each with its row and its cotangent.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = (usize, &'a [T])> {
+        let length = self.size() / self.rows();
+        let (shared, each): (&[T], &[RowOutput]) = match self.inside {
+            Inside::Shared(_, cotangents) => (cotangents, &[]),
+            Inside::Each(outputs, _) => (&[], outputs),
+        };
+        let all = match self.inside {
+            Inside::Shared(_, cotangents) | Inside::Each(_, cotangents) => cotangents,
+        };
+        let shared = shared.chunks_exact(self.size()).map(|g| (0, g));
+        shared.chain(each.iter().map(move |o| (o.row, &all[o.index * length..][..length])))
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.y0.len()
     }

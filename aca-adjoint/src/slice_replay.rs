@@ -3,14 +3,17 @@
 use std::iter::repeat;
 
 use aca_core::kernels::{self, Element, View};
-use aca_core::{Method, OnSlices, Result, SliceField, SliceStep};
+use aca_core::{Evaluator, Method, OnSlices, Result, SliceField, SliceStep};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
 
+use crate::finding::Known;
 use crate::params::Accumulator;
 use crate::replay::{Outputs, Replay};
+use crate::report::RowFinding;
 use crate::sample_replay::{RowOutputs, SampleReplay};
+use crate::slice_finding::Found;
 use crate::slice_pull::{Inside, Pull};
 
 /// A weighted slice of a sum.
@@ -20,7 +23,13 @@ type Terms<'a, T> = SmallVec<[(f64, &'a [T]); 16]>;
 /// [`Replay::pull`] does, with cotangents of the parameters summed until the end.
 pub(crate) trait SliceReplay {
     /// Maps the cotangents of a step's end and outputs to that of its start.
-    fn pull(&mut self, step: &Replay<'_>, a: &Tensor, outputs: Option<&Outputs>) -> Result<Tensor>;
+    fn pull(
+        &mut self,
+        step: &Replay<'_>,
+        a: &Tensor,
+        outputs: Option<&Outputs>,
+        known: &Known<'_>,
+    ) -> Result<(Tensor, RowFinding)>;
 
     /// The same of a step of every row.
     fn pull_rows(
@@ -28,7 +37,11 @@ pub(crate) trait SliceReplay {
         step: &SampleReplay<'_>,
         a: &Tensor,
         outputs: &RowOutputs<'_>,
-    ) -> Result<Tensor>;
+        known: &Known<'_>,
+    ) -> Result<(Tensor, Vec<RowFinding>)>;
+
+    /// Keeps these rows of what the last step left for the next, in their order.
+    fn keep(&mut self, rows: &[usize]);
 
     /// Hands over the cotangents of the parameters.
     fn finish(&mut self, theta: &mut Accumulator<'_>) -> Result<()>;
@@ -47,18 +60,28 @@ pub(crate) fn replay<'a>(
 }
 
 /// A field with what a step needs.
-struct Buffers<'a, T> {
+pub(crate) struct Buffers<'a, T> {
     field: Box<dyn SliceField<T> + 'a>,
     /// States of the stages, one after the other.
-    states: Vec<T>,
+    pub(crate) states: Vec<T>,
     /// Slopes of the stages.
-    k: Vec<T>,
+    pub(crate) k: Vec<T>,
     /// Cotangents of the states.
     mu: Vec<T>,
     /// Whether anything depends on the stage.
     reached: Vec<bool>,
     lambda: Vec<T>,
     theta: Vec<T>,
+    /// The step replayed last: slopes at its start, and where each row of it started.
+    later: Later<T>,
+    /// For sums that a step is measured by.
+    pub(crate) scratch: Vec<T>,
+}
+
+/// What a replayed step leaves for the one before it.
+struct Later<T> {
+    k1: Vec<T>,
+    t: Vec<f64>,
 }
 
 impl<'a, T: Element> Buffers<'a, T> {
@@ -74,21 +97,49 @@ impl<'a, T: Element> Buffers<'a, T> {
             reached: vec![false; stages],
             lambda: zeros(size),
             theta: zeros(theta),
+            later: Later { k1: zeros(size), t: Vec::new() },
+            scratch: zeros(size),
         }
     }
 
-    /// Evaluates the stages again: the same states as in the forward solve, bit for bit.
-    fn evaluate(&mut self, pull: &Pull<'_, T>) {
-        let size = pull.size();
-        for i in 0..pull.count {
+    /// Evaluates the stages again: the same states as in the forward solve, bit for bit. Returns how many there are,
+    /// those of the error estimate included.
+    fn evaluate(&mut self, pull: &Pull<'_, T>, slope: Option<&Tensor>) -> Result<usize> {
+        let (size, method) = (pull.size(), pull.method);
+        let count = pull.count.max(method.error_weights().len());
+        if let Some(slope) = slope {
+            self.later.k1[..size].copy_from_slice(View::new(&slope.contiguous()?)?.slice()?);
+        }
+        let known = slope.is_some() || pull.starts_at(&self.later.t);
+        let end = method.fsal_stage().filter(|_| known);
+        for i in 0..count {
             let state = &mut self.states[i * size..][..size];
-            pull.step_of(i).write_stage_state(pull.method, i, state, pull.y0, &self.k);
-            // No state needs the slope of the last stage.
-            if i + 1 < pull.count {
-                let t = pull.step_of(i).time(pull.method, i);
-                self.field.eval(t, state, &mut self.k[i * size..][..size]);
+            pull.step_of(i).write_stage_state(method, i, state, pull.y0, &self.k);
+            let k = &mut self.k[i * size..][..size];
+            match end == Some(i) {
+                true => k.copy_from_slice(&self.later.k1[..size]),
+                false => self.field.eval(pull.step_of(i).time(method, i), state, k),
             }
         }
+        Ok(count)
+    }
+
+    /// Replays a step and goes back through it.
+    fn run(
+        &mut self,
+        pull: &Pull<'_, T>,
+        known: &Known<'_>,
+        field: &Evaluator<'_>,
+    ) -> Result<(Vec<T>, Found)> {
+        let count = self.evaluate(pull, known.slope)?;
+        // The slope at the end, where the step after left it, counts as well: it is one of the linearizations.
+        field.count(count);
+        let start = self.pull_back(pull);
+        let found = self.find(pull, &start, known)?;
+        self.later.k1[..pull.size()].copy_from_slice(row(&self.k, 0, pull.size()));
+        self.later.t.clear();
+        self.later.t.extend(pull.starts());
+        Ok((start, found))
     }
 
     /// Writes the cotangent of stage `i`'s slope; `false` when nothing depends on it.
@@ -120,7 +171,6 @@ impl<'a, T: Element> Buffers<'a, T> {
     /// Returns the cotangent of the step's start.
     fn pull_back(&mut self, pull: &Pull<'_, T>) -> Vec<T> {
         let size = pull.size();
-        self.evaluate(pull);
         self.reached.fill(false);
         for i in (0..pull.count).rev() {
             self.reached[i] = self.write_lambda(pull, i);
@@ -140,13 +190,35 @@ impl<'a, T: Element> Buffers<'a, T> {
     }
 }
 
+impl<T: Copy> Later<T> {
+    /// Moves rows that stay towards the front, none over one that has yet to move.
+    fn keep(&mut self, rows: &[usize]) {
+        if self.t.is_empty() {
+            return;
+        }
+        let length = self.k1.len() / self.t.len();
+        for (to, &from) in rows.iter().enumerate() {
+            self.k1.copy_within(from * length..(from + 1) * length, to * length);
+            self.t[to] = self.t[from];
+        }
+        self.k1.truncate(rows.len() * length);
+        self.t.truncate(rows.len());
+    }
+}
+
 /// Row `i` of a buffer of rows.
-fn row<T>(buffer: &[T], i: usize, size: usize) -> &[T] {
+pub(crate) fn row<T>(buffer: &[T], i: usize, size: usize) -> &[T] {
     &buffer[i * size..][..size]
 }
 
 impl<T: Element> SliceReplay for Buffers<'_, T> {
-    fn pull(&mut self, step: &Replay<'_>, a: &Tensor, outputs: Option<&Outputs>) -> Result<Tensor> {
+    fn pull(
+        &mut self,
+        step: &Replay<'_>,
+        a: &Tensor,
+        outputs: Option<&Outputs>,
+        known: &Known<'_>,
+    ) -> Result<(Tensor, RowFinding)> {
         let (y0, a) = (step.y0.contiguous()?, a.contiguous()?);
         let cotangents = outputs.map(|outputs| outputs.cotangents.contiguous()).transpose()?;
         let (y0_view, a_view) = (View::new(&y0)?, View::new(&a)?);
@@ -157,8 +229,9 @@ impl<T: Element> SliceReplay for Buffers<'_, T> {
         let (t0, t1) = (step.t0, step.t1);
         let states = [y0_view.slice()?, a_view.slice()?];
         let pull = Pull::new(step.method, SliceStep::Shared { t0, t1 }, states, inside);
-        step.field.count(pull.count);
-        Ok(Tensor::from_vec(self.pull_back(&pull), a.shape(), &Device::Cpu)?)
+        let (start, found) = self.run(&pull, known, step.field)?;
+        let found = found.into_iter().next().unwrap_or_default();
+        Ok((Tensor::from_vec(start, a.shape(), &Device::Cpu)?, found))
     }
 
     fn pull_rows(
@@ -166,7 +239,8 @@ impl<T: Element> SliceReplay for Buffers<'_, T> {
         step: &SampleReplay<'_>,
         a: &Tensor,
         outputs: &RowOutputs<'_>,
-    ) -> Result<Tensor> {
+        known: &Known<'_>,
+    ) -> Result<(Tensor, Vec<RowFinding>)> {
         let (y0, a) = (step.y0.contiguous()?, a.contiguous()?);
         let cotangents = outputs.cotangents.contiguous()?;
         let (y0_view, a_view) = (View::new(&y0)?, View::new(&a)?);
@@ -174,8 +248,12 @@ impl<T: Element> SliceReplay for Buffers<'_, T> {
         let inside = Inside::Each(&outputs.outputs, cotangents.slice()?);
         let states = [y0_view.slice()?, a_view.slice()?];
         let pull = Pull::new(step.method, SliceStep::Each(step.rows), states, inside);
-        step.field.count(pull.count);
-        Ok(Tensor::from_vec(self.pull_back(&pull), a.shape(), &Device::Cpu)?)
+        let (start, found) = self.run(&pull, known, step.field)?;
+        Ok((Tensor::from_vec(start, a.shape(), &Device::Cpu)?, found.into_vec()))
+    }
+
+    fn keep(&mut self, rows: &[usize]) {
+        self.later.keep(rows);
     }
 
     fn finish(&mut self, theta: &mut Accumulator<'_>) -> Result<()> {
@@ -185,6 +263,6 @@ impl<T: Element> SliceReplay for Buffers<'_, T> {
             store.insert(&var, Tensor::from_slice(own, var.shape(), &Device::Cpu)?);
             rest = others;
         }
-        theta.add(&store)
+        theta.add_store(&store)
     }
 }

@@ -4,9 +4,9 @@ use aca_core::{Result, Stats, Status, TimeSpan};
 use aca_dense::{DenseOutput, Solution};
 use candle_core::{DType, Tensor};
 
-use crate::Params;
 use crate::attach::attach;
 use crate::backward::Tape;
+use crate::{GradientReport, LossError, Params};
 
 /// A solved ODE whose outputs candle can differentiate.
 pub struct OdeSolution {
@@ -130,9 +130,45 @@ impl OdeSolution {
         self.dense.as_ref().ok_or(aca_core::Error::NoDenseOutput)
     }
 
+    /// What the last backward pass through this solution found out about it: the error of the loss, how cotangents grew,
+    /// parameters that nothing depends on. Nothing before the first one, and with strategies that replay no steps.
+    pub fn report(&self) -> Option<GradientReport> {
+        self.tape().and_then(Tape::report)
+    }
+
+    /// What the errors of the steps do to the loss that was differentiated last: see [`GradientReport::loss_error`].
+    ///
+    /// # Example
+    /// ```
+    /// use aca_adjoint::Ode;
+    /// use aca_core::{Solver, Time, Tolerance};
+    /// use aca_dense::SaveAt;
+    /// use candle_core::{Device, Tensor, Var};
+    ///
+    /// # fn main() -> aca_core::Result<()> {
+    /// let y0 = Var::new(&[1.0f64], &Device::Cpu)?;
+    /// let growth = |_t: &Time, y: &Tensor| Ok(y.clone());
+    /// let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-5, atol: 1e-5 });
+    /// let sol = Ode::new(solver, growth, vec![])?.solve(&y0, (0.0, 2.0), &SaveAt::End)?;
+    /// let loss = sol.y1()?.sqr()?.sum_all()?;
+    /// loss.backward()?;
+    /// let error = sol.loss_error().unwrap_or_default();
+    /// let truth = (loss.to_scalar::<f64>()? - 4f64.exp()).abs();
+    /// assert!(truth < error.bound && error.bound < 1e-2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn loss_error(&self) -> Option<LossError> {
+        Some(self.report()?.loss_error)
+    }
+
     /// Evaluations of the field by all backward passes through this solution so far.
     pub fn nfe_backward(&self) -> usize {
+        self.tape().map_or(0, Tape::nfe)
+    }
+
+    fn tape(&self) -> Option<&Tape> {
         let tape = self.join.as_ref().map(|join| &join.tape);
-        tape.or(self.samples.as_ref().map(|samples| &samples.tape)).map_or(0, Tape::nfe)
+        tape.or(self.samples.as_ref().map(|samples| &samples.tape))
     }
 }

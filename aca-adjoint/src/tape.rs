@@ -18,6 +18,19 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoints(pub Vec<Checkpoint>);
 
+/// The sink that keeps the slope at the end of the span, where the method has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndSlope(pub(crate) Option<Tensor>);
+
+impl StepSink for EndSlope {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        if step.is_last() {
+            self.0 = step.fsal_slope()?.map(|slope| slope.detach());
+        }
+        Ok(())
+    }
+}
+
 impl StepSink for Checkpoints {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.0.push(Checkpoint { t0: step.t0, t1: step.t1, y0: step.y0.clone() });

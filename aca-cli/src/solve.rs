@@ -112,7 +112,7 @@ impl Setup {
     }
 
     fn summary(&self, solution: &Solution, seconds: f64) -> Result<Summary> {
-        let Stats { accepted, rejected, nfe, h_smallest, h_largest } = solution.stats;
+        let Stats { accepted, rejected, nfe, h_smallest, h_largest, .. } = solution.stats;
         Ok(Summary {
             system: self.problem.name,
             method: self.solver.tableau.name().to_owned(),

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::kernels::{self, Scale};
 use crate::rules::{Ends, Rules};
+use crate::stability::{Probe, Reach};
 use crate::{Error, Result, StepSink};
 
 /// The state of a run and the stages of its present step.
@@ -20,8 +21,15 @@ pub(crate) trait Body {
     /// The error ratio of the step that was tried.
     fn error_ratio(&self, rules: &Rules<'_>, h: f64, scale: &Scale) -> Result<f64>;
 
-    /// Hands the step that was tried to the sink and moves to its end.
-    fn accept(&mut self, rules: &Rules<'_>, ends: Ends, sink: &mut dyn StepSink) -> Result<()>;
+    /// Hands the step that was tried to the sink and moves to its end. With a probe it estimates how far the
+    /// step reached, where its stages show that.
+    fn accept(
+        &mut self,
+        rules: &Rules<'_>,
+        ends: Ends,
+        sink: &mut dyn StepSink,
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Option<Reach>>;
 
     /// Undoes the step that was tried; says what is wrong with it where its ratio was not `finite`.
     fn reject(&mut self, rules: &Rules<'_>, ends: Ends, finite: bool) -> Result<Option<Error>>;

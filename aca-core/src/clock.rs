@@ -1,6 +1,10 @@
 //! The search for step sizes along one span.
 
-use crate::{Error, Progress, Result, Solver, Stats, StepControl, Stepping, TimeSpan};
+use crate::stability::{AT_LIMIT, HELD};
+use crate::{
+    Error, Evaluator, Method, Progress, Result, Solver, StableSteps, Stats, StepControl, Stepping,
+    TimeSpan,
+};
 
 /// Where one solve, or one sample of a batch, stands in time and how far it may step.
 pub(crate) struct Clock<'a> {
@@ -127,6 +131,55 @@ impl<'a> Clock<'a> {
         self.stats.accept(tried);
         self.t = t1;
         self.non_finite = None;
+    }
+
+    /// Whether a step that reached `h rho` was at the limit of the method's stability interval.
+    pub(crate) fn is_at_limit(&self, reach: f64, method: &Method) -> bool {
+        // No interval ends before a quarter, so that most steps need not ask for its length.
+        reach > 0.25 && reach > AT_LIMIT * method.stability()
+    }
+
+    /// Counts the accepted step of size `h`, which reached `h rho`, if it was at the stability limit, and holds the
+    /// next one inside it where the solver says so.
+    pub(crate) fn hold(&mut self, h: f64, reach: f64, method: &Method) {
+        if !self.is_at_limit(reach, method) {
+            // A step from well inside the interval may still grow beyond it.
+            let grown = reach * self.h / h.abs();
+            if !(self.holds() && self.is_at_limit(grown, method)) {
+                return;
+            }
+        } else {
+            self.stats.stability_limited += 1;
+        }
+        if self.holds() {
+            let stable = HELD * method.stability() / reach * h.abs();
+            self.h = self.h.min(stable).max(self.h_min());
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.solver.stable_steps == StableSteps::Always
+    }
+
+    /// Refuses a span along which single precision, in which the field read the time, cannot tell the
+    /// stages of its steps apart.
+    ///
+    /// # Errors
+    /// [`Error::TimeResolution`] where neighbouring times are more than a sixteenth of the mean step apart: the
+    /// field then sees stages at wrong times, and what it returns is wrong by as much as it changes between.
+    pub(crate) fn check_resolution(&self, field: &Evaluator<'_>) -> Result<()> {
+        let TimeSpan { t0, t1 } = self.span;
+        if !field.reads_single_times() || self.stats.accepted == 0 {
+            return Ok(());
+        }
+        let t = if t0.abs() > t1.abs() { t0 } else { t1 };
+        let single = (t as f32).abs();
+        let spacing = f64::from(single.next_up()) - f64::from(single);
+        let h = (self.t - t0).abs() / self.stats.accepted as f64;
+        match spacing > h / 16.0 {
+            true => Err(Error::TimeResolution { t, spacing, h }),
+            false => Ok(()),
+        }
     }
 
     /// Counts a rejected step and sizes its retry.

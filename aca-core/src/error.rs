@@ -223,7 +223,7 @@ pub enum Error {
     },
     /// The field made a number of a time that its solve differentiates.
     #[error(
-        "the field read the time as a number, t.value(), where step sizes are differentiated and times move with them; use t.tensor(y) in the field, or another gradient strategy"
+        "the field read the time as a number, t.value(), so its dependence on time is missing from gradients with respect to times and step sizes; use t.tensor(y) in the field, or do without those gradients"
     )]
     TimeRead,
     /// Steps that were undone did not lead back to where they began.
@@ -409,6 +409,72 @@ pub enum Error {
     /// A span without length has no steps to take a derivative from.
     #[error("the span has no length, so its solution has no derivative; evaluate the field")]
     NoSteps,
+    /// Single precision cannot tell the times of a solve's stages apart.
+    #[error(
+        "times around {t} are {spacing:.1e} apart in f32, in which the field reads them, but a step is {h:.1e} long: the field sees its stages at wrong times; count time from an origin near the span, or use a state of f64"
+    )]
+    TimeResolution {
+        /// The time that is farthest from zero.
+        t: f64,
+        /// Distance to the next time in single precision.
+        spacing: f64,
+        /// Mean size of the steps.
+        h: f64,
+    },
+    /// A parameter was set between a solve and the backward pass through it.
+    #[error(
+        "parameter {index} was changed between the solve and its backward pass, so the gradient would belong to neither value; run backward before the optimiser's step, or solve again"
+    )]
+    ParameterChanged {
+        /// Its position in the list of parameters.
+        index: usize,
+    },
+    /// A replayed step did not end where the solve's own step ended.
+    #[error(
+        "step {step}, which ends at t = {t}, ends {off:.1e} (relative) off what the solve found when it is replayed: the field is not the same function again; let it hold no dropout, noise, counter or cache that changes from call to call (draw a mask once a solve, outside the field), and change nothing that it reads before backward"
+    )]
+    ReplayMismatch {
+        /// The step, counted from 0.
+        step: usize,
+        /// Where it ends.
+        t: f64,
+        /// Distance of the two ends relative to their size.
+        off: f64,
+    },
+    /// The cotangent of the state overflowed on the way back.
+    #[error(
+        "the cotangent of the state is not finite at t = {t}, where step {step} begins: it grew beyond all numbers on the way back, or the field's derivative is not finite there; tighten the tolerance, bound Solver::h_max, shorten the span, or check the derivative"
+    )]
+    CotangentNotFinite {
+        /// Start of the step that it was pulled back through.
+        t: f64,
+        /// The step, counted from 0.
+        step: usize,
+    },
+    /// The errors of the steps mean so much to the loss that its gradient is worthless.
+    #[error(
+        "the gradient cannot be trusted: the errors of the {steps} steps may change the loss by {bound:.1e} of its weight, where a tenth would be much; cotangents grew by up to {growth:.1e} in a step (at t = {t}) and {limited} steps were at the stability limit; tighten the tolerance, bound Solver::h_max, shorten the span, or take the number all the same with Untrusted::Flag"
+    )]
+    UntrustedGradient {
+        /// Bound of the loss's error, relative to what the outputs weigh in the loss.
+        bound: f64,
+        /// Largest growth of the cotangent in a step.
+        growth: f64,
+        /// Start of that step.
+        t: f64,
+        /// Accepted steps at the stability limit.
+        limited: usize,
+        /// Accepted steps.
+        steps: usize,
+    },
+    /// Rows of a state that should step on their own depend on one another.
+    #[error(
+        "the slope of sample {row} changes with the states of other samples, so samples cannot have steps of their own; use Batching::Shared, or give the state a first dimension of independent samples"
+    )]
+    SamplesCoupled {
+        /// The sample.
+        row: usize,
+    },
     /// The solve kept no dense output.
     #[error("the solve kept no dense output; solve with SaveAt::Dense")]
     NoDenseOutput,

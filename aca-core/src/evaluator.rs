@@ -14,6 +14,8 @@ pub struct Evaluator<'a> {
     dtype: DType,
     trace: bool,
     nfe: Cell<usize>,
+    /// Whether the field asked for the time as a tensor of single precision.
+    reads_single_times: Cell<bool>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -35,7 +37,14 @@ impl<'a> Evaluator<'a> {
             });
         }
         let statistics = field.running_statistics();
-        Ok(Self { field, statistics, dtype: y0.dtype(), trace: false, nfe: Cell::new(0) })
+        Ok(Self {
+            field,
+            statistics,
+            dtype: y0.dtype(),
+            trace: false,
+            nfe: Cell::new(0),
+            reads_single_times: Cell::new(false),
+        })
     }
 
     /// Returns an evaluator whose results stay in candle's graph, if `trace` says so.
@@ -91,6 +100,21 @@ impl<'a> Evaluator<'a> {
         self.field.takes_rows()
     }
 
+    /// The field itself.
+    pub(crate) fn field(&self) -> &'a dyn VectorField {
+        self.field
+    }
+
+    /// Relative rounding of the state's numbers.
+    pub(crate) fn epsilon(&self) -> f64 {
+        if self.dtype == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON }
+    }
+
+    /// Whether the field asked for the time as a tensor of single precision.
+    pub(crate) fn reads_single_times(&self) -> bool {
+        self.reads_single_times.get()
+    }
+
     /// Number of calls of the field so far.
     pub fn nfe(&self) -> usize {
         self.nfe.get()
@@ -122,6 +146,9 @@ impl<'a> Evaluator<'a> {
     fn check(&self, t: &Time, y: &Tensor, f: &Tensor) -> Result<()> {
         if t.was_misread() {
             return Err(Error::ClocksDiffer);
+        }
+        if self.dtype == DType::F32 && t.leaf().is_some() {
+            self.reads_single_times.set(true);
         }
         if f.shape() != y.shape() {
             let (got, expected) = (f.dims().to_vec(), y.dims().to_vec());

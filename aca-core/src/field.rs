@@ -1,7 +1,7 @@
 //! Vector fields: the right-hand side `f` of `dy/dt = f(t, y)`.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor, TensorId, Var};
 
 use crate::seed::pull_back;
 use crate::{OnSlices, Time};
@@ -95,10 +95,15 @@ pub fn linearize_traced<'a>(
     y: &Tensor,
 ) -> Result<(Tensor, Pullback<'a>)> {
     let y = Var::from_tensor(&y.detach())?;
-    let t = t.track();
-    let f = trace(&t, &y)?;
-    let value = f.detach();
-    Ok((value, Pullback::new(move |cotangent| autograd(&f, &y, &t, cotangent))))
+    let tracked = t.track();
+    let f = trace(&tracked, &y)?;
+    if tracked.was_read() {
+        t.hide();
+    }
+    let (value, t) = (f.detach(), tracked);
+    let graph = Graph { f: f.clone(), y: y.id(), t: t.leaf().map(|leaf| leaf.id()) };
+    let map = Box::new(move |cotangent: &Tensor| autograd(&f, &y, &t, cotangent));
+    Ok((value, Pullback { map, graph: Some(graph) }))
 }
 
 /// Pulls `cotangent` back through the graph of `f`.
@@ -126,16 +131,41 @@ pub struct Cotangents {
 type PullbackFn<'a> = dyn FnOnce(&Tensor) -> Result<Cotangents> + 'a;
 
 /// The transposed derivative of `f` at one point: maps a cotangent of `f` to [`Cotangents`].
-pub struct Pullback<'a>(Box<PullbackFn<'a>>);
+pub struct Pullback<'a> {
+    map: Box<PullbackFn<'a>>,
+    graph: Option<Graph>,
+}
+
+/// The graph of one evaluation of a field that candle differentiates.
+#[derive(Clone)]
+pub struct Graph {
+    f: Tensor,
+    y: TensorId,
+    t: Option<TensorId>,
+}
+
+impl Graph {
+    /// The variables that the graph reads, besides state and time.
+    pub fn variables(&self) -> Vec<Tensor> {
+        let own = |node: &Tensor| node.id() == self.y || Some(node.id()) == self.t;
+        let nodes = self.f.sorted_nodes().into_iter();
+        nodes.filter(|node| node.is_variable() && !own(node)).cloned().collect()
+    }
+}
 
 impl<'a> Pullback<'a> {
     /// Wraps the map; it is applied at most once.
     pub fn new(map: impl FnOnce(&Tensor) -> Result<Cotangents> + 'a) -> Self {
-        Self(Box::new(map))
+        Self { map: Box::new(map), graph: None }
+    }
+
+    /// The graph behind it, where candle differentiates.
+    pub fn graph(&self) -> Option<Graph> {
+        self.graph.clone()
     }
 
     /// Maps a cotangent of `f`, which has the state's shape, to cotangents of its inputs.
     pub fn apply(self, cotangent: &Tensor) -> Result<Cotangents> {
-        (self.0)(cotangent)
+        (self.map)(cotangent)
     }
 }

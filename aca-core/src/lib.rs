@@ -28,6 +28,7 @@
 //! | take fixed steps | [`Solver::fixed`], [`Solver::fixed_count`] |
 //! | integrate a given grid | [`Solver::replay`] |
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
+//! | stay inside the method's stability interval | [`Solver::stable_steps`] |
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
 //! | solve for several tensors at once | [`Packing`] |
 //! | step every sample of a batch by its own clock | [`Batching::PerSample`], [`Solver::solve_samples`] |
@@ -41,9 +42,11 @@ mod batching;
 mod body;
 mod clock;
 mod controller;
+mod coupling;
 mod error;
 mod evaluator;
 mod field;
+mod fingerprint;
 mod initial_step;
 pub mod kernels;
 mod method;
@@ -65,6 +68,7 @@ mod slices;
 mod solve;
 mod solver;
 mod span;
+mod stability;
 mod stats;
 mod tensor_body;
 mod time;
@@ -75,7 +79,8 @@ pub use batching::{Batching, OnFailure, Status};
 pub use controller::{Pid, StepControl};
 pub use error::{Error, Result};
 pub use evaluator::Evaluator;
-pub use field::{Cotangents, Pullback, VectorField, linearize_traced};
+pub use field::{Cotangents, Graph, Pullback, VectorField, linearize_traced};
+pub use fingerprint::Fingerprint;
 pub use method::Method;
 pub use packed::{PackedField, Packing};
 pub use row_steps::RowSteps;
@@ -87,6 +92,7 @@ pub use slices::{OnSlices, SliceField, SliceTime};
 pub use solve::SolveEnd;
 pub use solver::{Progress, ProgressFn, Solver, Stepping};
 pub use span::TimeSpan;
+pub use stability::StableSteps;
 pub use stats::Stats;
 pub use time::Time;
 pub use tolerance::{Tolerance, Tolerances};

@@ -1,5 +1,7 @@
 //! A tableau made ready to step.
 
+use std::sync::OnceLock;
+
 use aca_tableau::{Interpolant, Tableau};
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
@@ -16,6 +18,9 @@ pub struct Method {
     tableau: Tableau,
     interpolant: Interpolant,
     b_error: Vec<Vec<f64>>,
+    /// Weights of the differences of slopes and of states that show how far a step reaches.
+    difference: Option<[Vec<f64>; 2]>,
+    stability: OnceLock<f64>,
     jump_ts: Vec<f64>,
     is_single: bool,
     leapfrog: bool,
@@ -38,6 +43,12 @@ impl Method {
         Ok(Self {
             interpolant,
             b_error: tableau.b_error(),
+            // The leapfrog's first slope is none of the field's.
+            difference: tableau
+                .stage_difference()
+                .filter(|_| !solver.leapfrog)
+                .map(|difference| [difference.slopes, difference.states]),
+            stability: OnceLock::new(),
             tableau: tableau.clone(),
             jump_ts: solver.jump_ts.clone(),
             is_single: dtype == DType::F32,
@@ -90,7 +101,7 @@ impl Method {
     }
 
     /// Whether the field may jump anywhere.
-    pub(crate) fn has_jumps(&self) -> bool {
+    pub fn has_jumps(&self) -> bool {
         !self.jump_ts.is_empty()
     }
 
@@ -146,6 +157,18 @@ impl Method {
             weighted(y0, t1 - t0, self.tableau.b(), &k)?
         };
         Ok((k, y1))
+    }
+
+    /// Weights of the estimate of a step's own error, `h sum(w_i k_i)` over as many stages: the finest of the
+    /// tableau's, without trailing zeros; none for methods that cannot estimate it.
+    pub fn error_weights(&self) -> &[f64] {
+        let weights = self.b_error.first().map_or(&[][..], |weights| &weights[..]);
+        &weights[..weights.iter().rposition(|w| *w != 0.0).map_or(0, |last| last + 1)]
+    }
+
+    /// The stage whose slope is the next step's first, where the tableau itself has one.
+    pub fn fsal_stage(&self) -> Option<usize> {
+        self.tableau.is_fsal().then(|| self.tableau.stages() - 1)
     }
 
     /// Appends the interpolant's extra stages to the tableau's own.
@@ -226,6 +249,21 @@ impl Method {
             [first, ..] => first,
             [] => f64::NAN,
         }
+    }
+
+    /// Length of the stability interval on the negative real axis.
+    pub(crate) fn stability(&self) -> f64 {
+        *self.stability.get_or_init(|| self.tableau.stability_interval().real)
+    }
+
+    /// Weights of the differences of slopes and of states, over so many stages, that show how far a step reaches.
+    pub(crate) fn difference(&self) -> Option<[&[f64]; 2]> {
+        self.difference.as_ref().map(|[slopes, states]| [&slopes[..], &states[..]])
+    }
+
+    /// The number of stages that they are taken over: the tableau's, and the slope at `t1`.
+    pub(crate) fn stages_with_end(&self) -> usize {
+        self.interpolant.end_stage() + 1
     }
 
     /// The weights of every error estimate.

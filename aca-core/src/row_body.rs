@@ -6,6 +6,7 @@ use crate::body::untried;
 use crate::kernels::{self, Scale};
 use crate::rules::Rules;
 use crate::sink::Slopes;
+use crate::stability::Probe;
 use crate::{Error, Result, RowSteps, SampleSink, SampleStep, SampleSteps};
 
 /// The states of the samples under way, in rows, and the stages of their present steps.
@@ -35,21 +36,30 @@ pub(crate) trait RowBody {
     /// well.
     fn first_non_finite(&self, row: usize, slopes: bool) -> Result<Option<(&'static str, usize)>>;
 
-    /// Hands the accepted steps to the sink and moves to their ends; other rows stay. Returns the samples that the
-    /// sink has failed.
+    /// Hands the accepted steps to the sink and moves to their ends; other rows stay. With a probe it estimates how
+    /// far the steps reached, where their stages show that.
     fn accept(
         &mut self,
         rules: &Rules<'_>,
         steps: &RowSteps,
         accepted: &[SampleStep],
         sink: &mut dyn SampleSink,
-    ) -> Result<Vec<(usize, Error)>>;
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Moved>;
 
     /// Undoes what was tried: no row moves.
     fn reject(&mut self, rules: &Rules<'_>) -> Result<()>;
 
     /// Keeps these rows alone.
     fn gather(&mut self, rows: &[usize]) -> Result<()>;
+}
+
+/// What became of accepted steps.
+pub(crate) struct Moved {
+    /// The samples that the sink has failed.
+    pub(crate) failures: Vec<(usize, Error)>,
+    /// How far the step of every row reached; nothing where that was not estimated.
+    pub(crate) reaches: Vec<f64>,
 }
 
 /// What is looked at for numbers that are not finite.
@@ -74,6 +84,29 @@ impl TensorRows {
         Self { y, k1: None, trial: None, statistics: Vec::new() }
     }
 
+    /// Estimates how far every row's step reached.
+    fn reaches(
+        &self,
+        rules: &Rules<'_>,
+        (steps, accepted): (&RowSteps, &[SampleStep]),
+        (k, y1): (&mut Vec<Tensor>, &Tensor),
+        probe: &Probe<'_>,
+    ) -> Result<Vec<f64>> {
+        let Rules { method, field } = rules;
+        let Some(weights) = method.difference() else { return Ok(Vec::new()) };
+        let count = method.stages_with_end();
+        if k.len() < count {
+            // The slopes at the ends start the next steps, where they may be carried over to those.
+            if !carries(rules, accepted) {
+                return Ok(Vec::new());
+            }
+            method.extend_row_stages(field, steps, &self.y, k, count)?;
+        }
+        let (h, states, k) = (steps.h(), (&self.y, y1), &k[..count]);
+        let norms = kernels::difference_norms(h.len(), states, probe.scale(), k, weights)?;
+        Ok(probe.reaches(h, &norms))
+    }
+
     fn trial(&self) -> Result<&(Vec<Tensor>, Tensor)> {
         self.trial.as_ref().ok_or_else(untried)
     }
@@ -83,6 +116,13 @@ impl TensorRows {
 pub(crate) fn carries(Rules { method, field }: &Rules<'_>, accepted: &[SampleStep]) -> bool {
     let own = method.carries_within(field.has_statistics());
     own && !(method.has_jumps() && accepted.iter().any(|step| method.is_jump(step.t1)))
+}
+
+/// Whether slopes at the ends that were evaluated for an estimate alone are finite; where one is not, the next
+/// steps evaluate them again and tell of it.
+pub(crate) fn are_finite(rules: &Rules<'_>, accepted: &[SampleStep], reaches: &[f64]) -> bool {
+    let bad = |step: &SampleStep| reaches.get(step.row).is_some_and(|reach| reach.is_nan());
+    rules.method.tableau().is_fsal() || !accepted.iter().any(bad)
 }
 
 /// Which rows move.
@@ -151,21 +191,26 @@ impl RowBody for TensorRows {
         steps: &RowSteps,
         accepted: &[SampleStep],
         sink: &mut dyn SampleSink,
-    ) -> Result<Vec<(usize, Error)>> {
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Moved> {
         let (mut k, y1) = self.trial.take().ok_or_else(untried)?;
         let slopes = Slopes::Tensors(&mut k);
-        let mut steps = SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules);
-        sink.accept(&mut steps)?;
-        let failures = steps.failures();
+        let mut handed = SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules);
+        sink.accept(&mut handed)?;
+        let failures = handed.failures();
+        let reaches = match probe {
+            Some(probe) => self.reaches(rules, (steps, accepted), (&mut k, &y1), probe)?,
+            None => Vec::new(),
+        };
         let moved = moved(self.y.dims()[0], accepted);
-        let carried = carries(rules, accepted);
+        let carried = carries(rules, accepted) && are_finite(rules, accepted, &reaches);
         let end = if carried { rules.method.end_slope(&k)? } else { None };
         self.k1 = match (end, &self.k1) {
             (Some(end), Some(start)) => Some(kernels::choose_rows(&moved, &end, start)?),
             _ => None,
         };
         self.y = kernels::choose_rows(&moved, &y1, &self.y)?;
-        Ok(failures)
+        Ok(Moved { failures, reaches })
     }
 
     fn reject(&mut self, rules: &Rules<'_>) -> Result<()> {

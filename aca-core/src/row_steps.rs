@@ -105,15 +105,16 @@ impl Method {
         Ok((k, y1))
     }
 
-    /// Appends the interpolant's extra stages to the tableau's own.
+    /// Appends the interpolant's extra stages, up to `count` stages in all, to the tableau's own.
     pub fn extend_row_stages(
         &self,
         f: &Evaluator<'_>,
         rows: &RowSteps,
         y0: &Tensor,
         k: &mut Vec<Tensor>,
+        count: usize,
     ) -> Result<()> {
-        for i in k.len()..self.interpolant().stages() {
+        for i in k.len()..count {
             let state = self.stage_states(i, y0, rows.h(), k)?;
             k.push(f.eval_at(&self.stage_times(rows, i)?, &state)?);
         }

@@ -14,6 +14,8 @@ pub(crate) struct Ends {
     pub(crate) index: usize,
     pub(crate) t0: f64,
     pub(crate) t1: f64,
+    /// Whether no further step follows.
+    pub(crate) last: bool,
 }
 
 impl Ends {

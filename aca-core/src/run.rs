@@ -4,13 +4,15 @@ use candle_core::Tensor;
 
 use crate::body::{Body, check_finite};
 use crate::clock::Clock;
+use crate::coupling::first_coupled_row;
 use crate::initial_step::initial_step;
 use crate::kernels::{self, Scale};
 use crate::rules::{Ends, Rules};
 use crate::slice_body::SliceBody;
+use crate::stability::{Probe, Reach};
 use crate::tensor_body::TensorBody;
 use crate::{
-    Error, Evaluator, Method, OnSlices, Result, SolveEnd, Solver, Stats, StepSink, TimeSpan,
+    Error, Evaluator, Method, OnSlices, Result, SolveEnd, Solver, Stats, StepSink, Time, TimeSpan,
     VectorField,
 };
 
@@ -21,6 +23,8 @@ pub(crate) struct Run<'a> {
     sink: &'a mut dyn StepSink,
     clock: Clock<'a>,
     body: Box<dyn Body + 'a>,
+    /// Whether rows of the state are systems of their own, once that was asked.
+    rows_are_apart: Option<bool>,
 }
 
 impl<'a> Run<'a> {
@@ -45,7 +49,7 @@ impl<'a> Run<'a> {
             Some(OnSlices::F64(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),
             None => Box::new(TensorBody::new(y)?),
         };
-        Ok(Self { solver, rules, sink, clock, body })
+        Ok(Self { solver, rules, sink, clock, body, rows_are_apart: None })
     }
 
     /// Steps to the end, every step under error control if there are tolerances.
@@ -54,6 +58,7 @@ impl<'a> Run<'a> {
         // Whatever else happened, it happened later.
         self.body.finish()?;
         end?;
+        self.clock.check_resolution(&self.rules.field)?;
         let stats = Stats { nfe: self.rules.field.nfe(), ..self.clock.stats };
         Ok(SolveEnd { y1: self.body.y().clone(), stats })
     }
@@ -63,17 +68,23 @@ impl<'a> Run<'a> {
             let h = self.first_step(scale)?;
             self.clock.start(h);
         }
+        let epsilon = self.rules.field.epsilon();
+        let probe = scale.map(|scale| Probe::new(scale, epsilon)).transpose()?;
         while !self.clock.is_done() {
             let t1 = self.clock.target()?;
-            let ends = Ends { index: self.clock.stats.accepted, t0: self.clock.t, t1 };
+            let last = t1 == self.clock.span.t1;
+            let ends = Ends { index: self.clock.stats.accepted, t0: self.clock.t, t1, last };
             self.body.attempt(&self.rules, ends, scale.is_some())?;
             let ratio = match scale {
                 Some(scale) => self.body.error_ratio(&self.rules, ends.h(), scale)?,
                 None => 0.0,
             };
             if ratio <= 1.0 {
-                self.body.accept(&self.rules, ends, self.sink)?;
+                let reach = self.body.accept(&self.rules, ends, self.sink, probe.as_ref())?;
                 self.clock.accept(t1, ratio);
+                if let Some(reach) = reach {
+                    self.hold(ends, reach)?;
+                }
                 self.clock.report(ends.h());
             } else {
                 let cause = self.body.reject(&self.rules, ends, ratio.is_finite())?;
@@ -82,6 +93,32 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Counts a step at the stability limit, and holds the next one inside it where the solver says so.
+    fn hold(&mut self, ends: Ends, Reach { whole, rows }: Reach) -> Result<()> {
+        let method = &self.rules.method;
+        let at_limit = |reach: f64| self.clock.is_at_limit(reach, method);
+        // A row alone reaches that far only if it is a system alone.
+        let reach = match at_limit(rows) && rows > whole && !self.are_rows_apart(ends.t1)? {
+            true => whole,
+            false => rows,
+        };
+        self.clock.hold(ends.h(), reach, &self.rules.method);
+        Ok(())
+    }
+
+    /// Whether rows of the state are systems of their own; asked of the field once a solve.
+    fn are_rows_apart(&mut self, t: f64) -> Result<bool> {
+        if let Some(known) = self.rows_are_apart {
+            return Ok(known);
+        }
+        let (rules, t) = (&self.rules, Time::new(t));
+        let y = self.body.y().detach();
+        let f = rules.field.field().eval(&t, &y)?.detach();
+        let apart = first_coupled_row(rules.field.field(), &t, &y, &f)?.is_none();
+        self.rows_are_apart = Some(apart);
+        Ok(apart)
     }
 
     /// Magnitude of the first step, within the solver's limits; 0 where there is none.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::{Error, OnFailure, Result, RowSteps, SampleStep, Solver, Stats, Status, TimeSpan};
+use crate::{
+    Error, Evaluator, Method, OnFailure, Result, RowSteps, SampleStep, Solver, Stats, Status,
+    TimeSpan,
+};
 
 /// Where every sample stands, and which of them the rows of a run hold.
 pub(crate) struct SampleClocks<'a> {
@@ -152,6 +155,25 @@ impl<'a> SampleClocks<'a> {
         }
         self.look_who_is_under_way();
         Ok(accepted)
+    }
+
+    /// Counts accepted steps at the stability limit and holds the samples' next ones inside it; `reaches` tells how
+    /// far each row's step reached, if that was estimated.
+    pub(crate) fn hold(&mut self, accepted: &[SampleStep], reaches: &[f64], method: &Method) {
+        for step in accepted {
+            if let Some(&reach) = reaches.get(step.row) {
+                self.clocks[step.sample].hold(step.t1 - step.t0, reach, method);
+            }
+        }
+    }
+
+    /// Fails the samples whose times the field read in a precision too low for their steps.
+    pub(crate) fn check_resolution(&mut self, field: &Evaluator<'_>) {
+        for (clock, failure) in self.clocks.iter().zip(&mut self.failures) {
+            if let (Err(error), None) = (clock.check_resolution(field), &failure) {
+                *failure = Some(Box::new(error));
+            }
+        }
     }
 
     /// Ends samples early.

@@ -2,12 +2,14 @@
 
 use candle_core::Tensor;
 
+use crate::coupling::first_coupled_row;
 use crate::initial_step::initial_steps;
 use crate::kernels::{self, Scale};
 use crate::row_body::{Looked, RowBody, TensorRows, gather};
 use crate::rules::Rules;
 use crate::sample_clocks::SampleClocks;
 use crate::slice_body::SliceBody;
+use crate::stability::Probe;
 use crate::{
     Error, Evaluator, Method, OnSlices, Result, RowSteps, SampleSink, SampleStep, Solver, Stats,
     Status, VectorField,
@@ -51,8 +53,10 @@ impl Solver {
     ) -> Result<SamplesEnd> {
         self.validate()?;
         let mut run = SampleRun::new(self, field, y0, spans, sink)?;
+        run.check_apart()?;
         run.first_steps()?;
         while run.turn()? {}
+        run.clocks.check_resolution(&run.rules.field);
         run.end()
     }
 }
@@ -98,6 +102,20 @@ impl<'a> SampleRun<'a> {
         };
         let (scale, ends) = (solver.scale(y0)?, vec![None; batch]);
         Ok(Self { solver, rules, sink, clocks, body, scale, ends })
+    }
+
+    /// Refuses rows that are no samples: whose slopes depend on one another.
+    fn check_apart(&mut self) -> Result<()> {
+        if !self.clocks.any_under_way() {
+            return Ok(());
+        }
+        self.slopes()?;
+        let ahead = self.clocks.steps(|clock| clock.span.t1);
+        let (t, field) = (self.rules.method.stage_times(&ahead, 0)?, self.rules.field.field());
+        match first_coupled_row(field, &t, self.body.y(), &self.body.k1()?)? {
+            Some(row) => Err(Error::SamplesCoupled { row }),
+            None => Ok(()),
+        }
     }
 
     /// Sizes the first step of every sample.
@@ -179,8 +197,11 @@ impl<'a> SampleRun<'a> {
 
     fn accept(&mut self, rows: &RowSteps, accepted: &[SampleStep]) -> Result<()> {
         let before = self.rules.field.nfe();
-        let failures = self.body.accept(&self.rules, rows, accepted, self.sink)?;
-        self.clocks.fail(failures);
+        let probe = self.scale.as_ref();
+        let probe = probe.map(|scale| Probe::new(scale, self.rules.field.epsilon())).transpose()?;
+        let moved = self.body.accept(&self.rules, rows, accepted, self.sink, probe.as_ref())?;
+        self.clocks.hold(accepted, &moved.reaches, &self.rules.method);
+        self.clocks.fail(moved.failures);
         self.clocks.moved(accepted, self.rules.field.nfe() - before);
         if self.solver.progress.is_some() {
             self.clocks.report_slowest(accepted);

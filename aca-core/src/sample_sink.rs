@@ -92,7 +92,8 @@ impl<'a> SampleSteps<'a> {
         match &mut self.slopes {
             Slopes::Tensors(k) => {
                 let statistics = field.snapshot()?;
-                method.extend_row_stages(field, self.rows, self.y0, k)?;
+                let count = method.interpolant().stages();
+                method.extend_row_stages(field, self.rows, self.y0, k, count)?;
                 field.restore(&statistics)
             }
             Slopes::Slices(stages) => {

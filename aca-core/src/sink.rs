@@ -17,6 +17,7 @@ pub struct Step<'a> {
     pub y0: &'a Tensor,
     /// State at `t1`.
     pub y1: &'a Tensor,
+    last: bool,
     slopes: Slopes<'a>,
     rules: &'a Rules<'a>,
 }
@@ -64,6 +65,9 @@ pub(crate) trait SliceStages {
     /// Those evaluated so far.
     fn tensors(&self) -> Result<Vec<Tensor>>;
 
+    /// That of a stage.
+    fn tensor_of(&self, stage: usize) -> Result<Tensor>;
+
     /// `y0 + sum(w_mi k_i)` for every row `m` of weights.
     fn combine_rows(&self, weights: &[f64]) -> Result<Tensor>;
 
@@ -73,17 +77,31 @@ pub(crate) trait SliceStages {
 
 impl<'a> Step<'a> {
     pub(crate) fn new(
-        Ends { index, t0, t1 }: Ends,
+        Ends { index, t0, t1, last }: Ends,
         [y0, y1]: [&'a Tensor; 2],
         slopes: Slopes<'a>,
         rules: &'a Rules<'a>,
     ) -> Self {
-        Self { index, t0, t1, y0, y1, slopes, rules }
+        Self { index, t0, t1, y0, y1, last, slopes, rules }
     }
 
     /// Signed size of the step.
     pub fn h(&self) -> f64 {
         self.t1 - self.t0
+    }
+
+    /// Whether the step ends the span.
+    pub fn is_last(&self) -> bool {
+        self.last
+    }
+
+    /// The slope at `t1`, where the tableau's own last stage has it.
+    pub fn fsal_slope(&self) -> Result<Option<Tensor>> {
+        let Some(stage) = self.rules.method.fsal_stage() else { return Ok(None) };
+        match &self.slopes {
+            Slopes::Tensors(k) => Ok(k.get(stage).cloned()),
+            Slopes::Slices(stages) => stages.tensor_of(stage).map(Some),
+        }
     }
 
     /// The method that made the step.

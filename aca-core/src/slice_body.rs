@@ -8,6 +8,7 @@ use crate::rules::{Ends, Rules};
 use crate::sink::Slopes;
 use crate::slice_stages::Stages;
 use crate::slices::SliceField;
+use crate::stability::{Probe, Reach};
 use crate::{Error, Method, Result, SliceStep, Step, StepSink};
 
 /// The state as a slice; or the states of rows that each have a clock (see `slice_rows.rs`).
@@ -54,15 +55,28 @@ impl<T: Element> Body for SliceBody<'_, T> {
         Ok(h.abs() * Method::ratio(&self.stages.norms(&rules.method, scale)?))
     }
 
-    fn accept(&mut self, rules: &Rules<'_>, ends: Ends, sink: &mut dyn StepSink) -> Result<()> {
+    fn accept(
+        &mut self,
+        rules: &Rules<'_>,
+        ends: Ends,
+        sink: &mut dyn StepSink,
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Option<Reach>> {
         let stages = &mut self.stages;
         let y1 = stages.tensor(&stages.y1)?;
         let slopes = Slopes::Slices(stages);
         sink.accept(&mut Step::new(ends, [&self.y, &y1], slopes, rules))?;
-        let end = rules.method.end_stage(stages.known);
-        stages.advance(end.filter(|_| rules.method.carries(ends.t1, false)), None);
+        let reach = match probe {
+            Some(probe) => stages.reach(rules, ends, probe)?,
+            None => None,
+        };
+        let carries = rules.method.carries(ends.t1, false);
+        // A slope that is not finite is found and told of where the next step starts.
+        let finite = rules.method.tableau().is_fsal() || !reach.is_some_and(|r| r.rows.is_nan());
+        let end = rules.method.end_stage(stages.known).filter(|_| carries && finite);
+        stages.advance(end, None);
         self.y = y1;
-        Ok(())
+        Ok(reach)
     }
 
     fn reject(&mut self, _: &Rules<'_>, ends: Ends, finite: bool) -> Result<Option<Error>> {

@@ -3,11 +3,12 @@
 use candle_core::Tensor;
 
 use crate::kernels::{Element, Scale};
-use crate::row_body::{Looked, RowBody, carries, gather, moved};
+use crate::row_body::{Looked, Moved, RowBody, are_finite, carries, gather, moved};
 use crate::rules::Rules;
 use crate::sink::Slopes;
 use crate::slice_body::{SliceBody, first_non_finite};
-use crate::{Error, Method, Result, RowSteps, SampleSink, SampleStep, SampleSteps, SliceStep};
+use crate::stability::Probe;
+use crate::{Method, Result, RowSteps, SampleSink, SampleStep, SampleSteps, SliceStep};
 
 impl<T: Element> RowBody for SliceBody<'_, T> {
     fn y(&self) -> &Tensor {
@@ -63,7 +64,8 @@ impl<T: Element> RowBody for SliceBody<'_, T> {
         steps: &RowSteps,
         accepted: &[SampleStep],
         sink: &mut dyn SampleSink,
-    ) -> Result<Vec<(usize, Error)>> {
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Moved> {
         let (rows, stages) = (self.y.dims()[0], &mut self.stages);
         let moved = (accepted.len() < rows).then(|| moved(rows, accepted));
         if let Some(moved) = &moved {
@@ -71,13 +73,19 @@ impl<T: Element> RowBody for SliceBody<'_, T> {
         }
         let y1 = stages.tensor(&stages.y1)?;
         let slopes = Slopes::Slices(stages);
-        let mut steps = SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules);
-        sink.accept(&mut steps)?;
-        let failures = steps.failures();
-        let end = rules.method.end_stage(stages.known).filter(|_| carries(rules, accepted));
+        let mut handed = SampleSteps::new(accepted, [&self.y, &y1], slopes, steps, rules);
+        sink.accept(&mut handed)?;
+        let failures = handed.failures();
+        let carries = carries(rules, accepted);
+        let reaches = match probe {
+            Some(probe) => stages.reaches(rules, steps, carries, probe)?,
+            None => Vec::new(),
+        };
+        let finite = are_finite(rules, accepted, &reaches);
+        let end = rules.method.end_stage(stages.known).filter(|_| carries && finite);
         stages.advance(end, moved.as_deref());
         self.y = y1;
-        Ok(failures)
+        Ok(Moved { failures, reaches })
     }
 
     fn reject(&mut self, _: &Rules<'_>) -> Result<()> {

@@ -4,11 +4,12 @@ use candle_core::{Device, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::kernels::{self, Element, View};
-use crate::rules::Rules;
+use crate::rules::{Ends, Rules};
 use crate::sink::SliceStages;
 use crate::slice_step::SliceStep;
 use crate::slices::SliceField;
-use crate::{Method, Result};
+use crate::stability::{Probe, Reach};
+use crate::{Method, Result, RowSteps};
 
 /// A step from `y` to `y1`, in buffers that every step uses again.
 pub(crate) struct Stages<'a, T> {
@@ -125,6 +126,59 @@ impl<'a, T: Element> Stages<'a, T> {
         kernels::scaled_norms_slices_each(rows, states, scale, &self.slopes(), method.b_error())
     }
 
+    /// Estimates how far the step reached, unless the slope at its end would have to be evaluated for that alone.
+    pub(crate) fn reach(
+        &mut self,
+        rules: &Rules<'_>,
+        ends: Ends,
+        probe: &Probe<'_>,
+    ) -> Result<Option<Reach>> {
+        let (method, Ends { t0, t1, last, .. }) = (&rules.method, ends);
+        let Some(weights) = method.difference() else { return Ok(None) };
+        let count = method.stages_with_end();
+        if self.known < count {
+            if last || method.is_jump(t1) {
+                return Ok(None);
+            }
+            self.extend(rules, SliceStep::Shared { t0, t1 }, count);
+        }
+        let rows = if self.shape.rank() < 2 { 1 } else { self.shape.dims()[0] };
+        let norms = self.difference_norms(rows, (count, weights), probe.scale())?;
+        Ok(Some(probe.join(ends.h(), &norms)))
+    }
+
+    /// Estimates how far the step of every row reached; `carries` says whether the next steps may start with
+    /// the slopes at the ends.
+    pub(crate) fn reaches(
+        &mut self,
+        rules: &Rules<'_>,
+        steps: &RowSteps,
+        carries: bool,
+        probe: &Probe<'_>,
+    ) -> Result<Vec<f64>> {
+        let Some(weights) = rules.method.difference() else { return Ok(Vec::new()) };
+        let count = rules.method.stages_with_end();
+        if self.known < count {
+            if !carries {
+                return Ok(Vec::new());
+            }
+            self.extend(rules, SliceStep::Each(steps), count);
+        }
+        let norms = self.difference_norms(steps.h().len(), (count, weights), probe.scale())?;
+        Ok(probe.reaches(steps.h(), &norms))
+    }
+
+    /// Norms of weighted sums of the first slopes of every row.
+    fn difference_norms(
+        &self,
+        rows: usize,
+        (count, weights): (usize, [&[f64]; 2]),
+        scale: &kernels::Scale,
+    ) -> Result<kernels::Differences> {
+        let (slopes, states) = (self.slopes(), (&self.y[..], &self.y1[..]));
+        kernels::difference_norms_slices(rows, states, scale, &slopes[..count], weights)
+    }
+
     /// Keeps these rows alone, with their slopes at the start if those are known; `y` holds them.
     pub(crate) fn gather(&mut self, rows: &[usize], y: &Tensor) -> Result<()> {
         let length = y.elem_count() / rows.len();
@@ -159,6 +213,10 @@ impl<T: Element> SliceStages for Stages<'_, T> {
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
         self.slopes().iter().map(|k| self.tensor(k)).collect()
+    }
+
+    fn tensor_of(&self, stage: usize) -> Result<Tensor> {
+        self.tensor(self.k(stage))
     }
 
     fn combine_rows(&self, weights: &[f64]) -> Result<Tensor> {

@@ -7,7 +7,7 @@ use aca_tableau::Tableau;
 use candle_core::{DType, Tensor};
 
 use crate::controller::setting;
-use crate::{Batching, Error, OnFailure, Pid, Result, TimeSpan, Tolerances};
+use crate::{Batching, Error, OnFailure, Pid, Result, StableSteps, TimeSpan, Tolerances};
 
 /// How an explicit Runge-Kutta solve is carried out: plain values, checked once a solve.
 ///
@@ -46,6 +46,8 @@ pub struct Solver {
     pub step_ts: Vec<f64>,
     /// Times at which the field jumps: steps hit them exactly and see one side only.
     pub jump_ts: Vec<f64>,
+    /// Where adaptive steps are held inside the method's stability interval.
+    pub stable_steps: StableSteps,
     /// Largest number of steps, rejected ones included.
     pub max_steps: usize,
     /// Whether states and slopes stay in candle's graph, through every accepted step; memory then
@@ -124,6 +126,7 @@ impl Solver {
             h_max: f64::INFINITY,
             step_ts: Vec::new(),
             jump_ts: Vec::new(),
+            stable_steps: StableSteps::default(),
             max_steps: Self::MAX_STEPS,
             trace: false,
             leapfrog: false,

@@ -13,6 +13,9 @@ pub struct Stats {
     pub h_smallest: f64,
     /// Size of the largest accepted step, in magnitude; 0 without steps.
     pub h_largest: f64,
+    /// Accepted steps of error control that reached nine tenths of the method's stability interval: their size was
+    /// ruled by stability, not by accuracy. Many of them mean that the problem is stiff for the method.
+    pub stability_limited: usize,
 }
 
 impl Stats {

@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 
 use crate::body::{Body, check_finite, untried};
-use crate::kernels::Scale;
 use crate::kernels::cuda::Watch;
+use crate::kernels::{self, Scale};
 use crate::rules::{Ends, Rules};
 use crate::sink::Slopes;
+use crate::stability::{Probe, Reach};
 use crate::{Error, Result, Step, StepSink};
 
 /// The state as a tensor.
@@ -42,6 +43,35 @@ impl TensorBody {
         let Some(watch) = &mut self.watch else { return check_finite(what, (t, h), x) };
         self.watched.push(Watched { what, t, h });
         watch.look(x)
+    }
+
+    /// Estimates how far the step reached that led here from `y0`.
+    fn reach(
+        &mut self,
+        rules: &Rules<'_>,
+        ends: Ends,
+        (y0, mut k): (&Tensor, Vec<Tensor>),
+        probe: &Probe<'_>,
+    ) -> Result<Option<Reach>> {
+        let method = &rules.method;
+        let Some(weights) = method.difference() else { return Ok(None) };
+        let (count, known) = (method.stages_with_end(), k.len());
+        if known < count {
+            // The slope at the end is the next step's first, unless the field jumps between them.
+            if ends.last || method.is_jump(ends.t1) {
+                return Ok(None);
+            }
+            k.push(self.slope(rules, ends.t1)?);
+        }
+        let rows = if y0.rank() < 2 { 1 } else { y0.dims()[0] };
+        let (states, k) = ((y0, &self.y), &k[..count]);
+        let norms = kernels::difference_norms(rows, states, probe.scale(), k, weights)?;
+        let reach = probe.join(ends.h(), &norms);
+        if reach.rows.is_nan() && known < count {
+            // The next step's start is where such a slope is found and told of.
+            self.k1 = None;
+        }
+        Ok(Some(reach))
     }
 
     fn trial(&self) -> Result<&(Vec<Tensor>, Tensor)> {
@@ -92,15 +122,24 @@ impl Body for TensorBody {
         rules.method.error_ratio(h, &self.y, y1, k, scale)
     }
 
-    fn accept(&mut self, rules: &Rules<'_>, ends: Ends, sink: &mut dyn StepSink) -> Result<()> {
+    fn accept(
+        &mut self,
+        rules: &Rules<'_>,
+        ends: Ends,
+        sink: &mut dyn StepSink,
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Option<Reach>> {
         let (mut k, y1) = self.trial.take().ok_or_else(untried)?;
         let Rules { method, field } = rules;
         let slopes = Slopes::Tensors(&mut k);
         sink.accept(&mut Step::new(ends, [&self.y, &y1], slopes, rules))?;
         let carries = method.carries(ends.t1, field.has_statistics());
         self.k1 = if carries { method.end_slope(&k)? } else { None };
-        self.y = y1;
-        Ok(())
+        let y0 = std::mem::replace(&mut self.y, y1);
+        match probe {
+            Some(probe) => self.reach(rules, ends, (&y0, k), probe),
+            None => Ok(None),
+        }
     }
 
     fn reject(&mut self, rules: &Rules<'_>, ends: Ends, finite: bool) -> Result<Option<Error>> {

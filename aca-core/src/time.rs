@@ -28,6 +28,8 @@ pub struct Time {
     value: f64,
     /// Whether the field asked for the number.
     read: AtomicBool,
+    /// Whether a graph over the tensor of this time leaves out that the field asked for the number.
+    hidden: AtomicBool,
     clocks: Option<Clocks>,
     tracked: bool,
     leaf: OnceLock<Tensor>,
@@ -45,7 +47,14 @@ struct Clocks {
 impl Time {
     /// Returns the time `value`, which candle does not differentiate.
     pub fn new(value: f64) -> Self {
-        Self { value, read: false.into(), clocks: None, tracked: false, leaf: OnceLock::new() }
+        Self {
+            value,
+            read: false.into(),
+            hidden: false.into(),
+            clocks: None,
+            tracked: false,
+            leaf: OnceLock::new(),
+        }
     }
 
     /// Returns the times `ts` of the rows of a batch, which hold the given samples.
@@ -118,6 +127,17 @@ impl Time {
     /// Whether the field asked for [`Time::value`].
     pub fn was_read(&self) -> bool {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the field asked for the number where its derivative was found by a graph over the tensor.
+    pub(crate) fn hide(&self) {
+        self.hidden.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a cotangent of the time, `t_bar`, that the field's pullback gave leaves something out: the field asked
+    /// for the number, and its derivative was found by candle or has no part for the time.
+    pub fn hides_from(&self, t_bar: Option<&Tensor>) -> bool {
+        self.hidden.load(Ordering::Relaxed) || (self.was_read() && t_bar.is_none())
     }
 
     /// Whether the field asked for one number where the samples' times differ.

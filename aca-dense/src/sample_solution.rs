@@ -114,6 +114,7 @@ fn total(stats: &[Stats]) -> Stats {
         total.h_smallest = smallest.min(stats.h_smallest);
         total.h_largest = total.h_largest.max(stats.h_largest);
         total.accepted += stats.accepted;
+        total.stability_limited += stats.stability_limited;
     }
     Stats { rejected: stats.iter().map(|stats| stats.rejected).sum(), ..total }
 }

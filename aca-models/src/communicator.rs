@@ -15,7 +15,6 @@
 //! [`together`], so that none waits for one that has ended.
 
 mod agree;
-mod fingerprint;
 mod gradients;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -24,8 +23,8 @@ mod nccl;
 
 use candle_core::Tensor;
 
+pub use aca_core::Fingerprint;
 pub use agree::{gather, gather_texts, same, together};
-pub use fingerprint::Fingerprint;
 pub use gradients::sum_gradients;
 pub(crate) use gradients::{listed, stored};
 #[cfg(feature = "mpi")]

@@ -48,6 +48,7 @@ fn merging_adds_to_what_candle_found() {
         times: None,
         sample_times: Vec::new(),
         nfe: 0,
+        report: None,
     };
     gradients.merge_into(ode.params(), &mut store).unwrap();
     let sum = store.get(&w1).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();

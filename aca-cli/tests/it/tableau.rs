@@ -47,6 +47,7 @@ order           3
 embedded order  2
 interpolant     order 3, no extra stage
 stages          4, the last is the next step's first (FSAL)
+stability       h times a rate of decay up to 2.513, of an oscillation up to 1.732; estimated from stages 1, 2, 3, 4
 
         0  |
       1/2  |   1/2
@@ -89,6 +90,7 @@ order           3
 embedded order  2
 interpolant     order 3, reads the next step's first stage
 stages          3
+stability       h times a rate of decay up to 2.513, of an oscillation up to 1.732; estimated from stages 1, 2, 3, 4
 Every claim holds.
 ";
     let text = aca(&["tableau", "check", example().to_str().unwrap()]).succeeded();

@@ -14,7 +14,9 @@ use smallvec::SmallVec;
 
 mod rows;
 
-pub(super) use rows::{combine_each, combine_each_over, combine_picked, sums_of_squares};
+pub(super) use rows::{
+    combine_each, combine_each_over, combine_picked, difference_norms, sums_of_squares,
+};
 
 /// Entries per block: 16 KiB of `f64`, so that the sum stays in the cache while terms stream.
 const BLOCK: usize = 2048;
@@ -235,6 +237,39 @@ pub(super) fn dot<T: Element>(a: &[T], b: &[T]) -> f64 {
         #[inline(always)]
         |range: Range<usize>| sum_of_products(&a[range.clone()], &b[range]),
     )
+}
+
+/// See [`super::dot_with_sum`].
+pub(super) fn dot_with_sum<T: Element>(a: &[T], terms: &Terms<'_, T>) -> f64 {
+    reduce(
+        a.len(),
+        #[inline(always)]
+        |range: Range<usize>| {
+            let mut sum = [T::zero(); BUFFER];
+            let sum = &mut sum[..range.len()];
+            add_terms(sum, range.clone(), terms);
+            sum_of_products(&a[range], sum)
+        },
+    )
+}
+
+/// Entries above which [`is_sum`] looks at a sixteenth of the blocks.
+const SAMPLED: usize = 3 * TASK;
+
+/// Whether `expected` has the bits of `base + sum(w_i x_i)`: see [`super::difference`].
+pub(super) fn is_sum<T: Element>(expected: &[T], base: &[T], terms: &Terms<'_, T>) -> bool {
+    let stride = if expected.len() > SAMPLED { 16 * BLOCK } else { BLOCK };
+    let mut sum = [T::zero(); BLOCK];
+    (0..expected.len()).step_by(stride).all(|first| {
+        let range = first..(first + BLOCK).min(expected.len());
+        let sum = &mut sum[..range.len()];
+        sum.copy_from_slice(&base[range.clone()]);
+        vectorised(
+            #[inline(always)]
+            || add_terms(sum, range.clone(), terms),
+        );
+        *sum == expected[range]
+    })
 }
 
 /// `sum(a_i b_i)` in eight interleaved sums, which the compiler turns into vectors.

@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::{
-    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, first_non_finite,
-    scaled_norms_slices_each,
+    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, difference_norms_slices,
+    first_non_finite, scaled_norms_slices_each,
 };
 use crate::{Error, Result};
 
@@ -128,6 +128,34 @@ pub fn scaled_norms_each(
         let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
         let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
         scaled_norms_slices_each(rows, states, scale, &k, weights)
+    })
+}
+
+/// Norms of two weighted sums of every row.
+pub(crate) type Differences = SmallVec<[[f64; 2]; 1]>;
+
+/// Returns the root mean squares of `sum(slopes_i k_i) / scale` and `sum(states_i k_i) / scale` of every row;
+/// the states are taken for so many rows, whatever their first dimension.
+pub(crate) fn difference_norms(
+    rows: usize,
+    (y0, y1): (&Tensor, &Tensor),
+    scale: &Scale,
+    k: &[Tensor],
+    weights: [&[f64]; 2],
+) -> Result<Differences> {
+    let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
+    let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
+    on_gpu!(y0, gpu => {
+        let lists = weights.map(<[f64]>::to_vec);
+        let norms = cuda::norms(gpu, (&y0, &y1), scale, (&k, &lists), rows)?;
+        Ok(norms.iter().map(|norms| [norms[0], norms[1]]).collect())
+    });
+    with_element!(y0.dtype(), T => {
+        let (y0, y1) = (View::held(&y0), View::held(&y1));
+        let states = (y0.slice::<T>()?, y1.slice::<T>()?);
+        let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
+        let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
+        difference_norms_slices(rows, states, scale, &k, weights)
     })
 }
 

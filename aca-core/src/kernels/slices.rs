@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{Element, RowTerm, Scale, cpu};
+use super::{Differences, Element, RowTerm, Scale, cpu};
 use crate::Result;
 
 /// Writes `base + sum(w_i x_i)`, or the sum alone without a base, to `out`: what
@@ -91,6 +91,28 @@ pub fn scaled_norms_slices_each<T: Element>(
         norms.iter_mut().zip(norms_of(e)).for_each(|(norms, norm)| norms.push(norm));
     }
     Ok(norms)
+}
+
+/// Returns the root mean squares of `sum(slopes_i k_i) / scale` and `sum(states_i k_i) / scale` of every row.
+///
+/// # Errors
+/// When tolerances of each entry are of another type.
+pub(crate) fn difference_norms_slices<T: Element>(
+    rows: usize,
+    states: (&[T], &[T]),
+    scale: &Scale,
+    k: &[&[T]],
+    weights: [&[f64]; 2],
+) -> Result<Differences> {
+    let tolerances = scale.views()?;
+    let scale = scale.body::<T>(&tolerances)?;
+    let [a, b] = weights.map(|weights| {
+        let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0);
+        terms.map(|(&w, &k)| (T::from_f64(w), k)).collect::<SmallVec<[_; 16]>>()
+    });
+    let mut out = Differences::from_elem([0.0; 2], rows);
+    cpu::difference_norms(&mut out, states, scale, [&a, &b]);
+    Ok(out)
 }
 
 /// Adds weighted rows of `source` to rows of `out`, of which there are `rows`.

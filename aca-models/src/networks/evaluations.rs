@@ -75,7 +75,7 @@ impl Meter {
 
     /// Adds a finished forward solve over `span`.
     pub(super) fn solved(&self, stats: Stats, span: (f64, f64)) {
-        let Stats { nfe, accepted, rejected, h_smallest, h_largest } = stats;
+        let Stats { nfe, accepted, rejected, h_smallest, h_largest, .. } = stats;
         let (solves, length) = (1, (span.1 - span.0).abs());
         let (nfe_forward, nfe_backward) = (nfe, 0);
         let mut sums = self.sums();

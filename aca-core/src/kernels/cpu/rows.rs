@@ -3,10 +3,11 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use rayon::prelude::*;
 use smallvec::SmallVec;
 
 use super::{
-    BUFFER, Element, Scale, Terms, add_terms, begin, combine_blocks, divide_by_scale,
+    BUFFER, Element, Scale, TASK, Terms, add_terms, begin, combine_blocks, divide_by_scale,
     sum_of_products, sum_of_squares, unwritten, vectorised, written,
 };
 
@@ -126,6 +127,115 @@ pub(crate) fn combine_picked<T: Element>(
             );
         }
     })
+}
+
+/// Entries per block of rows that share one in [`difference_norms`].
+const DIFFERENCE: usize = 64;
+
+/// See [`super::super::difference_norms_slices`].
+pub(crate) fn difference_norms<T: Element>(
+    out: &mut [[f64; 2]],
+    states: (&[T], &[T]),
+    scale: Scale<'_, T>,
+    differences: [&Terms<'_, T>; 2],
+) {
+    let length = states.0.len() / out.len();
+    if length <= DIFFERENCE {
+        vectorised(
+            #[inline(always)]
+            || short_rows(out, length, states, scale, differences),
+        );
+    } else if states.0.len() < 2 * TASK {
+        for (row, out) in out.iter_mut().enumerate() {
+            *out = long_row(row * length, length, states, scale, differences);
+        }
+    } else {
+        out.par_iter_mut().enumerate().for_each(|(row, out)| {
+            *out = long_row(row * length, length, states, scale, differences);
+        });
+    }
+}
+
+/// Both norms of rows that share blocks.
+#[inline(always)]
+fn short_rows<T: Element>(
+    out: &mut [[f64; 2]],
+    length: usize,
+    states: (&[T], &[T]),
+    scale: Scale<'_, T>,
+    differences: [&Terms<'_, T>; 2],
+) {
+    let rows = DIFFERENCE / length;
+    for (block, out) in out.chunks_mut(rows).enumerate() {
+        let (mut a, mut b) = ([T::zero(); DIFFERENCE], [T::zero(); DIFFERENCE]);
+        let first = block * rows * length;
+        let range = first..first + out.len() * length;
+        let (a, b) = (&mut a[..range.len()], &mut b[..range.len()]);
+        write_differences(a, b, range, states, scale, differences);
+        for ((a, b), out) in a.chunks_exact(length).zip(b.chunks_exact(length)).zip(out) {
+            let (a, b) = (sum_of_products(a, a), sum_of_products(b, b));
+            *out = [(a / length as f64).sqrt(), (b / length as f64).sqrt()];
+        }
+    }
+}
+
+/// Both norms of a row that is longer than a block.
+fn long_row<T: Element>(
+    start: usize,
+    length: usize,
+    states: (&[T], &[T]),
+    scale: Scale<'_, T>,
+    differences: [&Terms<'_, T>; 2],
+) -> [f64; 2] {
+    let [a, b] = vectorised(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; 2];
+            for first in (start..start + length).step_by(BUFFER) {
+                let range = first..(first + BUFFER).min(start + length);
+                let (mut a, mut b) = ([T::zero(); BUFFER], [T::zero(); BUFFER]);
+                let (a, b) = (&mut a[..range.len()], &mut b[..range.len()]);
+                write_differences(a, b, range, states, scale, differences);
+                sums[0] += sum_of_products(a, a);
+                sums[1] += sum_of_products(b, b);
+            }
+            sums
+        },
+    );
+    [(a / length as f64).sqrt(), (b / length as f64).sqrt()]
+}
+
+/// Writes the entries of both sums in `range`, divided by the error scale, over zeros.
+#[inline(always)]
+fn write_differences<T: Element>(
+    a: &mut [T],
+    b: &mut [T],
+    range: Range<usize>,
+    (y0, y1): (&[T], &[T]),
+    scale: Scale<'_, T>,
+    [slopes, states]: [&Terms<'_, T>; 2],
+) {
+    add_terms(a, range.clone(), slopes);
+    add_terms(b, range.clone(), states);
+    let ends = y0[range.clone()].iter().zip(&y1[range.clone()]);
+    let entries = a.iter_mut().zip(b).zip(ends);
+    let one = T::from_f64(1.0);
+    match scale.row(range) {
+        Scale::Uniform { rtol, atol } => {
+            for ((a, b), (&y0, &y1)) in entries {
+                let weight = one / (atol + rtol * y0.magnitude(y1));
+                *a *= weight;
+                *b *= weight;
+            }
+        }
+        Scale::Each { rtol, atol } => {
+            for (((a, b), (&y0, &y1)), (&rtol, &atol)) in entries.zip(rtol.iter().zip(atol)) {
+                let weight = one / (atol + rtol * y0.magnitude(y1));
+                *a *= weight;
+                *b *= weight;
+            }
+        }
+    }
 }
 
 /// [`sum_of_squares`] of every row of `length` entries.

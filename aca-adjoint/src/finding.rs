@@ -1,0 +1,155 @@
+//! What a replayed step tells beside its gradient, on tensors.
+
+use aca_core::Result;
+use aca_core::kernels::{self, RowTerm, Terms};
+use candle_core::Tensor;
+
+use crate::replay::{Outputs, Replay};
+use crate::report::RowFinding;
+use crate::sample_replay::{RowOutputs, SampleReplay};
+
+/// What is known of a step's end before the step is replayed.
+pub(crate) struct Known<'a> {
+    /// The state that the solve found there.
+    pub(crate) y1: Option<&'a Tensor>,
+    /// The slope there, on the step's own side of a jump: the first stage of the step after it.
+    pub(crate) slope: Option<&'a Tensor>,
+}
+
+/// What a step looks like once cotangents went back through it.
+pub(crate) struct Replayed<'a> {
+    /// Slopes of the stages.
+    pub(crate) k: Vec<Tensor>,
+    /// Cotangent of the step's end.
+    pub(crate) a: &'a Tensor,
+    /// Cotangent of its start.
+    pub(crate) start: &'a Tensor,
+}
+
+impl Replay<'_> {
+    /// Compares the replayed end with the one that ran, and measures cotangents and error estimate.
+    ///
+    /// # Cost
+    /// Passes over the state, and an evaluation where the error estimate reads a stage that nothing else does.
+    pub(crate) fn find(
+        &self,
+        Replayed { mut k, a, start }: Replayed<'_>,
+        outputs: Option<&Outputs>,
+        known: &Known<'_>,
+    ) -> Result<RowFinding> {
+        let h = self.h();
+        let ones = outputs.map(|outputs| (vec![1.0; outputs.s.len()], &outputs.cotangents));
+        let rows = ones.as_ref().map(|(ones, g)| (&ones[..], *g));
+        let arriving = match rows {
+            Some(_) => kernels::combine_with_rows(Some(a), &[], rows)?,
+            None => a.clone(),
+        };
+        let weight = match outputs {
+            Some(Outputs { s, cotangents: g }) => {
+                // |g_1| + .. + |g_m| <= sqrt(m (|g_1|^2 + .. + |g_m|^2))
+                (s.len() as f64 * kernels::dot(g, g)?).sqrt() * norm(self.y0)?
+            }
+            None => 0.0,
+        };
+        let off = match known.y1 {
+            Some(y1) => kernels::difference(y1, self.y0, &terms(h, self.method.tableau().b(), &k))?,
+            None => 0.0,
+        };
+        let weights = self.method.error_weights();
+        for i in k.len()..weights.len() {
+            let end = known.slope.filter(|_| self.method.fsal_stage() == Some(i));
+            k.push(match end {
+                Some(end) => end.clone(),
+                None => {
+                    let state = self.method.stage_state(i, self.y0, h, &k)?;
+                    self.field.eval(self.method.stage_time(self.t0, self.t1, i), &state)?
+                }
+            });
+        }
+        let error = kernels::dot_with_sum(&arriving, &terms(h, weights, &k))?;
+        Ok(RowFinding { error, arriving: norm(&arriving)?, leaving: norm(start)?, weight, off })
+    }
+}
+
+impl SampleReplay<'_> {
+    /// As [`Replay::find`], for every row; what is found of rows that rest means nothing.
+    pub(crate) fn find(
+        &self,
+        Replayed { mut k, a, start }: Replayed<'_>,
+        outputs: &RowOutputs<'_>,
+        known: &Known<'_>,
+    ) -> Result<Vec<RowFinding>> {
+        let h = self.rows.h();
+        let whole = outputs.outputs.iter();
+        let whole = whole.map(|o| RowTerm { row: o.row, weight: 1.0, source: o.index });
+        let arriving = kernels::add_rows(a, &whole.collect::<Vec<_>>(), outputs.cotangents)?;
+        let off = self.differences(h, &k, known.y1)?;
+        let weights = self.method.error_weights();
+        for i in k.len()..weights.len() {
+            let end = known.slope.filter(|_| self.method.fsal_stage() == Some(i));
+            k.push(match end {
+                Some(end) => end.clone(),
+                None => {
+                    let state = self.method.stage_states(i, self.y0, h, &k)?;
+                    self.field.eval_at(&self.method.stage_times(self.rows, i)?, &state)?
+                }
+            });
+        }
+        let error = match weights.is_empty() {
+            true => vec![0.0; h.len()],
+            false => {
+                let error = kernels::combine_each(None, h, &terms(1.0, weights, &k))?;
+                kernels::dot_each(&arriving, &error)?
+            }
+        };
+        let (arriving, leaving) = (norms(&arriving)?, norms(start)?);
+        let found = |row: usize| RowFinding {
+            error: error[row],
+            arriving: arriving[row],
+            leaving: leaving[row],
+            weight: 0.0,
+            off: off[row],
+        };
+        let mut found: Vec<RowFinding> = (0..h.len()).map(found).collect();
+        self.weigh(outputs, &mut found)?;
+        Ok(found)
+    }
+
+    /// Relative distances of the replayed ends from those that ran.
+    fn differences(&self, h: &[f64], k: &[Tensor], y1: Option<&Tensor>) -> Result<Vec<f64>> {
+        let Some(y1) = y1 else { return Ok(vec![0.0; h.len()]) };
+        let b = self.method.tableau().b();
+        let ends = kernels::combine_each(Some(self.y0), h, &terms(1.0, b, k))?;
+        let off = kernels::combine(Some(&ends), &[(-1.0, y1)])?;
+        let pairs = norms(&off)?.into_iter().zip(norms(y1)?);
+        Ok(pairs.map(|(off, size)| if off == 0.0 { 0.0 } else { off / size }).collect())
+    }
+
+    /// Adds what outputs inside the rows' steps weigh in the loss.
+    fn weigh(&self, outputs: &RowOutputs<'_>, found: &mut [RowFinding]) -> Result<()> {
+        if outputs.outputs.is_empty() {
+            return Ok(());
+        }
+        let (sizes, states) = (norms(outputs.cotangents)?, norms(self.y0)?);
+        for output in &outputs.outputs {
+            found[output.row].weight += sizes[output.index] * states[output.row];
+        }
+        Ok(())
+    }
+}
+
+/// The weighted slopes whose weight is not zero.
+fn terms<'a>(h: f64, weights: &[f64], k: &'a [Tensor]) -> Terms<'a> {
+    let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0);
+    terms.map(|(w, k)| (h * w, k)).collect()
+}
+
+/// Euclidean norm.
+pub(crate) fn norm(x: &Tensor) -> Result<f64> {
+    Ok(kernels::dot(x, x)?.sqrt())
+}
+
+/// Euclidean norms of rows.
+pub(crate) fn norms(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(kernels::dot_each(x, x)?.into_iter().map(f64::sqrt).collect())
+}

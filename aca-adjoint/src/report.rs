@@ -1,0 +1,172 @@
+//! What a backward pass finds out about the solve that it goes back through.
+
+use std::sync::Arc;
+
+use aca_core::{Error, Result};
+
+/// What becomes of a gradient that cannot be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Untrusted {
+    /// The backward pass fails with [`Error::UntrustedGradient`].
+    #[default]
+    Refuse,
+    /// The gradient is returned, and [`GradientReport::doubt`] says what is wrong with it.
+    Flag,
+}
+
+/// Estimates of what the errors of a solve's steps do to its loss: the dual-weighted residual
+/// `sum_n a_(n+1) . e_n`, where `e_n` is the error estimate of step `n` and `a_(n+1)` the cotangent of
+/// its end.
+///
+/// The estimate is of first order, and `e_n` belongs to the method's lower order, while the solution
+/// goes on with the higher: both numbers are usually well above the loss's true error. Where errors of
+/// several steps cancel by chance, `signed` may be a few times too small; `bound` is not.
+///
+/// # Source
+/// Becker, Rannacher, "An optimal control approach to a posteriori error estimation in finite element
+/// methods", Acta Numerica 10 (2001); Cao, Petzold, "A posteriori error estimation and global error
+/// control for ordinary differential equations by the adjoint method", SIAM J. Sci. Comput. 26 (2004).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossError {
+    /// The sum with its signs: an estimate of computed loss minus true loss, up to its sign convention.
+    pub signed: f64,
+    /// The sum of the magnitudes: a bound, to first order and within the honesty of the estimates.
+    pub bound: f64,
+}
+
+/// What a backward pass by replay found out. Everything is to first order, about the loss that its cotangents
+/// came from.
+#[derive(Clone, Debug, Default)]
+pub struct GradientReport {
+    /// What the errors of all steps do to the loss; zero for methods and steps without error estimate.
+    pub loss_error: LossError,
+    /// The same for each sample, where samples had steps of their own.
+    pub sample_loss_errors: Vec<LossError>,
+    /// What the outputs weigh in the loss: `sum |g| |y|` over outputs `y` with cotangents `g`. A loss error of this
+    /// size says that the outputs could be anything.
+    pub loss_weight: f64,
+    /// Largest factor by which one step made the cotangent grow. Above some 3 it hints that a gradient at a
+    /// tighter tolerance is worth a look: see [`Ode::check_gradient`](crate::Ode::check_gradient).
+    pub growth: f64,
+    /// Start of the step with that growth.
+    pub growth_t: f64,
+    /// Accepted steps of the solve.
+    pub steps: usize,
+    /// How many of them were at the method's stability limit.
+    pub stability_limited: usize,
+    /// Positions of the parameters that no replayed stage reached: their gradients are zero because nothing depends on
+    /// them, or because the field detaches them.
+    pub unreached: Vec<usize>,
+    /// Why the gradient cannot be trusted, where [`Untrusted::Flag`] let it pass.
+    pub doubt: Option<Arc<Error>>,
+}
+
+/// What one row of a replayed step tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RowFinding {
+    /// `a . e`, cotangent of the step's end times the step's error estimate.
+    pub(crate) error: f64,
+    /// Norm of the cotangent that arrived at the step's end, outputs inside included.
+    pub(crate) arriving: f64,
+    /// Norm of the cotangent that left at its start.
+    pub(crate) leaving: f64,
+    /// What the outputs inside the step weigh in the loss.
+    pub(crate) weight: f64,
+    /// Distance of the replayed end from what ran, relative to its size.
+    pub(crate) off: f64,
+}
+
+/// The largest relative distance of a replayed end that rounding can explain, where the field's pullback computes its
+/// value in another order than its evaluation.
+pub(crate) fn rounding(epsilon: f64) -> f64 {
+    1e4 * epsilon
+}
+
+/// Part of the loss's weight beyond which its error bound makes a gradient worthless.
+const MEANINGLESS: f64 = 10.0;
+
+/// Collects what the steps of one backward pass tell.
+#[derive(Default)]
+pub(crate) struct Audit {
+    samples: Vec<LossError>,
+    weight: f64,
+    growth: f64,
+    growth_t: f64,
+    rounding: f64,
+}
+
+impl Audit {
+    /// Prepares for so many samples, one for a state that steps as a whole, of numbers rounded by `epsilon`.
+    pub(crate) fn new(samples: usize, epsilon: f64) -> Self {
+        let (samples, rounding) = (vec![LossError::default(); samples], rounding(epsilon));
+        Self { samples, rounding, ..Self::default() }
+    }
+
+    /// Takes in a sample's step, its number among those of its solve, and what was found in it.
+    ///
+    /// # Errors
+    /// [`Error::ReplayMismatch`], [`Error::CotangentNotFinite`].
+    pub(crate) fn add(
+        &mut self,
+        sample: usize,
+        (step, t0, t1): (usize, f64, f64),
+        found: &RowFinding,
+    ) -> Result<()> {
+        if found.off > self.rounding || found.off.is_nan() {
+            return Err(Error::ReplayMismatch { step, t: t1, off: found.off });
+        }
+        if found.arriving.is_finite() && !found.leaving.is_finite() {
+            return Err(Error::CotangentNotFinite { t: t0, step });
+        }
+        let own = &mut self.samples[sample];
+        own.signed += found.error;
+        own.bound += found.error.abs();
+        self.weight += found.weight;
+        let growth = found.leaving / found.arriving;
+        if growth > self.growth {
+            (self.growth, self.growth_t) = (growth, t0);
+        }
+        Ok(())
+    }
+
+    /// Takes in what an output at the end of a step weighs in the loss.
+    pub(crate) fn add_weight(&mut self, weight: f64) {
+        self.weight += weight;
+    }
+
+    /// Joins all findings; `steps` and how many of them were at the stability limit come from the solve.
+    ///
+    /// # Errors
+    /// [`Error::UntrustedGradient`] unless such gradients are flagged.
+    pub(crate) fn finish(
+        self,
+        (steps, stability_limited): (usize, usize),
+        untrusted: Untrusted,
+    ) -> Result<GradientReport> {
+        let mut report = GradientReport {
+            loss_weight: self.weight,
+            growth: self.growth,
+            growth_t: self.growth_t,
+            steps,
+            stability_limited,
+            ..GradientReport::default()
+        };
+        for own in &self.samples {
+            report.loss_error.signed += own.signed;
+            report.loss_error.bound += own.bound;
+        }
+        if self.samples.len() > 1 {
+            report.sample_loss_errors = self.samples;
+        }
+        let bound = report.loss_error.bound / report.loss_weight;
+        if bound > MEANINGLESS {
+            let GradientReport { growth, growth_t: t, stability_limited: limited, .. } = report;
+            let doubt = Error::UntrustedGradient { bound, growth, t, limited, steps };
+            match untrusted {
+                Untrusted::Refuse => return Err(doubt),
+                Untrusted::Flag => report.doubt = Some(Arc::new(doubt)),
+            }
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,88 @@
+//! How near to its stability limit a step was.
+
+use crate::Result;
+use crate::kernels::{self, Scale};
+
+/// Where the steps of an adaptive solve stay inside the stability interval of their method.
+///
+/// A solve that error control keeps together may still ride on the stability limit: growth is answered by a
+/// rejection or a shorter step, over and over. A replay holds its steps fixed, so nothing answers, and
+/// the product of the steps' growth factors is in the gradient. Holding the next step to
+/// 0.95 times the interval over the spectral radius of the last one cures that, for a few per cent more
+/// steps where a problem is stiff and none where accuracy rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StableSteps {
+    /// Where a gradient is wanted: in the solves of an `Ode` of aca-adjoint whose replay holds steps fixed.
+    #[default]
+    ForGradients,
+    /// In every adaptive solve.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// The part of the stability interval beyond which a step counts as at the limit.
+pub(crate) const AT_LIMIT: f64 = 0.9;
+
+/// The part of the stability interval that a held step may reach.
+pub(crate) const HELD: f64 = 0.95;
+
+/// What it takes to estimate how far steps reach.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe<'a> {
+    scale: &'a Scale,
+    /// Size of a difference of states, in units of the tolerance, below which it is rounding.
+    noise: f64,
+}
+
+/// Estimates of `h rho`, the step size times the spectral radius of the field's Jacobian.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    /// Of the state as one system.
+    pub(crate) whole: f64,
+    /// The largest of its rows, as if each were a system.
+    pub(crate) rows: f64,
+}
+
+impl<'a> Probe<'a> {
+    /// Prepares for states within the tolerances of `scale`, whose numbers are rounded by `epsilon`.
+    pub(crate) fn new(scale: &'a Scale, epsilon: f64) -> Result<Self> {
+        let finest = match scale {
+            Scale::Uniform { rtol, .. } => *rtol,
+            Scale::Each { rtol, .. } => kernels::extremes(rtol)?[0],
+        };
+        Ok(Self { scale, noise: 100.0 * epsilon / finest })
+    }
+
+    pub(crate) fn scale(&self) -> &'a Scale {
+        self.scale
+    }
+
+    /// Reads `h rho` of a row off the norms of both differences, which are divided by the step size `h`;
+    /// 0 where rounding hides it.
+    pub(crate) fn reach(&self, h: f64, [slopes, states]: [f64; 2]) -> f64 {
+        match h.abs() * states > self.noise {
+            true => slopes / states,
+            false if slopes.is_finite() && states.is_finite() => 0.0,
+            false => f64::NAN,
+        }
+    }
+
+    /// Reads `h rho` of every row, whose steps have sizes of their own.
+    pub(crate) fn reaches(&self, h: &[f64], norms: &[[f64; 2]]) -> Vec<f64> {
+        h.iter().zip(norms).map(|(h, norms)| self.reach(*h, *norms)).collect()
+    }
+
+    /// Joins the rows of a state that steps as a whole.
+    pub(crate) fn join(&self, h: f64, norms: &[[f64; 2]]) -> Reach {
+        if let [norms] = *norms {
+            let reach = self.reach(h, norms);
+            return Reach { whole: reach, rows: reach };
+        }
+        let larger = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+        let rows = norms.iter().map(|norms| self.reach(h, *norms)).fold(0.0, larger);
+        let sum = |i: usize| norms.iter().map(|norms| norms[i] * norms[i]).sum::<f64>();
+        let mean = [0, 1].map(|i| (sum(i) / norms.len() as f64).sqrt());
+        Reach { whole: self.reach(h, mean), rows }
+    }
+}

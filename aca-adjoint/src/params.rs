@@ -2,9 +2,12 @@
 
 use aca_core::{Error, Evaluator, Fingerprint, Graph, Result, Time, VectorField, kernels};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{DType, Tensor, TensorId, Var};
 
 /// The variables of a field whose gradient is wanted, in a fixed order and each once.
+///
+/// Those of half precision (`f16`, `bf16`), which a field casts to the state's type, have their gradients
+/// summed in `f32` and rounded once at the end; by `Naive` it is candle that sums them, in their own type.
 #[derive(Clone, Debug)]
 pub struct Params(Vec<Var>);
 
@@ -127,6 +130,7 @@ impl<'a> Accumulator<'a> {
         for (var, sum) in self.params.0.iter().zip(&mut self.sums) {
             // What candle's backward leaves at a variable still hangs on the graph that it walked.
             let Some(cotangent) = theta.get(var).map(Tensor::detach) else { continue };
+            let cotangent = cotangent.to_dtype(sum_dtype(var.dtype()))?;
             if cotangent.shape() != var.shape() {
                 let (got, expected) = (cotangent.dims().to_vec(), var.dims().to_vec());
                 return Err(Error::CotangentShape { got, expected });
@@ -145,9 +149,22 @@ impl<'a> Accumulator<'a> {
         (0..self.sums.len()).filter(|index| self.sums[*index].is_none()).collect()
     }
 
-    /// The sums in the parameters' order; zeros where nothing arrived.
+    /// The sums in the parameters' order and of their types; zeros where nothing arrived.
     pub(crate) fn finish(self) -> Result<Vec<Tensor>> {
         let sums = self.params.0.iter().zip(self.sums);
-        sums.map(|(var, sum)| Ok(sum.map_or_else(|| var.zeros_like(), Ok)?)).collect()
+        let rounded = |(var, sum): (&Var, Option<Tensor>)| match sum {
+            Some(sum) => Ok(sum.to_dtype(var.dtype())?),
+            None => Ok(var.zeros_like()?),
+        };
+        sums.map(rounded).collect()
+    }
+}
+
+/// The type that cotangents of a parameter are summed in: in half precision a large sum would swallow all
+/// that is still to come.
+fn sum_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
     }
 }

@@ -8,6 +8,7 @@ mod common;
 mod cuda;
 mod discrete;
 mod explicit;
+mod half;
 mod mali;
 mod refusals;
 mod resting;

@@ -29,7 +29,7 @@ pub(crate) fn initial_step(
     let t1 = if h0 == length { ahead.t1 } else { ahead.t0 + ahead.sign() * h0 };
     let k2 = f.eval(t1, &y1)?;
     let d2 = norms(&[&k2, k1], &[vec![1.0, -1.0]])?[0] / h0;
-    Ok(first(h0, d[1].max(d2), length, error_order))
+    Ok(first(h0, steepest(d[1], d2), length, error_order))
 }
 
 /// [`initial_step`] of every row, whose spans ahead are `ahead`; rows that rest get any number.
@@ -53,8 +53,10 @@ pub(crate) fn initial_steps(
     let ends = Time::of_samples(ends.collect(), ahead.samples().clone())?;
     let k2 = f.eval_at(&ends, &y1)?;
     let d2 = norms(&[&k2, k1], &[vec![1.0, -1.0]])?;
-    let first =
-        |row: usize| first(h0[row], d[row][1].max(d2[row][0] / h0[row]), h[row].abs(), error_order);
+    let first = |row: usize| {
+        let steepest = steepest(d[row][1], d2[row][0] / h0[row]);
+        first(h0[row], steepest, h[row].abs(), error_order)
+    };
     Ok((0..h.len()).map(first).collect())
 }
 
@@ -69,6 +71,13 @@ fn trial(d0: f64, d1: f64, length: f64) -> f64 {
     h0.min(length)
 }
 
+/// Norm of the steepest derivative that is known: the first one, `d1`, or the second, `d2`. Where the field
+/// overflows at the trial point, or is no number there, the slope at the start has to do: an infinite `d2`
+/// would ask for a step of no length, and error control finds a good one from too long a step soon.
+fn steepest(d1: f64, d2: f64) -> f64 {
+    if d2.is_finite() { d1.max(d2) } else { d1 }
+}
+
 /// Magnitude of the first step, from the norm of the steepest derivative that the trial met.
 fn first(h0: f64, steepest: f64, length: f64, error_order: usize) -> f64 {
     let h1 = if steepest <= 1e-15 {
@@ -76,6 +85,5 @@ fn first(h0: f64, steepest: f64, length: f64, error_order: usize) -> f64 {
     } else {
         (0.01 / steepest).powf(1.0 / error_order as f64)
     };
-    // NaN slopes at the trial point leave h0 alone: the first step finds out what is wrong.
     h1.min(100.0 * h0).min(length).max(f64::MIN_POSITIVE)
 }

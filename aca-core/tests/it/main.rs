@@ -10,6 +10,7 @@ mod counts;
 mod cuda;
 mod failures;
 mod fields;
+mod first_step;
 mod inputs;
 mod kernel_sums;
 mod kernel_threads;

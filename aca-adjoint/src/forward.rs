@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aca_core::{
     Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Time, TimeSpan,
-    VectorField,
+    VectorField, large_stack,
 };
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
@@ -17,7 +17,7 @@ use crate::mali::{Mali, Trail};
 use crate::naive::{Guard, Naive, TracedSteps};
 use crate::report::Untrusted;
 use crate::tape::{Checkpoints, EndSlope, Grid};
-use crate::{Backsolve, Gradient, Params, deep, through_step_size};
+use crate::{Backsolve, Gradient, Params, through_step_size};
 
 /// One solve that is about to run.
 pub(crate) struct Forward<'a> {
@@ -66,7 +66,7 @@ impl Forward<'_> {
         let mut steps = 0;
         let mut guard = Guard(|| {
             steps += 1;
-            deep::check_callers_stack(steps, nodes)
+            large_stack::check_graph(steps, nodes, 0)
         });
         let solver = self.held(true);
         self.record(&solver, self.y0, &mut guard)

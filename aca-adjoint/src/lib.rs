@@ -29,6 +29,7 @@
 //! | give every sample of a batch a clock of its own | [`Ode::solve_samples`], or `Batching::PerSample` and [`Ode::solve`] |
 //! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
 //! | choose how the gradient is found | [`Ode::gradient`], [`Gradient`] |
+//! | go back through thousands of solves | [`backward`], [`with_large_stack`] |
 //! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
 
 mod aca;
@@ -37,11 +38,11 @@ mod attach;
 mod backsolve;
 mod backward;
 mod budget;
-mod deep;
 mod finding;
 mod forward;
 mod gradient;
 mod gradients;
+mod large_stack;
 mod mali;
 mod naive;
 mod ode;
@@ -68,6 +69,7 @@ pub use adjoint_state::AdjointState;
 pub use backward::Tape;
 pub use gradient::{Backsolve, Gradient};
 pub use gradients::{Gradients, TimeGradients};
+pub use large_stack::{backward, with_large_stack};
 pub use ode::Ode;
 pub use params::Params;
 pub use report::{GradientReport, LossError, Untrusted};

@@ -1,12 +1,12 @@
 //! Candle's own graph through every accepted step.
 
-use aca_core::{Method, Result, Step, StepSink};
+use aca_core::{Method, Result, Step, StepSink, large_stack};
 use aca_dense::{Placement, interpolate};
 use candle_core::{Tensor, Var};
 
 use crate::backward::Backward;
 use crate::params::Accumulator;
-use crate::{Gradients, Params, deep};
+use crate::{Gradients, Params};
 
 /// An accepted step as part of candle's graph.
 struct TracedStep {
@@ -32,10 +32,14 @@ impl TracedSteps {
 
 impl StepSink for TracedSteps {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
-        deep::check(self.steps.len() + 1, self.nodes_per_step)?;
+        large_stack::check_walk(self.steps.len() + 1, self.nodes_per_step)?;
         let (y0, y1, k) = (step.y0.clone(), step.y1.clone(), step.stages()?);
         self.steps.push(TracedStep { t0: step.t0, t1: step.t1, y0, y1, k });
         Ok(())
+    }
+
+    fn drops_newest_first(&self) -> bool {
+        true
     }
 }
 
@@ -106,7 +110,7 @@ pub(crate) fn differentiate(
     nodes: usize,
 ) -> Result<Gradients> {
     // The gradients may hang on graphs of their own, so their store must end on the deep stack too.
-    let (y0, theta) = deep::run(outputs.device(), nodes, || {
+    let (y0, theta) = large_stack::walk(outputs.device(), nodes, || {
         let grads = outputs.mul(cotangents)?.sum_all()?.backward()?;
         let mut theta = Accumulator::new(params);
         theta.add_store(&grads)?;

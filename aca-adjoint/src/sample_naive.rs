@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Evaluator, Method, Result, RowSteps};
+use aca_core::{Evaluator, Method, Result, RowSteps, large_stack};
 use aca_dense::Placement;
 use candle_core::{Tensor, Var};
 
@@ -11,7 +11,7 @@ use crate::backward::Backward;
 use crate::naive::differentiate;
 use crate::sample_outputs::SampleOutputs;
 use crate::sample_tape::SampleCheckpoints;
-use crate::{Gradients, Params, deep};
+use crate::{Gradients, Params};
 
 /// A traced solve; its backward is candle's.
 ///
@@ -73,7 +73,7 @@ impl Course<'_> {
         let (mut samples, mut y): (Arc<[usize]>, _) =
             ((0..batch).collect(), y0.as_tensor().clone());
         for turn in 0..longest {
-            deep::check(turn + 1, self.nodes_per_step)?;
+            large_stack::check_walk(turn + 1, self.nodes_per_step)?;
             (samples, y) = self.gather(turn, samples, y)?;
             let turn = self.turn(turn, samples.clone(), y)?;
             let (mut k, y1) = self.method.step_rows(&self.field, &turn.rows, &turn.y, None)?;

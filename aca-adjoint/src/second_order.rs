@@ -1,14 +1,10 @@
 //! Second derivatives, by candle's backward through candle's backward.
 
-use aca_core::{Error, Result};
+use aca_core::{Error, Result, large_stack};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
 
 use crate::attach::whole;
-use crate::deep;
-
-/// Nodes for which a backward here has a stack.
-const NODES: usize = 1 << 20;
 
 /// Whether gradients that candle finds in this thread are themselves part of its graph.
 ///
@@ -34,7 +30,9 @@ fn probe() -> candle_core::Result<bool> {
 /// Returns the gradients of the scalar `loss` with respect to `vars` as parts of candle's graph,
 /// ready to enter another loss: a gradient penalty, say.
 ///
-/// A solve inside must use [`Gradient::Naive`](crate::Gradient::Naive).
+/// A solve inside must use [`Gradient::Naive`](crate::Gradient::Naive). Beyond some twenty steps of a small
+/// network all of it belongs inside [`with_large_stack`](crate::with_large_stack): solve, derivatives, and
+/// the end of them.
 ///
 /// # Errors
 /// [`Error::SecondOrderDisabled`] where candle would detach them.
@@ -46,10 +44,13 @@ pub fn gradients_in_graph(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
 }
 
 /// Candle's gradients, found on a stack of their own: the graph of a gradient is deeper than that of
-/// its loss.
+/// its loss, and what nobody asked for ends there too.
 fn gradients(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
-    let mut grads = deep::run(loss.device(), NODES, || Ok(loss.backward()?))?;
-    vars.iter().map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
+    large_stack::walk(loss.device(), usize::MAX, || {
+        let mut grads = loss.backward()?;
+        let gradients = vars.iter();
+        gradients.map(|var| Ok(grads.remove(var).map_or_else(|| var.zeros_like(), Ok)?)).collect()
+    })
 }
 
 /// Returns the product of the Hessian of the scalar `loss` with `vectors`, one a variable.

@@ -2,7 +2,7 @@
 
 use aca_core::{
     Error, Pid, Progress, Result, Solver, Stats, Stepping, Time, TimeSpan, Tolerance, Tolerances,
-    VectorField,
+    VectorField, large_stack,
 };
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
@@ -10,7 +10,7 @@ use candle_core::{DType, Tensor, Var};
 use crate::backward::Backward;
 use crate::forward::Forward;
 use crate::naive::differentiate;
-use crate::{Gradients, Params, deep};
+use crate::{Gradients, Params};
 
 const STRATEGY: &str = "NaiveThroughStepSize";
 
@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
             let TimeSpan { t0, t1 } = self.span;
             return Err(Error::MaxSteps { max_steps, t: self.now, t0, t1 });
         }
-        deep::check(trials + 1, nodes_per_step)?;
+        large_stack::check_walk(trials + 1, nodes_per_step)?;
         let h = number(&self.h)?;
         let h_min = self.solver.h_min.max(16.0 * f64::EPSILON * self.now.abs());
         if h > h_min {

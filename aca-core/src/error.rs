@@ -478,6 +478,26 @@ pub enum Error {
     /// The solve kept no dense output.
     #[error("the solve kept no dense output; solve with SaveAt::Dense")]
     NoDenseOutput,
+    /// Candle's graph of a solve is too deep for the stack of this thread.
+    #[error(
+        "candle walks and drops the graph of a solve by recursion, and the stack of this thread is safe for {limit} steps of this one; {remedy}"
+    )]
+    GraphTooDeep {
+        /// Largest number of steps.
+        limit: usize,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// The system grants no stack for a deep graph.
+    #[error(
+        "a thread with a stack of {} MiB cannot be started: {cause}; raise the limit of virtual memory (ulimit -v)", bytes >> 20
+    )]
+    LargeStack {
+        /// The stack.
+        bytes: usize,
+        /// What the system says.
+        cause: std::io::Error,
+    },
 }
 
 /// Names the first few failed samples, each with its error.

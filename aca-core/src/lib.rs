@@ -32,6 +32,7 @@
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
 //! | solve for several tensors at once | [`Packing`] |
 //! | step every sample of a batch by its own clock | [`Batching::PerSample`], [`Solver::solve_samples`] |
+//! | walk and drop deep graphs | [`with_large_stack`] |
 //! | keep states on a GPU | the feature `cuda`, [`kernels::cuda::device`] |
 //!
 //! Speed: candle's matrix product asks the operating system for the number of threads on every call
@@ -49,6 +50,7 @@ mod field;
 mod fingerprint;
 mod initial_step;
 pub mod kernels;
+pub mod large_stack;
 mod method;
 mod packed;
 mod row_body;
@@ -73,6 +75,7 @@ mod stats;
 mod tensor_body;
 mod time;
 mod tolerance;
+mod trace_guard;
 
 pub use aca_tableau::{Tableau, TableauError};
 pub use batching::{Batching, OnFailure, Status};
@@ -81,6 +84,7 @@ pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use field::{Cotangents, Graph, Pullback, VectorField, linearize_traced};
 pub use fingerprint::Fingerprint;
+pub use large_stack::with_large_stack;
 pub use method::Method;
 pub use packed::{PackedField, Packing};
 pub use row_steps::RowSteps;

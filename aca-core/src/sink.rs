@@ -161,6 +161,14 @@ pub trait StepSink {
     /// # Errors
     /// Whatever the sink meets; the solve stops with it.
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()>;
+
+    /// Whether the sink holds on to every state of a [traced](crate::Solver::trace) solve and drops the newest
+    /// first, so that no drop recurses through more than one step; the default is no.
+    ///
+    /// Traced solves into other sinks end with [`Error::GraphTooDeep`] before their graph can overflow the stack.
+    fn drops_newest_first(&self) -> bool {
+        false
+    }
 }
 
 impl StepSink for () {
@@ -174,11 +182,19 @@ impl<A: StepSink, B: StepSink> StepSink for (A, B) {
         self.0.accept(step)?;
         self.1.accept(step)
     }
+
+    fn drops_newest_first(&self) -> bool {
+        self.0.drops_newest_first() || self.1.drops_newest_first()
+    }
 }
 
 impl<S: StepSink + ?Sized> StepSink for &mut S {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         (**self).accept(step)
+    }
+
+    fn drops_newest_first(&self) -> bool {
+        (**self).drops_newest_first()
     }
 }
 
@@ -188,5 +204,9 @@ impl<S: StepSink> StepSink for Option<S> {
             Some(sink) => sink.accept(step),
             None => Ok(()),
         }
+    }
+
+    fn drops_newest_first(&self) -> bool {
+        self.as_ref().is_some_and(S::drops_newest_first)
     }
 }

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use crate::clock::Clock;
 use crate::kernels::Scale;
 use crate::run::Run;
+use crate::trace_guard::TraceGuard;
 use crate::{Batching, Error, Result, Solver, Stats, StepSink, Stepping, TimeSpan, VectorField};
 
 /// How a solve ended.
@@ -28,7 +29,8 @@ impl Solver {
     ///
     /// # Errors
     /// Bad settings, times or states as [`Error`] lists them; [`Error::MaxSteps`],
-    /// [`Error::StepSizeUnderflow`] or [`Error::NonFinite`] when the solve cannot reach the end.
+    /// [`Error::StepSizeUnderflow`] or [`Error::NonFinite`] when the solve cannot reach the end;
+    /// [`Error::GraphTooDeep`] when it traces more steps than the stack is safe for.
     /// What the sink took until then stays in it.
     ///
     /// # Cost
@@ -44,7 +46,8 @@ impl Solver {
         self.validate()?;
         self.check_shared("Solver::solve", "call solve_samples")?;
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
-        let run = Run::new(self, field, y0, clock, sink)?;
+        let mut guard = TraceGuard::new(sink);
+        let run = Run::new(self, field, y0, clock, &mut guard)?;
         run.finish(self.scale(y0)?.as_ref())
     }
 
@@ -68,7 +71,8 @@ impl Solver {
         span.check_times(grid)?;
         self.validate()?;
         self.check_shared("Solver::replay", "replay the samples one by one")?;
-        Run::new(self, field, y0, Clock::on_grid(self, span, &grid[1..]), sink)?.finish(None)
+        let (clock, mut guard) = (Clock::on_grid(self, span, &grid[1..]), TraceGuard::new(sink));
+        Run::new(self, field, y0, clock, &mut guard)?.finish(None)
     }
 
     /// Returns the magnitude of the step that an adaptive solve tries first.

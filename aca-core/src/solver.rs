@@ -51,9 +51,10 @@ pub struct Solver {
     /// Largest number of steps, rejected ones included.
     pub max_steps: usize,
     /// Whether states and slopes stay in candle's graph, through every accepted step; memory then
-    /// grows with the steps and with what the field does. Candle drops such a graph by recursion: beyond some
-    /// 50 000 nodes (4000 steps of RK4) that overflows an ordinary stack, which the gradient strategy
-    /// `Naive` of aca-adjoint takes care of and a solve of your own must.
+    /// grows with the steps and with what the field does. Candle drops such a graph by recursion, so beyond
+    /// some 4000 nodes (300 steps of RK4) the solve is refused outside of
+    /// [`with_large_stack`](crate::with_large_stack); the gradient strategy `Naive` of aca-adjoint takes care
+    /// of that itself.
     pub trace: bool,
     /// Whether the slope at the start of a step is carried over as `v1 = 2 k_2 - v0` instead of
     /// evaluated: the asynchronous leapfrog, whose steps can be undone exactly. Needs the tableau

@@ -9,6 +9,7 @@ mod cuda;
 mod discrete;
 mod explicit;
 mod half;
+mod large_stack;
 mod mali;
 mod refusals;
 mod resting;

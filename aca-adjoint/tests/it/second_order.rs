@@ -5,13 +5,14 @@ use std::process::Command;
 
 use aca_adjoint::{
     Backsolve, Gradient, Ode, gradients_in_graph, hessian_vector, is_second_order_enabled,
+    with_large_stack,
 };
 use aca_core::{Error, Solver, Time};
 use aca_dense::SaveAt;
 use aca_tableau::{ALF, DOPRI5, EULER};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
-use crate::common::adaptive;
+use crate::common::{Mlp, adaptive, distance, loss, state};
 
 const SWITCH: &str = "CANDLE_GRAD_DO_NOT_DETACH";
 
@@ -123,7 +124,69 @@ fn long_graphs_on_the_callers_stack_are_refused() {
 fn with_the_switch_long_solves_are_refused() {
     let ode = quadratic(&variable(0.1), Gradient::Naive, Solver::fixed_count(EULER, 5000));
     let error = ode.solve(&variable(0.5), (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::NaiveTooDeep { .. }), "{error}");
+    assert!(matches!(error, Error::GraphTooDeep { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.ends_with("; build, differentiate and drop it inside with_large_stack"), "{text}");
+}
+
+#[test]
+fn second_derivatives_of_a_thousand_steps_are_the_closed_form_on_a_large_stack() {
+    child("second_order::with_the_switch_second_derivatives_of_a_long_solve_match", true);
+}
+
+#[test]
+#[ignore = "runs as a child process that has the switch set"]
+fn with_the_switch_second_derivatives_of_a_long_solve_match() {
+    let (x0, a) = (0.5, 0.6);
+    let found = with_large_stack(|| {
+        let (start, rate) = (variable(x0), variable(a));
+        let ode = quadratic(&rate, Gradient::Naive, Solver::fixed_count(DOPRI5, 1000));
+        let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap();
+        let x1 = x1.sum_all().unwrap();
+        let first = gradients_in_graph(&x1, &[&start, &rate]).unwrap();
+        let penalty = aca_adjoint::backward(&first[0].sqr().unwrap().sum_all().unwrap()).unwrap();
+        let one = Tensor::new(&[1.0f64], &Device::Cpu).unwrap();
+        let vectors = [one.clone(), one.zeros_like().unwrap()];
+        let along_x0 = hessian_vector(&x1, &[&start, &rate], &vectors).unwrap();
+        [&first[0], &along_x0[0], &along_x0[1], penalty.get(&rate).unwrap()].map(scalar)
+    });
+    let gap = 1.0 - a * x0;
+    let exact =
+        [gap.powi(-2), 2.0 * a * gap.powi(-3), 2.0 * x0 * gap.powi(-3), 4.0 * x0 * gap.powi(-5)];
+    for (ours, exact) in found.unwrap().into_iter().zip(exact) {
+        assert!((ours - exact).abs() < 1e-9, "{ours}, closed form {exact}");
+    }
+}
+
+#[test]
+fn second_derivatives_through_a_network_and_a_thousand_steps_are_finite_differences() {
+    child("second_order::with_the_switch_second_derivatives_of_a_network_match", true);
+}
+
+#[test]
+#[ignore = "runs as a child process that has the switch set"]
+fn with_the_switch_second_derivatives_of_a_network_match() {
+    let field = Mlp::new(DType::F64);
+    let (w1, vars) = (field.w1.clone(), field.vars());
+    let ode = Ode::new(Solver::fixed_count(DOPRI5, 1000), field, vars).unwrap();
+    let naive = ode.gradient(Gradient::Naive);
+    let end =
+        |ode: &Ode| loss(&ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap().ys);
+    let along = w1.sin().unwrap().detach();
+    let (naive, end, w1, along) = (&naive, &end, &w1, &along);
+    let product = with_large_stack(|| {
+        let product = hessian_vector(&end(naive), &[w1], std::slice::from_ref(along)).unwrap();
+        product[0].detach().copy().unwrap()
+    });
+    let h = 1e-5;
+    let start = w1.as_detached_tensor().copy().unwrap();
+    let [after, before] = [h, -h].map(|h| {
+        w1.set(&(&start + (along * h).unwrap()).unwrap()).unwrap();
+        with_large_stack(|| end(naive).backward().unwrap().remove(w1).unwrap().detach()).unwrap()
+    });
+    let difference = ((after - before).unwrap() / (2.0 * h)).unwrap();
+    let apart = distance(&product.unwrap(), &difference);
+    assert!(apart < 1e-8, "off by {apart:e}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod inputs;
 mod kernel_sums;
 mod kernel_threads;
 mod kernels;
+mod large_stack;
 mod packed;
 mod properties;
 mod replay;

@@ -351,7 +351,7 @@ pub enum Error {
 
     /// The field reads a variable that the parameters omit.
     #[error(
-        "the field reads a variable of shape {shape:?} that is not among the parameters; its gradient would be lost, add it"
+        "the field reads a variable of shape {shape:?} that is not among the parameters, so its gradient would be lost; list it if the field owns it, and if it belongs to a network whose output the field captures, carry that output in the state (example 10_coefficients_from_a_network)"
     )]
     UnlistedVariable {
         /// Shape of the variable.

@@ -17,10 +17,14 @@ fn an_unlisted_variable_is_refused() {
     let ode = Ode::new(adaptive(&DOPRI5, 1e-6), Mlp::new(DType::F64), field.vars()).unwrap();
     let error = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
     assert!(matches!(&error, Error::UnlistedVariable { shape } if shape.len() == 2));
+    let text = error.to_string();
     assert!(
-        error
-            .to_string()
-            .ends_with("that is not among the parameters; its gradient would be lost, add it")
+        text.ends_with(
+            "that is not among the parameters, so its gradient would be lost; list it if the field owns \
+             it, and if it belongs to a network whose output the field captures, carry that output in \
+             the state (example 10_coefficients_from_a_network)"
+        ),
+        "{text}"
     );
 }
 

@@ -132,9 +132,13 @@ impl Ode {
     /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`.
     ///
     /// # Errors
-    /// As [`Ode::solve`]; [`Error::Unsupported`] when candle tracks `times` and the strategy has no
+    /// As [`Ode::solve`]; [`Error::TimesShape`] for one number or a matrix of times;
+    /// [`Error::Unsupported`] when candle tracks `times` and the strategy has no
     /// gradient with respect to them (`Naive`, `NaiveThroughStepSize`, `Mali`).
     pub fn solve_times(&self, y0: &Tensor, times: &Tensor) -> Result<OdeSolution> {
+        if times.rank() != 1 {
+            return Err(Error::TimesShape { shape: times.dims().to_vec() });
+        }
         let ts = times.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let ends = ts.first().copied().zip(ts.last().copied());
         let span = ends.ok_or(Error::NoTimes)?;

@@ -101,9 +101,12 @@ impl Ode {
     /// `[times, ..state]` for each sample, the first of them its row of `y0`.
     ///
     /// # Errors
-    /// As [`Ode::solve_samples`]; [`Error::Unsupported`] when candle tracks `times` and the strategy is
-    /// `Naive`.
+    /// As [`Ode::solve_samples`]; [`Error::TimesShape`] for lists of anything but numbers;
+    /// [`Error::Unsupported`] when candle tracks `times` and the strategy is `Naive`.
     pub fn solve_sample_times(&self, y0: &Tensor, times: &Ragged) -> Result<OdeSampleSolution> {
+        if times.flat().rank() != 1 {
+            return Err(Error::TimesShape { shape: times.flat().dims().to_vec() });
+        }
         if times.flat().track_op() {
             self.strategy().check_times()?;
         }

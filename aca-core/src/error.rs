@@ -498,6 +498,14 @@ pub enum Error {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// A tensor of times is no list.
+    #[error(
+        "times of shape {shape:?} came where a list is needed; give a tensor of shape [n], n at least 1"
+    )]
+    TimesShape {
+        /// Shape of the tensor.
+        shape: Vec<usize>,
+    },
 }
 
 /// Names the first few failed samples, each with its error.

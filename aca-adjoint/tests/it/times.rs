@@ -1,8 +1,8 @@
 //! Gradients with respect to times, against differences of the replayed solve.
 
 use aca_adjoint::{Gradient, Ode};
-use aca_core::{Error, Solver, Tableau};
-use aca_dense::SaveAt;
+use aca_core::{Batching, Error, Solver, Tableau, Time};
+use aca_dense::{Ragged, SaveAt};
 use aca_tableau::{ALF, ALL, DOPRI5};
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -158,5 +158,53 @@ fn a_span_without_length_has_no_time_gradient() {
         let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
         let grads = ode.solve_times(&y0, &times).unwrap().ys.sum_all().unwrap().backward().unwrap();
         assert_eq!(grads.get(&times).unwrap().to_vec1::<f64>().unwrap(), [0.0]);
+    }
+}
+
+#[test]
+fn times_that_are_no_list_are_refused() {
+    for batching in [Batching::Shared, Batching::PerSample] {
+        let solver = Solver { batching, ..adaptive(&DOPRI5, 1e-4) };
+        let ode = Ode::new(solver, |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
+        for shape in [&[][..], &[2, 2]] {
+            let times = Tensor::zeros(shape, DType::F64, &Device::Cpu).unwrap();
+            let error = ode.solve_times(&state(DType::F64), &times).err().unwrap();
+            assert!(matches!(error, Error::TimesShape { .. }), "{error}");
+            let text = format!(
+                "times of shape {shape:?} came where a list is needed; give a tensor of shape [n], n at \
+                 least 1"
+            );
+            assert_eq!(error.to_string(), text);
+        }
+        let none = Tensor::zeros(0, DType::F64, &Device::Cpu).unwrap();
+        let error = ode.solve_times(&state(DType::F64), &none).err().unwrap();
+        assert!(matches!(error, Error::NoTimes), "{error}");
+    }
+}
+
+#[test]
+fn lists_of_times_that_are_no_numbers_are_refused() {
+    let solver = adaptive(&DOPRI5, 1e-4);
+    let ode = Ode::new(solver, |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
+    let times = Tensor::zeros((4, 2), DType::F64, &Device::Cpu).unwrap();
+    let times = Ragged::new(times, vec![2, 2]).unwrap();
+    let error = ode.solve_sample_times(&state(DType::F64), &times).err().unwrap();
+    assert!(matches!(&error, Error::TimesShape { shape } if *shape == [4, 2]), "{error}");
+}
+
+#[test]
+fn times_may_be_of_any_type_of_numbers() {
+    for batching in [Batching::Shared, Batching::PerSample] {
+        let solver = Solver { batching, ..adaptive(&DOPRI5, 1e-4) };
+        let ode = Ode::new(solver, |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
+        let end = |dtype: DType| {
+            let times = Tensor::new(&[0f64, 1.0, 3.0], &Device::Cpu).unwrap();
+            let times = times.to_dtype(dtype).unwrap();
+            ode.solve_times(&state(DType::F64), &times).unwrap().ys.flatten_all().unwrap()
+        };
+        let expected = end(DType::F64).to_vec1::<f64>().unwrap();
+        for dtype in [DType::U8, DType::U32, DType::I64, DType::F32, DType::BF16] {
+            assert_eq!(end(dtype).to_vec1::<f64>().unwrap(), expected, "{dtype:?} {batching:?}");
+        }
     }
 }

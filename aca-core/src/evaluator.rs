@@ -23,7 +23,7 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// [`Error::EmptyState`], [`Error::UnsupportedDType`] or [`Error::UnsupportedDevice`] when no
-    /// solve can start from `y0`.
+    /// solve can start from `y0`; what [`VectorField::fits`] refuses.
     pub fn new(field: &'a dyn VectorField, y0: &Tensor) -> Result<Self> {
         if y0.elem_count() == 0 {
             return Err(Error::EmptyState { shape: y0.dims().to_vec() });
@@ -36,6 +36,7 @@ impl<'a> Evaluator<'a> {
                 device: format!("{:?}", y0.device().location()),
             });
         }
+        field.fits(y0)?;
         let statistics = field.running_statistics();
         Ok(Self {
             field,

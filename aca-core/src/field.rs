@@ -69,6 +69,16 @@ pub trait VectorField: Send + Sync {
         None
     }
 
+    /// Refuses a whole batch of states that the field does not fit, before anything starts from `y0`; the default
+    /// takes all.
+    ///
+    /// A field that holds something for each sample cannot tell from the rows of a later evaluation, which may be
+    /// [some of them](Self::takes_rows), whether it holds too much.
+    fn fits(&self, y0: &Tensor) -> Result<()> {
+        let _ = y0;
+        Ok(())
+    }
+
     /// Lists the variables that hold running statistics (batch norm's mean and variance).
     ///
     /// The solver lets them advance with the evaluations of accepted steps only: rejected

@@ -216,6 +216,11 @@ impl<S: System> VectorField for ClosedForm<S> {
         true
     }
 
+    fn fits(&self, y0: &Tensor) -> Result<()> {
+        // At one time for all rows, which are the whole batch: there must be parameters for each, and no more.
+        self.places(&Time::new(0.0), y0).map(|_| ())
+    }
+
     fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
         // What does not fit is refused, with its reason, by the first evaluation on tensors.
         self.bound(y).ok().flatten()

@@ -189,6 +189,26 @@ fn parameters_that_do_not_fit_are_refused_as_on_tensors() {
 }
 
 #[test]
+fn parameters_of_more_samples_than_there_are_are_refused_by_every_solve() {
+    let theta = Var::new(&[1.0f64, 2.0, 3.0], &Device::Cpu).unwrap();
+    let field = || ClosedForm::new(VanDerPol, theta.clone());
+    let (y0, span) = (six_rows(&[2, 2]), (0.0, 0.1));
+    let solver = Solver::fixed(RK4, 0.1);
+    let ode = Ode::new(solver.clone(), field(), vec![theta.clone()]).unwrap();
+    let errors = [
+        aca_dense::solve(&solver, &field(), &y0, span, &SaveAt::End).map(|_| ()),
+        aca_dense::solve_samples(&solver, &field(), &y0, span, SaveAt::End).map(|_| ()),
+        solver.solve_samples(&field(), &y0, &[span; 2], &mut ()).map(|_| ()),
+        ode.solve(&y0, span, &SaveAt::End).map(|_| ()),
+        ode.solve_samples(&y0, span, SaveAt::End).map(|_| ()),
+    ];
+    for (way, error) in errors.into_iter().enumerate() {
+        let text = error.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.starts_with("3 parameters do not fit 2 states of 1 each"), "{way}: {text}");
+    }
+}
+
+#[test]
 fn a_sample_whose_parameters_are_no_numbers_spoils_no_other() {
     let theta = Var::new(&[1.0f64, f64::NAN, 2.0, f64::INFINITY], &Device::Cpu).unwrap();
     let y0 = Var::from_tensor(&six_rows(&[4, 2])).unwrap();

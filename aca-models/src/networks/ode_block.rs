@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
-use aca_core::{Pullback, Stepping, Time, VectorField};
+use aca_core::kernels::Element;
+use aca_core::{OnSlices, Pullback, SliceField, SliceTime, Stepping, Time, VectorField};
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
 
@@ -114,7 +115,83 @@ impl VectorField for Metered {
         self.field.takes_rows()
     }
 
+    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+        let meter = &*self.meter;
+        Some(match self.field.on_slices(y)? {
+            OnSlices::F32(field) => OnSlices::F32(Box::new(MeteredSlices { field, meter })),
+            OnSlices::F64(field) => OnSlices::F64(Box::new(MeteredSlices { field, meter })),
+        })
+    }
+
+    fn fits(&self, y0: &Tensor) -> candle_core::Result<()> {
+        self.field.fits(y0)
+    }
+
     fn running_statistics(&self) -> Vec<Var> {
         self.field.running_statistics()
+    }
+}
+
+/// The same on slices.
+struct MeteredSlices<'a, T> {
+    field: Box<dyn SliceField<T> + 'a>,
+    meter: &'a Meter,
+}
+
+impl<T: Element> SliceField<T> for MeteredSlices<'_, T> {
+    fn eval(&mut self, t: SliceTime<'_>, y: &[T], dy: &mut [T]) {
+        self.field.eval(t, y, dy);
+    }
+
+    fn pull(
+        &mut self,
+        t: SliceTime<'_>,
+        y: &[T],
+        lambda: &[T],
+        y_bar: &mut [T],
+        theta_bar: &mut [T],
+    ) {
+        // A replay evaluates a stage and pulls back through it, which on tensors is one evaluation; those of a
+        // forward solve are told by its statistics.
+        self.meter.evaluated();
+        self.field.pull(t, y, lambda, y_bar, theta_bar);
+    }
+
+    fn variables(&self) -> Vec<Var> {
+        self.field.variables()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+mod tests {
+    use aca_core::Solver;
+    use aca_tableau::DOPRI5;
+    use candle_core::Device;
+
+    use super::*;
+    use crate::systems::LotkaVolterra;
+
+    /// Evaluations by the meter and by the solution, forward and backward, of a block's field.
+    fn counted(field: Metered, theta: &Var) -> [usize; 2] {
+        let ode = Ode::new(Solver::fixed(DOPRI5, 0.1), field.clone(), vec![theta.clone()]).unwrap();
+        let y0 = Tensor::new(&[1.2f64, 1.8], &Device::Cpu).unwrap();
+        field.meter.solving(true);
+        let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+        field.meter.solving(false);
+        sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        [field.meter.read().nfe_backward, sol.nfe_backward()]
+    }
+
+    #[test]
+    fn a_metered_field_offers_slices_and_counts_on_them() {
+        let field = LotkaVolterra::field([0.5, 0.6, 0.7, 0.8]).unwrap();
+        let theta = field.theta().clone();
+        let metered = Metered { field: Arc::new(field), meter: Arc::default() };
+        let y = Tensor::new(&[1.2f64, 1.8], &Device::Cpu).unwrap();
+        assert!(matches!(metered.on_slices(&y), Some(OnSlices::F64(_))));
+        assert!(metered.fits(&y.narrow(0, 0, 1).unwrap()).is_err());
+        let [metered, solution] = counted(metered, &theta);
+        assert_eq!((metered, solution), (60, 60), "six stages of ten steps have a weight");
     }
 }

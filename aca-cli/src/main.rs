@@ -1,6 +1,6 @@
 //! The program `aca`.
 
-use std::any::TypeId;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -31,7 +31,8 @@ use counting::Counting;
 static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> ExitCode {
-    let matches = with_negative_numbers(Cli::command()).get_matches();
+    let words = joined(std::env::args_os().collect());
+    let matches = Cli::command().get_matches_from(words);
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -47,14 +48,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lets numbers of all options begin with a minus: what is wrong with such a number its reader says best.
-/// What clap itself takes for a negative number ends at an exponent with a sign.
-fn with_negative_numbers(command: clap::Command) -> clap::Command {
-    let is_number = |arg: &clap::Arg| arg.get_value_parser().type_id() == TypeId::of::<f64>();
-    command
-        .allow_negative_numbers(true)
-        .mut_args(|arg| if is_number(&arg) { arg.allow_hyphen_values(true) } else { arg })
-        .mut_subcommands(with_negative_numbers)
+/// Joins negative numbers to the options before them, `--t0 -1e-3` to `--t0=-1e-3`: what is wrong with such a
+/// number its option says best.
+///
+/// What clap itself takes for a negative number ends at an exponent with a sign, and options that may begin with
+/// a hyphen, as it knows them, would take the next option for their value.
+fn joined(words: Vec<OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::with_capacity(words.len());
+    for word in words {
+        let negative =
+            word.to_str().is_some_and(|w| w.starts_with('-') && w.parse::<f64>().is_ok());
+        match joined.last_mut().filter(|before| negative && is_option(before)) {
+            Some(option) => {
+                option.push("=");
+                option.push(word);
+            }
+            None => joined.push(word),
+        }
+    }
+    joined
+}
+
+/// Whether a word is a long option without a value.
+fn is_option(word: &OsStr) -> bool {
+    word.to_str()
+        .is_some_and(|word| word.len() > 2 && word.starts_with("--") && !word.contains('='))
 }
 
 fn run(command: Command) -> report::Result<()> {

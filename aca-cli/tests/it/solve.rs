@@ -181,13 +181,37 @@ fn results_that_do_not_fit_on_a_disk_are_an_error() {
 #[test]
 fn negative_numbers_are_read_in_every_spelling() {
     let folder = TempDir::new().unwrap();
-    for (text, t0) in [("-1e-3", -1e-3), ("-.5", -0.5), ("-1E+0", -1.0)] {
-        let options = ["--t0", text, "--t1", "0.5", "--points", "2", "--no-plots"];
-        solve(folder.path(), "linear-decay", &options).succeeded();
-        assert_eq!(table(folder.path()).1[0][0], t0, "{text}");
+    for (text, t0) in [("-1", -1.0), ("-1e-3", -1e-3), ("-.5", -0.5), ("-1E+0", -1.0)] {
+        let joined = format!("--t0={text}");
+        for start in [&["--t0", text][..], &[joined.as_str()]] {
+            let options = [start, &["--t1", "0.5", "--points", "2", "--no-plots"]].concat();
+            solve(folder.path(), "linear-decay", &options).succeeded();
+            assert_eq!(table(folder.path()).1[0][0], t0, "{text}");
+        }
     }
+    let refusal = solve(folder.path(), "linear-decay", &["--t0", "-inf"]).refused();
+    assert!(refusal.contains("the span -inf to 5 is not finite"), "{refusal}");
     let refusal = solve(folder.path(), "linear-decay", &["--rtol", "-1e-6"]).refused();
     assert!(refusal.contains("rtol"), "{refusal}");
+}
+
+#[test]
+fn option_without_its_number_does_not_take_the_next_option_for_it() {
+    for options in [["--t0", "--points", "3"], ["--points", "3", "--t0"]] {
+        let folder = TempDir::new().unwrap();
+        let ran = solve(folder.path(), "linear-decay", &options);
+        assert_eq!(ran.code, Some(2), "{options:?}: {}", ran.stderr);
+        let text = "a value is required for '--t0 <T0>' but none was supplied";
+        assert!(ran.stderr.contains(text), "{options:?}: {}", ran.stderr);
+        assert!(!folder.path().join("out").exists());
+    }
+}
+
+#[test]
+fn negative_numbers_of_options_that_count_are_refused_by_their_range() {
+    let ran = aca(&["solve", "linear-decay", "--points", "-3"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("invalid value '-3' for '--points <POINTS>'"), "{}", ran.stderr);
 }
 
 #[test]

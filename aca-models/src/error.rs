@@ -286,6 +286,18 @@ pub enum Error {
         /// Number of ranks.
         ranks: usize,
     },
+    /// A batch of an epoch is one image, of which batch norms see one number a channel.
+    #[error(
+        "{images} images in batches of {batch_size} leave one image alone in a batch, of which batch norms of {network} see one number a channel, and that has no variance; give another batch size"
+    )]
+    LoneImage {
+        /// Images of an epoch, or a rank's share of them.
+        images: usize,
+        /// Images in a batch.
+        batch_size: usize,
+        /// The network.
+        network: &'static str,
+    },
     /// The system gave no thread to prepare batches on.
     #[error("cannot start the thread that prepares batches: {0}")]
     Thread(#[source] io::Error),

@@ -65,6 +65,16 @@ fn interrupt(child: Child) -> (bool, String) {
 }
 
 #[test]
+fn an_image_alone_in_the_last_batch_is_refused_before_anything_is_written() {
+    let folder = tempdir().unwrap();
+    // 1437 images: 359 batches of four and one of one.
+    let error = train(folder.path(), &["--network", "resnet18", "--batch-size", "4"]).refused();
+    assert!(error.contains("1437 images in batches of 4 leave one image alone"), "{error}");
+    assert!(error.ends_with("give another batch size"), "{error}");
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
 fn a_run_leaves_checkpoints_metrics_and_events() {
     let folder = tempdir().unwrap();
     let json = train(folder.path(), &[&ONE[..], &["--json"]].concat()).json();

@@ -102,6 +102,16 @@ impl Network {
         self.classes
     }
 
+    /// Numbers in a channel of one image where batch norms see the fewest: after all halvings, of which each
+    /// rounds up.
+    pub(crate) fn fewest_numbers(&self, [_, height, width]: [usize; 3]) -> usize {
+        let halvings = match self.name {
+            NetworkName::Digits => 1,
+            NetworkName::ResNet18 | NetworkName::Node18 | NetworkName::SqueezeNext => 3,
+        };
+        height.div_ceil(1 << halvings) * width.div_ceil(1 << halvings)
+    }
+
     /// Where its variables live, and images have to.
     pub fn device(&self) -> &Device {
         self.parameters.first().map_or(&Device::Cpu, |(_, var)| var.device())

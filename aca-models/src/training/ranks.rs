@@ -105,6 +105,30 @@ pub(super) fn check_last_step(ranks: usize, plan: &TrainPlan, data: &DataSet) ->
     }
 }
 
+/// Refuses an epoch in which some batch is one image and the network's batch norms see one number a channel
+/// of it, which has no variance. It would fail at the end of the epoch, after hours.
+pub(super) fn check_smallest_batch(
+    ranks: usize,
+    plan: &TrainPlan,
+    data: &DataSet,
+    network: &Network,
+) -> Result<()> {
+    let (images, batch_size) = (data.train.len(), plan.batch_size);
+    // With the statistics of all ranks a step is one batch of them all.
+    let (shares, step) = match plan.sync_batch_norm {
+        true => ([images; 2], batch_size * ranks),
+        false => ([images / ranks, images.div_ceil(ranks)], batch_size),
+    };
+    let ends_alone = |share: &usize| share % step == 1 || (step == 1 && *share > 0);
+    match shares.into_iter().find(ends_alone) {
+        Some(images) if network.fewest_numbers(data.train.shape()) == 1 => {
+            let network = network.name().as_str();
+            Err(Error::LoneImage { images, batch_size: step, network })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses ranks whose network, plan or data are not those of rank 0.
 pub(super) fn same_start(
     communicator: &dyn Communicator,

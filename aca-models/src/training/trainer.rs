@@ -78,7 +78,7 @@ impl Trainer {
     /// [`RanksError::Differs`](crate::communicator::RanksError::Differs) when network, plan or data are not
     /// those of rank 0; [`RanksError::Failed`](crate::communicator::RanksError::Failed) when there are
     /// fewer images than a step takes, and with shared statistics of batch norms when an ODE block
-    /// adapts its steps or the last step has no image for some rank.
+    /// adapts its steps or the last step has no image for some rank; [`Error::LoneImage`].
     pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Result<Self> {
         ranks::same_start(&*communicator, &self.network, &self.plan, &self.data)?;
         together(&*communicator, self.suits(&communicator))?;
@@ -91,6 +91,7 @@ impl Trainer {
     fn suits(&self, communicator: &Arc<dyn Communicator>) -> Result<()> {
         let ranks = communicator.size();
         check_batch(self.plan.batch_size * ranks, self.data.train.len())?;
+        ranks::check_smallest_batch(ranks, &self.plan, &self.data, &self.network)?;
         if self.plan.sync_batch_norm {
             ranks::check_last_step(ranks, &self.plan, &self.data)?;
             self.network.synchronise(communicator.clone())?;
@@ -140,8 +141,8 @@ impl Trainer {
     /// Ranks stop together, when one of them breaks.
     ///
     /// # Errors
-    /// [`Error::LossNotFinite`], and what the network's fields and solver refuse. The parameters
-    /// are those after the last whole batch. Among ranks what one of them refuses is
+    /// [`Error::LoneImage`] before anything is learned; [`Error::LossNotFinite`], and what the network's
+    /// fields and solver refuse. The parameters are those after the last whole batch. Among ranks what one of them refuses is
     /// [`RanksError::Failed`](crate::communicator::RanksError::Failed) on all, and parameters that
     /// are not the same are [`RanksError::Differs`](crate::communicator::RanksError::Differs). With
     /// shared statistics of batch norms, what one rank refuses in a batch is its error alone, and the
@@ -153,6 +154,8 @@ impl Trainer {
         if self.position.epoch >= self.plan.epochs {
             return Ok(None);
         }
+        let ranks = self.communicator.size();
+        ranks::check_smallest_batch(ranks, &self.plan, &self.data, &self.network)?;
         self.compare()?;
         let (start, before) = (Instant::now(), self.position.seconds);
         let (epoch, count) = (self.position.epoch, self.batches());

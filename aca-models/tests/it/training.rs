@@ -237,6 +237,30 @@ fn plans_that_cannot_train_are_refused() {
 }
 
 #[test]
+fn an_image_alone_in_a_batch_is_refused_where_it_has_one_number_a_channel() {
+    let ode = OdeOptions::digits();
+    let small = |name| Network::new(&NetworkSpec::of(name), &ode).unwrap();
+    let spec = NetworkSpec { channels: 1, ..NetworkSpec::of(NetworkName::ResNet18) };
+    let deep = || Network::new(&spec, &ode).unwrap();
+    let plan = |batch_size| TrainPlan { epochs: 1, batch_size, ..plan() };
+    let epoch = |network: Network, batch_size| {
+        let mut trainer = Trainer::new(network, few(13, 5), plan(batch_size)).unwrap();
+        trainer.epoch(&mut |_| ControlFlow::Break(())).map(|_| ())
+    };
+    for batch_size in [1, 4, 12] {
+        let error = epoch(deep(), batch_size).unwrap_err();
+        assert!(matches!(error, Error::LoneImage { images: 13, .. }), "{error}");
+        let text = format!(
+            "13 images in batches of {batch_size} leave one image alone in a batch, of which batch norms \
+             of resnet18 see one number a channel, and that has no variance; give another batch size"
+        );
+        assert_eq!(error.to_string(), text);
+    }
+    epoch(deep(), 5).unwrap();
+    epoch(small(NetworkName::Digits), 12).unwrap();
+}
+
+#[test]
 fn a_loss_that_is_not_finite_ends_the_run_with_a_message() {
     let plan = TrainPlan { lr: 1e30, schedule: Schedule::Steps(Vec::new()), ..plan() };
     let mut trainer = Trainer::new(network(0), few(40, 12), plan).unwrap();

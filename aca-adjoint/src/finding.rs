@@ -96,10 +96,10 @@ impl SampleReplay<'_> {
             });
         }
         let error = match weights.is_empty() {
-            true => vec![0.0; h.len()],
+            true => vec![[0.0; 2]; h.len()],
             false => {
                 let error = kernels::combine_each(None, h, &terms(1.0, weights, &k))?;
-                kernels::dot_each(&arriving, &error)?
+                kernels::products_each(&arriving, &error)?
             }
         };
         let (arriving, leaving) = (norms(&arriving)?, norms(start)?);

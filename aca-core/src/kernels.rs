@@ -49,7 +49,7 @@ mod audit;
 mod rows;
 mod slices;
 
-pub use audit::{difference, dot_slices, dot_with_sum, dot_with_sum_slices};
+pub use audit::{difference, dot_slices, dot_with_sum, dot_with_sum_slices, products_each};
 pub use cpu::Element;
 pub(crate) use rows::{Differences, difference_norms};
 pub use rows::{

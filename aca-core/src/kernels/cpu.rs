@@ -240,17 +240,52 @@ pub(super) fn dot<T: Element>(a: &[T], b: &[T]) -> f64 {
 }
 
 /// See [`super::dot_with_sum`].
-pub(super) fn dot_with_sum<T: Element>(a: &[T], terms: &Terms<'_, T>) -> f64 {
-    reduce(
-        a.len(),
-        #[inline(always)]
-        |range: Range<usize>| {
-            let mut sum = [T::zero(); BUFFER];
-            let sum = &mut sum[..range.len()];
-            add_terms(sum, range.clone(), terms);
-            sum_of_products(&a[range], sum)
-        },
-    )
+pub(super) fn dot_with_sum<T: Element>(a: &[T], terms: &Terms<'_, T>) -> [f64; 2] {
+    let task = |start: usize, end: usize| {
+        vectorised(
+            #[inline(always)]
+            || {
+                let mut sums = [0.0; 2];
+                for first in (start..end).step_by(BUFFER) {
+                    let range = first..(first + BUFFER).min(end);
+                    let mut sum = [T::zero(); BUFFER];
+                    let sum = &mut sum[..range.len()];
+                    add_terms(sum, range.clone(), terms);
+                    let [signed, magnitude] = sums_of_products(&a[range], sum);
+                    sums = [sums[0] + signed, sums[1] + magnitude];
+                }
+                sums
+            },
+        )
+    };
+    if a.len() < 2 * TASK {
+        return task(0, a.len());
+    }
+    let starts: Vec<usize> = (0..a.len()).step_by(TASK).collect();
+    let sums = starts.par_iter().map(|&at| task(at, (at + TASK).min(a.len())));
+    let sums: Vec<[f64; 2]> = sums.collect();
+    sums.iter().fold([0.0; 2], |[a, b], sum| [a + sum[0], b + sum[1]])
+}
+
+/// `sum(a_i b_i)` and `sum(|a_i b_i|)`.
+#[inline(always)]
+fn sums_of_products<T: Element>(a: &[T], b: &[T]) -> [f64; 2] {
+    let (mut signed, mut magnitudes) = ([0.0; 8], [0.0; 8]);
+    let (heads, tail) = a.as_chunks::<8>();
+    let (b_heads, b_tail) = b.as_chunks::<8>();
+    for (a, b) in heads.iter().zip(b_heads) {
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            let product = a.to_f64() * b.to_f64();
+            signed[i] += product;
+            magnitudes[i] += product.abs();
+        }
+    }
+    for (i, (a, b)) in tail.iter().zip(b_tail).enumerate() {
+        let product = a.to_f64() * b.to_f64();
+        signed[i] += product;
+        magnitudes[i] += product.abs();
+    }
+    [signed.iter().sum(), magnitudes.iter().sum()]
 }
 
 /// Entries above which [`is_sum`] looks at a sixteenth of the blocks.

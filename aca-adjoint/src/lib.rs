@@ -11,6 +11,7 @@
 //! use candle_core::{Device, Tensor, Var};
 //!
 //! # fn main() -> aca_core::Result<()> {
+//! aca_adjoint::init(); // once, the first line of main
 //! let y0 = Var::new(&[1.0f64, 0.0], &Device::Cpu)?;
 //! let spin = |_t: &Time, y: &Tensor| Tensor::stack(&[y.get(1)?, y.get(0)?.neg()?], 0);
 //! let solver = Solver::adaptive(aca_tableau::TSIT5, Tolerance { rtol: 1e-9, atol: 1e-9 });
@@ -31,6 +32,10 @@
 //! | choose how the gradient is found | [`Ode::gradient`], [`Gradient`] |
 //! | go back through thousands of solves | [`backward`], [`with_large_stack`] |
 //! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
+//!
+//! **Call [`init`] in the first line of `main`**, or set the environment variable `RAYON_NUM_THREADS`: without
+//! either, candle asks the operating system for the number of cores in every matrix product, and a small
+//! network takes many times as long.
 
 mod aca;
 mod adjoint_state;
@@ -65,6 +70,7 @@ mod solution;
 mod tape;
 mod through_step_size;
 
+pub use aca_core::init;
 pub use adjoint_state::AdjointState;
 pub use backward::Tape;
 pub use gradient::{Backsolve, Gradient};

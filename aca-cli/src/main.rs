@@ -37,7 +37,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    fix_thread_count(cli.threads);
+    // Nothing is lost where it fails: no other thread runs yet.
+    match cli.threads {
+        Some(threads) => aca_core::init_with_threads(threads),
+        None => aca_core::init(),
+    };
     keep_memory();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,22 +99,4 @@ fn keep_memory() {
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
     // SAFETY: the function takes any option and value, and needs no other call before it.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000) };
-}
-
-/// Sets `RAYON_NUM_THREADS` as asked, or to the number of cores unless the user did: without it
-/// candle's matrix product asks the operating system for that number on every call, which costs more
-/// than a small product.
-#[allow(unsafe_code, reason = "the environment has no safe setter")]
-fn fix_thread_count(threads: Option<u32>) {
-    const KEY: &str = "RAYON_NUM_THREADS";
-    let cores = || std::thread::available_parallelism().ok().map(|cores| cores.to_string());
-    let count = match threads {
-        Some(threads) => Some(threads.to_string()),
-        None if std::env::var_os(KEY).is_some() => None,
-        None => cores(),
-    };
-    if let Some(count) = count {
-        // SAFETY: called first in `main`, so no other thread reads or writes the environment.
-        unsafe { std::env::set_var(KEY, count) };
-    }
 }

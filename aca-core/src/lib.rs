@@ -10,6 +10,7 @@
 //! use candle_core::{Device, Tensor};
 //!
 //! # fn main() -> aca_core::Result<()> {
+//! aca_core::init(); // once, the first line of main
 //! let pendulum = |_t: &Time, y: &Tensor| {
 //!     let (angle, speed) = (y.get(0)?, y.get(1)?);
 //!     Tensor::stack(&[speed, angle.sin()?.neg()?], 0)
@@ -33,11 +34,12 @@
 //! | solve for several tensors at once | [`Packing`] |
 //! | step every sample of a batch by its own clock | [`Batching::PerSample`], [`Solver::solve_samples`] |
 //! | walk and drop deep graphs | [`with_large_stack`] |
+//! | use as many cores as you like | [`init_with_threads`] |
 //! | keep states on a GPU | the feature `cuda`, [`kernels::cuda::device`] |
 //!
-//! Speed: candle's matrix product asks the operating system for the number of threads on every call
-//! unless the environment variable `RAYON_NUM_THREADS` is set, which costs more than a small
-//! product itself. Programs do well to set it at their start.
+//! **Call [`init`] in the first line of `main`**, or set the environment variable `RAYON_NUM_THREADS`: without
+//! either, candle asks the operating system for the number of cores in every matrix product, and a small
+//! network takes many times as long.
 
 mod batching;
 mod body;
@@ -73,6 +75,7 @@ mod span;
 mod stability;
 mod stats;
 mod tensor_body;
+mod threads;
 mod time;
 mod tolerance;
 mod trace_guard;
@@ -98,5 +101,6 @@ pub use solver::{Progress, ProgressFn, Solver, Stepping};
 pub use span::TimeSpan;
 pub use stability::StableSteps;
 pub use stats::Stats;
+pub use threads::{init, init_with_threads};
 pub use time::Time;
 pub use tolerance::{Tolerance, Tolerances};

@@ -7,6 +7,7 @@ use aca_tableau::DOPRI5;
 use candle_core::{Device, Tensor};
 
 fn main() -> Result<()> {
+    aca_core::init();
     // Any closure of candle operations is a field: u' = u (1 - v) / 2, v' = v (u - 1) / 2.
     let field = |_t: &Time, y: &Tensor| {
         let (u, v) = (y.get(0)?, y.get(1)?);

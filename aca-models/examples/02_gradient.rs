@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, loss};
 
 fn main() -> Result<()> {
+    aca_adjoint::init();
     let solver = Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-7, atol: 1e-9 });
     let y0 = Tensor::new(&[2.0f64, 0.0], &Device::Cpu)?;
     let times = SaveAt::Times((1..=100).map(|i| f64::from(i) / 20.0).collect());

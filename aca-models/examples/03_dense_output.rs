@@ -8,6 +8,7 @@ use aca_tableau::DOP853;
 use candle_core::{Device, Tensor};
 
 fn main() -> Result<()> {
+    aca_core::init();
     let solver = Solver::adaptive(DOP853, Tolerance { rtol: 1e-10, atol: 1e-12 });
     let y0 = Tensor::new(&[1.0f64], &Device::Cpu)?;
     let sol = solve(&solver, &LinearDecay::field(1.0)?, &y0, (0.0, 5.0), &SaveAt::Dense)?;

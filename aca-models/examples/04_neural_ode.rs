@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{AdamW, Module, Optimizer, VarBuilder, VarMap, linear, loss};
 
 fn main() -> Result<()> {
+    aca_adjoint::init();
     let solver = Solver::adaptive(TSIT5, Tolerance { rtol: 1e-5, atol: 1e-6 });
     // Forty starts on the unit square's grid, watched for a short while each.
     let starts =

@@ -8,6 +8,7 @@ use aca_tableau::{Tableau, TableauDraft};
 use candle_core::{Device, Tensor};
 
 fn main() -> Result<()> {
+    aca_core::init();
     let ralston3 = Tableau::new(TableauDraft {
         name: "ralston3".to_owned(),
         order: 3,

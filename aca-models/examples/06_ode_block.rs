@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{AdamW, Module, Optimizer, VarBuilder, VarMap, linear, loss};
 
 fn main() -> Result<()> {
+    aca_adjoint::init();
     // A hundred points of each spiral, turned by half a circle from the other.
     let angle = |i: u32| 0.5 + 5.5 * f64::from(i / 2) / 100.0;
     let half_turn = |i: u32| std::f64::consts::PI * f64::from(i % 2);

@@ -11,6 +11,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
 fn main() -> Result<()> {
+    aca_adjoint::init();
     let tolerance = Tolerance { rtol: 1e-7, atol: 1e-9 };
     let solver = Solver { batching: Batching::PerSample, ..Solver::adaptive(DOPRI5, tolerance) };
     let y0 = Tensor::new(&[[1.2f64, 1.8], [2.0, 0.7], [0.6, 0.9]], &Device::Cpu)?;

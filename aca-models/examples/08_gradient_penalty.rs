@@ -14,6 +14,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, VarBuilder, VarMap};
 
 fn main() -> Result<()> {
+    aca_adjoint::init();
     if !is_second_order_enabled() {
         // Candle reads this once a thread, before its first backward: so begin again with it set.
         let program = env::current_exe().map_err(candle_core::Error::wrap)?;

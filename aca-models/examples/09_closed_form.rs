@@ -48,6 +48,7 @@ impl System for Pendulum {
 }
 
 fn main() -> Result<()> {
+    aca_adjoint::init();
     let start = Tensor::new(&[2.5f64, 0.0], &Device::Cpu)?;
     let truth = ClosedForm::from_slice(Pendulum, &[9.81, 0.3])?;
     println!(

@@ -12,6 +12,7 @@
 //! use candle_core::{Device, Tensor};
 //!
 //! # fn main() -> aca_core::Result<()> {
+//! aca_models::init(); // once, the first line of main
 //! let field = LotkaVolterra::field([0.5, 0.5, 0.5, 0.5])?;
 //! let rates = field.theta().clone();
 //! let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-8, atol: 1e-8 });
@@ -22,6 +23,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! **Call [`init`] in the first line of `main`**, or set the environment variable `RAYON_NUM_THREADS`: without
+//! either, candle asks the operating system for the number of cores in every matrix product, and a small
+//! network of candle's layers takes many times as long. The [`layers`] here do not ask.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -41,6 +46,7 @@ pub mod sgd;
 pub mod systems;
 pub mod training;
 
+pub use aca_core::init;
 pub use error::{Error, Result};
 pub use real::Real;
 pub use sgd::Sgd;

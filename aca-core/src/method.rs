@@ -57,17 +57,20 @@ impl Method {
     }
 
     /// The tableau.
+    #[inline]
     pub fn tableau(&self) -> &Tableau {
         &self.tableau
     }
 
     /// The interpolant of one step.
+    #[inline]
     pub fn interpolant(&self) -> &Interpolant {
         &self.interpolant
     }
 
     /// Number of stages that a step's result depends on: all of the interpolant's where it is looked
     /// at, else the tableau's up to the last with a weight (a FSAL stage at the end has none).
+    #[inline]
     pub fn stages_with_weight(&self, interpolated: bool) -> usize {
         if interpolated {
             return self.interpolant.stages();
@@ -76,12 +79,14 @@ impl Method {
     }
 
     /// Row `i` of `a`, the interpolant's extra stages included.
+    #[inline]
     pub fn a_row(&self, i: usize) -> &[f64] {
         let stages = self.tableau.stages();
         if i < stages { self.tableau.a_row(i) } else { self.interpolant.a_row(i - stages) }
     }
 
     /// Node `c_i`, the interpolant's extra stages included.
+    #[inline]
     pub fn c(&self, i: usize) -> f64 {
         let stages = self.tableau.stages();
         if i < stages { self.tableau.c()[i] } else { self.interpolant.c(i - stages) }
@@ -89,6 +94,7 @@ impl Method {
 
     /// Time of stage `i` of the step from `t0` to `t1`: exact at both ends, and beside a
     /// discontinuity by the last number on the step's side, so that the field sees one branch.
+    #[inline]
     pub fn stage_time(&self, t0: f64, t1: f64, i: usize) -> f64 {
         let c = self.c(i);
         if c == 0.0 {
@@ -101,16 +107,19 @@ impl Method {
     }
 
     /// Whether the field may jump anywhere.
+    #[inline]
     pub fn has_jumps(&self) -> bool {
         !self.jump_ts.is_empty()
     }
 
     /// Whether the field may jump at `t`, so that a slope from one side is no use on the other.
+    #[inline]
     pub fn is_jump(&self, t: f64) -> bool {
         self.jump_ts.contains(&t)
     }
 
     /// The last number before `t` on the side of `towards` if the field may jump at `t`, else `t`.
+    #[inline]
     pub(crate) fn beside(&self, t: f64, towards: f64) -> f64 {
         if !self.is_jump(t) {
             return t;
@@ -203,6 +212,7 @@ impl Method {
     }
 
     /// The stage that holds the slope at the end of a step, among the first `known`.
+    #[inline]
     pub(crate) fn end_stage(&self, known: usize) -> Option<usize> {
         let stages = self.tableau.stages();
         let end = match self.tableau.is_fsal() {
@@ -216,11 +226,13 @@ impl Method {
     ///
     /// The leapfrog's slope belongs to its state; any other must not cross a jump of the field, and one
     /// that only the interpolant needed has left no trace in running statistics.
+    #[inline]
     pub(crate) fn carries(&self, t1: f64, has_statistics: bool) -> bool {
         self.leapfrog || (self.carries_within(has_statistics) && !self.is_jump(t1))
     }
 
     /// The same where the field does not jump.
+    #[inline]
     pub(crate) fn carries_within(&self, has_statistics: bool) -> bool {
         self.tableau.is_fsal() || !has_statistics
     }
@@ -243,6 +255,7 @@ impl Method {
     }
 
     /// Joins the norms of all error estimates to the error of a step of size 1.
+    #[inline]
     pub(crate) fn ratio(norms: &[f64]) -> f64 {
         match *norms {
             [high, low] if high > 0.0 => high * high / (high * high + 0.01 * low * low).sqrt(),
@@ -267,6 +280,7 @@ impl Method {
     }
 
     /// The weights of every error estimate.
+    #[inline]
     pub(crate) fn b_error(&self) -> &[Vec<f64>] {
         &self.b_error
     }

@@ -21,6 +21,7 @@ pub enum SliceStep<'a> {
 
 impl<'a> SliceStep<'a> {
     /// When stage `i` is evaluated.
+    #[inline]
     pub fn time(self, method: &'a Method, i: usize) -> SliceTime<'a> {
         match self {
             Self::Shared { t0, t1 } => SliceTime::new(method.stage_time(t0, t1, i)),
@@ -34,13 +35,27 @@ impl<'a> SliceStep<'a> {
     /// # Panics
     /// When a slice is shorter than `out`.
     pub fn write_sum<T: Element>(self, out: &mut [T], base: Option<&[T]>, terms: &[(f64, &[T])]) {
+        self.write(out, base, terms.iter().copied());
+    }
+
+    /// [`SliceStep::write_sum`] of terms that are listed once, with the step's size in their weights.
+    #[inline]
+    fn write<'x, T: Element>(
+        self,
+        out: &mut [T],
+        base: Option<&[T]>,
+        terms: impl Iterator<Item = (f64, &'x [T])>,
+    ) {
         match self {
             Self::Shared { t0, t1 } => {
                 let h = t1 - t0;
-                let terms = terms.iter().map(|&(w, x)| (T::from_f64(h * w), x));
+                let terms = terms.map(|(w, x)| (T::from_f64(h * w), x));
                 kernels::combine_slices(out, base, &terms.collect::<SmallVec<[_; 16]>>());
             }
-            Self::Each(rows) => kernels::combine_slices_each(out, base, rows.h(), terms),
+            Self::Each(rows) => {
+                let terms: SmallVec<[_; 16]> = terms.collect();
+                kernels::combine_slices_each(out, base, rows.h(), &terms);
+            }
         }
     }
 
@@ -51,8 +66,7 @@ impl<'a> SliceStep<'a> {
     /// As [`SliceStep::write_sum`].
     pub fn write_state<T: Element>(self, out: &mut [T], y0: &[T], weights: &[f64], k: &[T]) {
         let terms = weights.iter().zip(k.chunks_exact(y0.len())).filter(|(w, _)| **w != 0.0);
-        let terms: SmallVec<[_; 16]> = terms.map(|(w, k)| (*w, k)).collect();
-        self.write_sum(out, Some(y0), &terms);
+        self.write(out, Some(y0), terms.map(|(w, k)| (*w, k)));
     }
 
     /// Writes the state at which stage `i` is evaluated.

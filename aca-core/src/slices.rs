@@ -42,10 +42,12 @@ enum Moment<'a> {
 
 impl<'a> SliceTime<'a> {
     /// The same time for all of the state.
+    #[inline]
     pub fn new(t: f64) -> Self {
         Self(Moment::Shared(t))
     }
 
+    #[inline]
     pub(crate) fn of_rows(method: &'a Method, rows: &'a RowSteps, stage: usize) -> Self {
         Self(Moment::Each(method, rows, stage))
     }
@@ -54,6 +56,7 @@ impl<'a> SliceTime<'a> {
     ///
     /// # Panics
     /// When there is no such row.
+    #[inline]
     pub fn of_row(self, row: usize) -> f64 {
         match self.0 {
             Moment::Shared(t) => t,
@@ -63,6 +66,7 @@ impl<'a> SliceTime<'a> {
 
     /// The samples of the batch that the rows hold where each has a time of its own: all of them in order,
     /// unless the field [takes rows](VectorField::takes_rows).
+    #[inline]
     pub fn samples(self) -> Option<&'a [usize]> {
         match self.0 {
             Moment::Shared(_) => None,
@@ -92,6 +96,7 @@ impl OnSlices<'_> {
 
     /// The same for states whose rows have clocks of their own. Rows of single numbers are left to tensors,
     /// where a field can refuse them that joins those numbers to one state.
+    #[inline]
     pub fn of_rows<'a>(field: &'a dyn VectorField, y: &Tensor) -> Option<OnSlices<'a>> {
         if y.rank() < 2 { None } else { Self::of(field, y) }
     }

@@ -19,11 +19,13 @@ impl System for Pendulum {
     const DIM: usize = 2;
     const PARAMS: usize = 2;
 
+    #[inline]
     fn slope<T: Real>(&self, theta: &[T], y: &[T], dy: &mut [T]) {
         dy[0] = y[1];
         dy[1] = -theta[0] * y[0].sin() - theta[1] * y[1];
     }
 
+    #[inline]
     fn pullback<T: Real>(
         &self,
         theta: &[T],

@@ -26,10 +26,12 @@ pub trait Real: WithDType + Neg<Output = Self> {
 macro_rules! real {
     ($type:ty: $($function:ident),*) => {
         impl Real for $type {
-            $(fn $function(self) -> Self {
+            $(#[inline]
+            fn $function(self) -> Self {
                 <$type>::$function(self)
             })*
 
+            #[inline]
             fn powf(self, exponent: Self) -> Self {
                 <$type>::powf(self, exponent)
             }

@@ -43,27 +43,32 @@ impl Interpolant {
     }
 
     /// The number of stages it reads: the tableau's, then the extra ones.
+    #[inline]
     pub fn stages(&self) -> usize {
         self.b.len() + self.extra_stages()
     }
 
     /// The number of evaluations of f beyond those of the step itself.
+    #[inline]
     pub fn extra_stages(&self) -> usize {
         self.table.c.len()
     }
 
     /// The row of `a` of extra stage `extra`, counted from 0: one weight for each stage before.
+    #[inline]
     pub fn a_row(&self, extra: usize) -> &[f64] {
         let row = self.b.len() + extra;
         &self.table.a[triangle::size(row) - triangle::size(self.b.len())..][..row]
     }
 
     /// The time of extra stage `extra` as a fraction of the step.
+    #[inline]
     pub fn c(&self, extra: usize) -> f64 {
         self.table.c[extra]
     }
 
     /// Whether the first extra stage is f(t1, y1), and so the next step's first stage.
+    #[inline]
     pub fn first_extra_is_end_slope(&self) -> bool {
         self.end_slope == self.b.len()
     }
@@ -72,6 +77,7 @@ impl Interpolant {
     ///
     /// # Panics
     /// If `out` has not [`stages`](Self::stages) entries.
+    #[inline]
     pub fn weights_into(&self, s: f64, out: &mut [f64]) {
         self.combine(s, |dual| dual.value, out);
     }
@@ -114,11 +120,13 @@ impl Interpolant {
     }
 
     /// The factors of the bubbles s^2 (1 - s)^2, s^3 (1 - s)^2, s^3 (1 - s)^3, ..
+    #[inline]
     pub(crate) fn levels(&self) -> std::slice::ChunksExact<'_, f64> {
         self.table.d.chunks_exact(self.stages())
     }
 
     /// Sums the basis polynomials, or their slopes: one formula serves values and derivatives.
+    #[inline]
     fn combine(&self, s: f64, pick: fn(Dual) -> f64, out: &mut [f64]) {
         assert_eq!(out.len(), self.stages(), "one weight for each stage");
         let (s, r) = (Dual { value: s, slope: 1.0 }, Dual { value: 1.0 - s, slope: -1.0 });

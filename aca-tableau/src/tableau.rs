@@ -79,16 +79,19 @@ impl Tableau {
     }
 
     /// The order of the solution that is propagated, `b`.
+    #[inline]
     pub fn order(&self) -> usize {
         self.order
     }
 
     /// The number of stages.
+    #[inline]
     pub fn stages(&self) -> usize {
         self.b.len()
     }
 
     /// Row `i` of `a`, counted from 0: the `i` weights of the stages before.
+    #[inline]
     pub fn a_row(&self, i: usize) -> &[f64] {
         triangle::row(&self.a, i)
     }
@@ -98,16 +101,19 @@ impl Tableau {
     }
 
     /// The weights of the solution that is propagated.
+    #[inline]
     pub fn b(&self) -> &[f64] {
         &self.b
     }
 
     /// The stages' times as fractions of the step.
+    #[inline]
     pub fn c(&self) -> &[f64] {
         &self.c
     }
 
     /// Whether the last stage is f(t1, y1), and so the next step's first ("first same as last").
+    #[inline]
     pub fn is_fsal(&self) -> bool {
         let last = self.stages() - 1;
         self.a_row(last) == &self.b[..last] && self.b[last] == 0.0 && self.c[last] == 1.0

@@ -1,11 +1,13 @@
 use crate::TableauError;
 
 /// Row `i` of a strictly lower triangle that is stored flat, row by row.
+#[inline]
 pub(crate) fn row(flat: &[f64], i: usize) -> &[f64] {
     &flat[size(i)..][..i]
 }
 
 /// The number of entries in the first `rows` rows of a strictly lower triangle.
+#[inline]
 pub(crate) const fn size(rows: usize) -> usize {
     rows * rows.saturating_sub(1) / 2
 }

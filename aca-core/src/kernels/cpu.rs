@@ -38,12 +38,14 @@ pub trait Element: WithDType {
 }
 
 impl Element for f32 {
+    #[inline]
     fn magnitude(self, other: Self) -> Self {
         self.abs().max(other.abs())
     }
 }
 
 impl Element for f64 {
+    #[inline]
     fn magnitude(self, other: Self) -> Self {
         self.abs().max(other.abs())
     }
@@ -328,8 +330,13 @@ fn reduce(size: usize, block: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
         vectorised(
             #[inline(always)]
             || {
-                let blocks = (start..end).step_by(BUFFER);
-                blocks.map(|at| block(at..(at + BUFFER).min(end))).sum::<f64>()
+                // Not the `sum` of an iterator: what that calls is not compiled for wide vectors unless the
+                // optimiser happens to inline it. Minus zero is what changes no number that is added.
+                let mut sum = -0.0;
+                for at in (start..end).step_by(BUFFER) {
+                    sum += block(at..(at + BUFFER).min(end));
+                }
+                sum
             },
         )
     };

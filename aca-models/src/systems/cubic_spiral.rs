@@ -23,12 +23,14 @@ impl System for CubicSpiral {
     const DIM: usize = 2;
     const PARAMS: usize = 4;
 
+    #[inline]
     fn slope<T: Real>(&self, a: &[T], y: &[T], dy: &mut [T]) {
         let (u, v) = (y[0] * y[0] * y[0], y[1] * y[1] * y[1]);
         dy[0] = a[0] * u + a[1] * v;
         dy[1] = a[2] * u + a[3] * v;
     }
 
+    #[inline]
     fn pullback<T: Real>(&self, a: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], a_bar: &mut [T]) {
         let three = T::from_f64(3.0);
         for i in 0..2 {

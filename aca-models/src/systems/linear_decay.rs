@@ -18,10 +18,12 @@ impl System for LinearDecay {
     const DIM: usize = 1;
     const PARAMS: usize = 1;
 
+    #[inline]
     fn slope<T: Real>(&self, k: &[T], y: &[T], dy: &mut [T]) {
         dy[0] = T::zero() - k[0] * y[0];
     }
 
+    #[inline]
     fn pullback<T: Real>(&self, k: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], k_bar: &mut [T]) {
         y_bar[0] = T::zero() - k[0] * lambda[0];
         k_bar[0] -= y[0] * lambda[0];

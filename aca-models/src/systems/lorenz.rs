@@ -22,6 +22,7 @@ impl System for Lorenz {
     const DIM: usize = 3;
     const PARAMS: usize = 3;
 
+    #[inline]
     fn slope<T: Real>(&self, theta: &[T], p: &[T], dp: &mut [T]) {
         let (x, y, z) = (p[0], p[1], p[2]);
         dp[0] = theta[0] * (y - x);
@@ -29,6 +30,7 @@ impl System for Lorenz {
         dp[2] = x * y - theta[2] * z;
     }
 
+    #[inline]
     fn pullback<T: Real>(
         &self,
         theta: &[T],

@@ -19,12 +19,14 @@ impl System for LotkaVolterra {
     const DIM: usize = 2;
     const PARAMS: usize = 4;
 
+    #[inline]
     fn slope<T: Real>(&self, theta: &[T], y: &[T], dy: &mut [T]) {
         let (u, v) = (y[0], y[1]);
         dy[0] = (theta[0] - theta[1] * v) * u;
         dy[1] = (theta[2] * u - theta[3]) * v;
     }
 
+    #[inline]
     fn pullback<T: Real>(
         &self,
         theta: &[T],

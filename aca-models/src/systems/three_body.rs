@@ -52,7 +52,8 @@ impl ThreeBody {
 /// Distance vector of a pair, and the inverse cube and square of its length.
 #[inline(always)]
 fn pair<T: Real>(y: &[T], i: usize, j: usize) -> ([T; 3], T, T) {
-    let d = [0, 1, 2].map(|x| y[3 * j + x] - y[3 * i + x]);
+    let (from, to) = (&y[3 * i..3 * i + 3], &y[3 * j..3 * j + 3]);
+    let d = [to[0] - from[0], to[1] - from[1], to[2] - from[2]];
     let square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
     let inverse = T::one() / square;
     (d, inverse * inverse.sqrt(), inverse)
@@ -62,6 +63,7 @@ impl System for ThreeBody {
     const DIM: usize = 18;
     const PARAMS: usize = 3;
 
+    #[inline]
     fn slope<T: Real>(&self, m: &[T], y: &[T], dy: &mut [T]) {
         let (k1, k2) = (T::from_f64(Self::K1), T::from_f64(Self::K2));
         let (dr, dv) = dy.split_at_mut(9);
@@ -78,6 +80,7 @@ impl System for ThreeBody {
         }
     }
 
+    #[inline]
     fn pullback<T: Real>(&self, m: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], m_bar: &mut [T]) {
         let (k1, k2, three) = (T::from_f64(Self::K1), T::from_f64(Self::K2), T::from_f64(3.0));
         let (r_bar, v_bar) = y_bar.split_at_mut(9);

@@ -18,12 +18,14 @@ impl System for VanDerPol {
     const DIM: usize = 2;
     const PARAMS: usize = 1;
 
+    #[inline]
     fn slope<T: Real>(&self, mu: &[T], y: &[T], dy: &mut [T]) {
         let (x, v) = (y[0], y[1]);
         dy[0] = v;
         dy[1] = mu[0] * (T::one() - x * x) * v - x;
     }
 
+    #[inline]
     fn pullback<T: Real>(
         &self,
         mu: &[T],

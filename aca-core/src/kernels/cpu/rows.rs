@@ -265,7 +265,10 @@ pub(crate) fn sums_of_squares<T: Element>(
                 let error = &mut error[..range.len()];
                 add_terms(error, range.clone(), terms);
                 divide_by_scale(error, &y0[range.clone()], &y1[range.clone()], scale, range);
-                sums.extend(error.chunks_exact(length).map(|row| sum_of_products(row, row)));
+                // Not `extend`: see `reduce`.
+                for row in error.chunks_exact(length) {
+                    sums.push(sum_of_products(row, row));
+                }
             }
         },
     );

@@ -59,6 +59,7 @@ impl<S: System, T: Real + Element> SliceField<T> for Bound<'_, S, T> {
         }
     }
 
+    #[inline]
     fn pull(
         &mut self,
         t: SliceTime<'_>,
@@ -83,6 +84,7 @@ impl<S: System, T: Real + Element> SliceField<T> for Bound<'_, S, T> {
 
 impl Places {
     /// Writes the slopes of all states.
+    #[inline]
     pub(super) fn slopes<S: System, T: Real>(
         &self,
         system: &S,
@@ -100,6 +102,7 @@ impl Places {
     }
 
     /// Writes the cotangents of all states and adds those of the parameters.
+    #[inline]
     pub(super) fn pull<S: System, T: Real>(
         &self,
         system: &S,
@@ -118,16 +121,19 @@ impl Places {
 }
 
 /// The rows of parameters of the samples' states, so many each.
+#[inline]
 fn of_samples(samples: &[usize], count: usize) -> impl Iterator<Item = usize> {
     samples.iter().flat_map(move |sample| sample * count..(sample + 1) * count)
 }
 
 /// The numbers of a state's parameters.
+#[inline]
 fn row(row: usize, params: usize) -> Range<usize> {
     row * params..(row + 1) * params
 }
 
 /// Writes the slopes of states whose parameters lie in these rows.
+#[inline]
 fn slopes<S: System, T: Real>(
     system: &S,
     theta: &[T],
@@ -142,6 +148,7 @@ fn slopes<S: System, T: Real>(
 }
 
 /// Writes the cotangents of states whose parameters lie in these rows, and adds those of the parameters.
+#[inline]
 fn pull<S: System, T: Real>(
     system: &S,
     theta: &[T],

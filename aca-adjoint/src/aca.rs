@@ -256,7 +256,7 @@ impl<'w> Sweep<'_, 'w> {
         let y1 = y1.or(end.map(|end| &end.0));
         let slope = later.as_ref().and_then(|later| later.slope.as_ref());
         let slope = slope.or(end.and_then(|end| end.1.as_ref()));
-        let known = Known { y1, slope };
+        let known = Known { y1, slope, window: index };
         let (start, times, found, k1) = match self.slices.as_mut().filter(|_| !want_times) {
             Some(slices) => {
                 let (start, found) = slices.pull(step, a, outputs, &known)?;

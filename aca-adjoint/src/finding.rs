@@ -14,6 +14,8 @@ pub(crate) struct Known<'a> {
     pub(crate) y1: Option<&'a Tensor>,
     /// The slope there, on the step's own side of a jump: the first stage of the step after it.
     pub(crate) slope: Option<&'a Tensor>,
+    /// Which part of a large state is compared: counted up from step to step.
+    pub(crate) window: usize,
 }
 
 /// What a step looks like once cotangents went back through it.
@@ -52,7 +54,10 @@ impl Replay<'_> {
             None => 0.0,
         };
         let off = match known.y1 {
-            Some(y1) => kernels::difference(y1, self.y0, &terms(h, self.method.tableau().b(), &k))?,
+            Some(y1) => {
+                let terms = terms(h, self.method.tableau().b(), &k);
+                kernels::difference(y1, self.y0, &terms, known.window)?
+            }
             None => 0.0,
         };
         let weights = self.method.error_weights();
@@ -66,8 +71,8 @@ impl Replay<'_> {
                 }
             });
         }
-        let error = kernels::dot_with_sum(&arriving, &terms(h, weights, &k))?;
-        Ok(RowFinding { error, arriving: norm(&arriving)?, leaving: norm(start)?, weight, off })
+        let products = kernels::products(1, &arriving, start, &terms(1.0, weights, &k))?[0];
+        Ok(RowFinding { products, weight, off })
     }
 }
 
@@ -95,22 +100,10 @@ impl SampleReplay<'_> {
                 }
             });
         }
-        let error = match weights.is_empty() {
-            true => vec![[0.0; 2]; h.len()],
-            false => {
-                let error = kernels::combine_each(None, h, &terms(1.0, weights, &k))?;
-                kernels::products_each(&arriving, &error)?
-            }
-        };
-        let (arriving, leaving) = (norms(&arriving)?, norms(start)?);
-        let found = |row: usize| RowFinding {
-            error: error[row],
-            arriving: arriving[row],
-            leaving: leaving[row],
-            weight: 0.0,
-            off: off[row],
-        };
-        let mut found: Vec<RowFinding> = (0..h.len()).map(found).collect();
+        let products = kernels::products(h.len(), &arriving, start, &terms(1.0, weights, &k))?;
+        let found = products.into_iter().zip(off);
+        let found = found.map(|(products, off)| RowFinding { products, weight: 0.0, off });
+        let mut found: Vec<RowFinding> = found.collect();
         self.weigh(outputs, &mut found)?;
         Ok(found)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aca_core::kernels::Products;
 use aca_core::{Error, Result};
 
 /// What becomes of a gradient that cannot be trusted.
@@ -65,13 +66,9 @@ pub struct GradientReport {
 /// What one row of a replayed step tells.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RowFinding {
-    /// `a . e`, cotangent of the step's end times the step's error estimate, and the same with the magnitude of every
-    /// entry's product.
-    pub(crate) error: [f64; 2],
-    /// Norm of the cotangent that arrived at the step's end, outputs inside included.
-    pub(crate) arriving: f64,
-    /// Norm of the cotangent that left at its start.
-    pub(crate) leaving: f64,
+    /// Products of the step's error estimate, divided by the step size, with the cotangent that arrived at its end,
+    /// outputs inside included; and squares of that one and of the one that left at its start.
+    pub(crate) products: Products,
     /// What the outputs inside the step weigh in the loss.
     pub(crate) weight: f64,
     /// Distance of the replayed end from what ran, relative to its size.
@@ -98,7 +95,7 @@ pub(crate) struct Audit {
     /// Sum of `|a . e|` over steps, whose entries may cancel within a step.
     magnitude: f64,
     weight: f64,
-    growth: f64,
+    squared_growth: f64,
     growth_t: f64,
     rounding: f64,
 }
@@ -120,21 +117,20 @@ impl Audit {
         (step, t0, t1): (usize, f64, f64),
         found: &RowFinding,
     ) -> Result<()> {
+        let Products { error, magnitude, arriving, leaving } = found.products;
         if found.off > self.rounding || found.off.is_nan() {
             return Err(Error::ReplayMismatch { step, t: t1, off: found.off });
         }
-        if found.arriving.is_finite() && !found.leaving.is_finite() {
+        if arriving.is_finite() && !leaving.is_finite() {
             return Err(Error::CotangentNotFinite { t: t0, step });
         }
-        let own = &mut self.samples[sample];
-        let [signed, bound] = found.error;
-        own.signed += signed;
-        own.bound += SAFETY * bound;
-        self.magnitude += signed.abs();
+        let (own, h) = (&mut self.samples[sample], t1 - t0);
+        own.signed += h * error;
+        own.bound += SAFETY * h.abs() * magnitude;
+        self.magnitude += (h * error).abs();
         self.weight += found.weight;
-        let growth = found.leaving / found.arriving;
-        if growth > self.growth {
-            (self.growth, self.growth_t) = (growth, t0);
+        if leaving > self.squared_growth * arriving {
+            (self.squared_growth, self.growth_t) = (leaving / arriving, t0);
         }
         Ok(())
     }
@@ -155,7 +151,7 @@ impl Audit {
     ) -> Result<GradientReport> {
         let mut report = GradientReport {
             loss_weight: self.weight,
-            growth: self.growth,
+            growth: self.squared_growth.sqrt(),
             growth_t: self.growth_t,
             steps,
             stability_limited,

@@ -188,7 +188,7 @@ impl<'a> Sweep<'a> {
     ) -> Result<Tensor> {
         let next = Later { y0: step.y0.clone(), k1: None };
         let later = std::mem::replace(&mut self.later, next);
-        let known = Known { y1: Some(&later.y0), slope: later.k1.as_ref() };
+        let known = Known { y1: Some(&later.y0), slope: later.k1.as_ref(), window: turn };
         let (start, found) = match &mut self.slices {
             Some(slices) => slices.pull_rows(step, a, outputs, &known)?,
             None => {

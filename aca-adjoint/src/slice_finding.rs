@@ -13,6 +13,8 @@ use crate::slice_replay::{Buffers, row};
 pub(crate) type Found = SmallVec<[RowFinding; 1]>;
 
 impl<T: Element> Buffers<'_, T> {
+    // On its own, since inlined it takes registers away from the replay around it.
+    #[inline(never)]
     /// As [`Replay::find`](crate::replay::Replay::find), for one row or many.
     pub(crate) fn find(
         &mut self,
@@ -21,62 +23,83 @@ impl<T: Element> Buffers<'_, T> {
         known: &Known<'_>,
     ) -> Result<Found> {
         let (size, rows) = (pull.size(), pull.rows());
-        let length = size / rows;
         let mut found = Found::from_elem(RowFinding::default(), rows);
         if let Some(y1) = known.y1 {
             let y1 = y1.contiguous()?;
             let view = View::new(&y1)?;
-            self.compare(pull, view.slice()?, &mut found);
+            self.compare(pull, view.slice()?, known.window, &mut found);
         }
-        // The cotangents that arrive: those of the end and of all outputs.
-        let arriving = &mut self.scratch[..size];
-        arriving.copy_from_slice(pull.a);
-        for (row, g) in pull.outputs() {
-            let own = &mut arriving[row * length..][..length];
-            own.iter_mut().zip(g).for_each(|(a, g)| *a += *g);
-            let y0 = &pull.y0[row * length..][..length];
-            found[row].weight += norm(g) * norm(y0);
+        self.arrive(pull, &mut found);
+        let mut terms = SmallVec::<[(T, &[T]); 16]>::new();
+        for (i, w) in pull.method.error_weights().iter().enumerate() {
+            if *w != 0.0 {
+                terms.push((T::from_f64(*w), row(&self.k, i, size)));
+            }
         }
-        let weights = pull.method.error_weights();
-        for (r, found) in found.iter_mut().enumerate() {
-            let (t0, t1) = pull.ends(r);
-            let own = r * length..(r + 1) * length;
-            let terms = weights.iter().enumerate().filter(|(_, w)| **w != 0.0);
-            let terms = terms
-                .map(|(i, w)| (T::from_f64((t1 - t0) * w), &row(&self.k, i, size)[own.clone()]));
-            let terms: SmallVec<[_; 16]> = terms.collect();
-            found.error = kernels::dot_with_sum_slices(&self.scratch[own.clone()], &terms);
-            found.arriving = norm(&self.scratch[own.clone()]);
-            found.leaving = norm(&start[own]);
+        let products = kernels::products_slices(rows, &self.scratch[..size], start, &terms);
+        for (found, products) in found.iter_mut().zip(products) {
+            found.products = products;
         }
         Ok(found)
     }
 
-    /// Compares the replayed ends with those that ran.
-    fn compare(&mut self, pull: &Pull<'_, T>, y1: &[T], found: &mut Found) {
+    /// Adds up the cotangents that arrive at the ends, those of all outputs included, and what the outputs weigh.
+    fn arrive(&mut self, pull: &Pull<'_, T>, found: &mut Found) {
         let size = pull.size();
-        let end = match pull.method.fsal_stage() {
-            Some(i) if i < pull.count => row(&self.states, i, size),
-            _ => {
-                let b = pull.method.tableau().b();
-                pull.step.write_state(&mut self.scratch[..size], pull.y0, b, &self.k);
-                &self.scratch[..size]
+        let length = size / found.len();
+        let arriving = &mut self.scratch[..size];
+        arriving.copy_from_slice(pull.a);
+        let (mut squares, mut count) = (0.0, 0.0);
+        for (row, g) in pull.outputs() {
+            let own = &mut arriving[row * length..][..length];
+            own.iter_mut().zip(g).for_each(|(a, g)| *a += *g);
+            let square = kernels::dot_slices(g, g);
+            if found.len() > 1 {
+                found[row].weight += square.sqrt() * norm(&pull.y0[row * length..][..length]);
             }
-        };
+            (squares, count) = (squares + square, count + 1.0);
+        }
+        if let ([found], true) = (&mut found[..], count > 0.0) {
+            // |g_1| + .. + |g_m| <= sqrt(m (|g_1|^2 + .. + |g_m|^2))
+            found.weight = f64::sqrt(count * squares) * norm(pull.y0);
+        }
+    }
+
+    /// Compares replayed ends with those that ran: of all numbers those in the `window`, which moves on from step to step.
+    fn compare(&self, pull: &Pull<'_, T>, y1: &[T], window: usize, found: &mut Found) {
+        let (size, rows) = (pull.size(), found.len());
+        let length = size / rows;
+        // Whole rows, or a part of one that is longer than a window.
+        let unit = if length > WINDOW { WINDOW } else { WINDOW / length * length };
+        let first = window % size.div_ceil(unit) * unit;
+        let own = first..(first + unit).min(size);
+        let mut terms = SmallVec::<[(f64, &[T]); 16]>::new();
+        for (i, b) in pull.method.tableau().b().iter().enumerate() {
+            if *b != 0.0 {
+                terms.push((*b, &self.k[i * size..][..size][own.clone()]));
+            }
+        }
+        let (mut end, y0, y1) = ([T::zero(); WINDOW], &pull.y0[own.clone()], &y1[own.clone()]);
+        let end = &mut end[..y1.len()];
+        pull.write_part(end, own.clone(), y0, &terms);
         if *end == *y1 {
             return;
         }
-        let length = size / found.len();
         for (row, found) in found.iter_mut().enumerate() {
-            let own = row * length..(row + 1) * length;
-            let (end, y1) = (&end[own.clone()], &y1[own]);
-            if end != y1 {
+            let part = (row * length).max(own.start)..((row + 1) * length).min(own.end);
+            if part.start < part.end {
+                let part = part.start - own.start..part.end - own.start;
+                let (end, y1) = (&end[part.clone()], &y1[part]);
                 let off = end.iter().zip(y1).map(|(a, b)| (a.to_f64() - b.to_f64()).powi(2));
-                found.off = off.sum::<f64>().sqrt() / norm(end).max(norm(y1));
+                let off = off.sum::<f64>().sqrt();
+                found.off = if off == 0.0 { 0.0 } else { off / norm(end).max(norm(y1)) };
             }
         }
     }
 }
+
+/// Numbers that a step compares.
+const WINDOW: usize = 64;
 
 fn norm<T: Element>(x: &[T]) -> f64 {
     kernels::dot_slices(x, x).sqrt()

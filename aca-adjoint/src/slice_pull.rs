@@ -1,5 +1,7 @@
 //! A step on slices that cotangents are to be pulled back through.
 
+use std::ops::Range;
+
 use aca_core::kernels::{self, Element, RowTerm};
 use aca_core::{Method, RowSteps, SliceStep};
 
@@ -84,6 +86,24 @@ impl<'a, T: Element> Pull<'a, T> {
             t0 == t1 || (t.get(row) == Some(&t1) && !self.method.is_jump(t1))
         };
         (0..self.rows()).all(meets)
+    }
+
+    /// Writes `y0 + h sum(w_i x_i)` of the numbers in `part`, whole rows where those have steps of their own.
+    pub(crate) fn write_part(
+        &self,
+        out: &mut [T],
+        part: Range<usize>,
+        y0: &[T],
+        terms: &[(f64, &[T])],
+    ) {
+        match self.step {
+            SliceStep::Shared { .. } => self.step.write_sum(out, Some(y0), terms),
+            SliceStep::Each(rows) => {
+                let length = self.size() / rows.h().len();
+                let h = &rows.h()[part.start / length..part.end / length];
+                kernels::combine_slices_each(out, Some(y0), h, terms);
+            }
+        }
     }
 
     /// Number of rows with steps of their own.

@@ -156,7 +156,12 @@ impl<'a, T: Element> Buffers<'a, T> {
             }
         }
         let weights = pull.weights(i);
-        terms.extend(weights.clone().into_iter().flat_map(|weights| pull.shared(weights)));
+        if let Some(weights) = weights.clone() {
+            // Adapters of iterators are not inlined here in every profile.
+            for term in pull.shared(weights) {
+                terms.push(term);
+            }
+        }
         if terms.is_empty() && weights.is_none() {
             return false;
         }

@@ -18,6 +18,9 @@ pub(crate) struct Clock<'a> {
     control: Option<StepControl>,
     /// Magnitude of the next adaptive step.
     h: f64,
+    /// Accepted steps until the next estimate of how far one reaches, and the size of the one estimated last.
+    unseen: usize,
+    seen: f64,
     /// What was wrong with the last trial whose error ratio was not finite.
     pub(crate) non_finite: Option<Box<Error>>,
 }
@@ -57,7 +60,18 @@ impl<'a> Clock<'a> {
     ) -> Self {
         marks.reverse();
         let (t, stats) = (span.t0, Stats::default());
-        Self { solver, span, t, stats, marks, control, h: 0.0, non_finite: None }
+        Self {
+            solver,
+            span,
+            t,
+            stats,
+            marks,
+            control,
+            h: 0.0,
+            unseen: 0,
+            seen: 0.0,
+            non_finite: None,
+        }
     }
 
     /// Whether the end of the span is reached.
@@ -133,15 +147,26 @@ impl<'a> Clock<'a> {
         self.non_finite = None;
     }
 
+    /// Whether it is to be estimated how far an accepted step of size `h` reached: always but for the three steps after
+    /// one that stayed within a quarter of the interval, unless they are twice as large.
+    pub(crate) fn wants_estimate(&mut self, h: f64) -> bool {
+        let due = self.unseen == 0 || h.abs() > 2.0 * self.seen;
+        self.unseen = self.unseen.saturating_sub(usize::from(!due));
+        due
+    }
+
     /// Whether a step that reached `h rho` was at the limit of the method's stability interval.
     pub(crate) fn is_at_limit(&self, reach: f64, method: &Method) -> bool {
-        // No interval ends before a quarter, so that most steps need not ask for its length.
-        reach > 0.25 && reach > AT_LIMIT * method.stability()
+        reach > AT_LIMIT * method.stability()
     }
 
     /// Counts the accepted step of size `h`, which reached `h rho`, if it was at the stability limit, and holds the
     /// next one inside it where the solver says so.
     pub(crate) fn hold(&mut self, h: f64, reach: f64, method: &Method) {
+        (self.unseen, self.seen) = (0, h.abs());
+        if reach < 0.25 * method.stability() {
+            self.unseen = 3;
+        }
         if !self.is_at_limit(reach, method) {
             // A step from well inside the interval may still grow beyond it.
             let grown = reach * self.h / h.abs();

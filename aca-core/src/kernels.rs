@@ -49,14 +49,16 @@ mod audit;
 mod rows;
 mod slices;
 
-pub use audit::{difference, dot_slices, dot_with_sum, dot_with_sum_slices, products_each};
+pub use audit::{
+    Products, RowProducts, difference, dot_slices, is_sum_slices, products, products_slices,
+};
 pub use cpu::Element;
-pub(crate) use rows::{Differences, difference_norms};
+pub(crate) use rows::{Differences, difference_squares};
 pub use rows::{
     RowTerm, add_rows, choose_rows, combine_each, combine_picked, dot_each, gather_rows,
     non_finite_rows, scaled_norms_each,
 };
-pub(crate) use slices::difference_norms_slices;
+pub(crate) use slices::difference_squares_slices;
 pub use slices::{
     add_slice_rows, combine_slices, combine_slices_each, combine_slices_picked,
     scaled_norms_slices, scaled_norms_slices_each,

@@ -266,7 +266,7 @@ impl Method {
 
     /// Length of the stability interval on the negative real axis.
     pub(crate) fn stability(&self) -> f64 {
-        *self.stability.get_or_init(|| self.tableau.stability_interval().real)
+        *self.stability.get_or_init(|| self.tableau.real_stability())
     }
 
     /// Weights of the differences of slopes and of states, over so many stages, that show how far a step reaches.

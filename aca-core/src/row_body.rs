@@ -103,8 +103,8 @@ impl TensorRows {
             method.extend_row_stages(field, steps, &self.y, k, count)?;
         }
         let (h, states, k) = (steps.h(), (&self.y, y1), &k[..count]);
-        let norms = kernels::difference_norms(h.len(), states, probe.scale(), k, weights)?;
-        Ok(probe.reaches(h, &norms))
+        let squares = kernels::difference_squares(h.len(), states, probe.scale(), k, weights)?;
+        Ok(probe.reaches(h, y1.elem_count() / h.len(), &squares))
     }
 
     fn trial(&self) -> Result<&(Vec<Tensor>, Tensor)> {

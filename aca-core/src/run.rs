@@ -80,7 +80,9 @@ impl<'a> Run<'a> {
                 None => 0.0,
             };
             if ratio <= 1.0 {
-                let reach = self.body.accept(&self.rules, ends, self.sink, probe.as_ref())?;
+                let wanted = self.clock.wants_estimate(ends.h());
+                let probe = probe.as_ref().filter(|_| wanted);
+                let reach = self.body.accept(&self.rules, ends, self.sink, probe)?;
                 self.clock.accept(t1, ratio);
                 if let Some(reach) = reach {
                     self.hold(ends, reach)?;

@@ -157,10 +157,22 @@ impl<'a> SampleClocks<'a> {
         Ok(accepted)
     }
 
+    /// Which of the accepted steps are to be estimated, as each would be if its sample were alone.
+    pub(crate) fn wanting_estimates(&mut self, accepted: &[SampleStep]) -> Vec<bool> {
+        let wants = |step: &SampleStep| self.clocks[step.sample].wants_estimate(step.t1 - step.t0);
+        accepted.iter().map(wants).collect()
+    }
+
     /// Counts accepted steps at the stability limit and holds the samples' next ones inside it; `reaches` tells how
-    /// far each row's step reached, if that was estimated.
-    pub(crate) fn hold(&mut self, accepted: &[SampleStep], reaches: &[f64], method: &Method) {
-        for step in accepted {
+    /// far each row's step reached, if that was estimated, and `wanted` whose estimates count.
+    pub(crate) fn hold(
+        &mut self,
+        accepted: &[SampleStep],
+        wanted: &[bool],
+        reaches: &[f64],
+        method: &Method,
+    ) {
+        for (step, _) in accepted.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
             if let Some(&reach) = reaches.get(step.row) {
                 self.clocks[step.sample].hold(step.t1 - step.t0, reach, method);
             }

@@ -197,10 +197,11 @@ impl<'a> SampleRun<'a> {
 
     fn accept(&mut self, rows: &RowSteps, accepted: &[SampleStep]) -> Result<()> {
         let before = self.rules.field.nfe();
-        let probe = self.scale.as_ref();
+        let wanted = self.clocks.wanting_estimates(accepted);
+        let probe = self.scale.as_ref().filter(|_| wanted.contains(&true));
         let probe = probe.map(|scale| Probe::new(scale, self.rules.field.epsilon())).transpose()?;
         let moved = self.body.accept(&self.rules, rows, accepted, self.sink, probe.as_ref())?;
-        self.clocks.hold(accepted, &moved.reaches, &self.rules.method);
+        self.clocks.hold(accepted, &wanted, &moved.reaches, &self.rules.method);
         self.clocks.fail(moved.failures);
         self.clocks.moved(accepted, self.rules.field.nfe() - before);
         if self.solver.progress.is_some() {

@@ -143,8 +143,8 @@ impl<'a, T: Element> Stages<'a, T> {
             self.extend(rules, SliceStep::Shared { t0, t1 }, count);
         }
         let rows = if self.shape.rank() < 2 { 1 } else { self.shape.dims()[0] };
-        let norms = self.difference_norms(rows, (count, weights), probe.scale())?;
-        Ok(Some(probe.join(ends.h(), &norms)))
+        let squares = self.difference_squares(rows, (count, weights), probe.scale())?;
+        Ok(Some(probe.join(ends.h(), self.size() / rows, &squares)))
     }
 
     /// Estimates how far the step of every row reached; `carries` says whether the next steps may start with
@@ -164,19 +164,20 @@ impl<'a, T: Element> Stages<'a, T> {
             }
             self.extend(rules, SliceStep::Each(steps), count);
         }
-        let norms = self.difference_norms(steps.h().len(), (count, weights), probe.scale())?;
-        Ok(probe.reaches(steps.h(), &norms))
+        let rows = steps.h().len();
+        let squares = self.difference_squares(rows, (count, weights), probe.scale())?;
+        Ok(probe.reaches(steps.h(), self.size() / rows, &squares))
     }
 
-    /// Norms of weighted sums of the first slopes of every row.
-    fn difference_norms(
+    /// Squares of weighted sums of the first slopes of every row.
+    fn difference_squares(
         &self,
         rows: usize,
         (count, weights): (usize, [&[f64]; 2]),
         scale: &kernels::Scale,
     ) -> Result<kernels::Differences> {
         let (slopes, states) = (self.slopes(), (&self.y[..], &self.y1[..]));
-        kernels::difference_norms_slices(rows, states, scale, &slopes[..count], weights)
+        kernels::difference_squares_slices(rows, states, scale, &slopes[..count], weights)
     }
 
     /// Keeps these rows alone, with their slopes at the start if those are known; `y` holds them.

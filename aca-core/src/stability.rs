@@ -58,10 +58,14 @@ impl<'a> Probe<'a> {
         self.scale
     }
 
-    /// Reads `h rho` of a row off the norms of both differences, which are divided by the step size `h`;
-    /// 0 where rounding hides it.
-    pub(crate) fn reach(&self, h: f64, [slopes, states]: [f64; 2]) -> f64 {
-        match h.abs() * states > self.noise {
+    /// Reads `h rho` of a row of so many numbers off the squares of both differences, which are divided by the step
+    /// size `h`; 0 where rounding hides it.
+    fn reach(&self, h: f64, length: f64, [slopes, states]: [f64; 2]) -> f64 {
+        self.squared_reach(h, length, [slopes, states]).sqrt()
+    }
+
+    fn squared_reach(&self, h: f64, length: f64, [slopes, states]: [f64; 2]) -> f64 {
+        match h * h * states > self.noise * self.noise * length {
             true => slopes / states,
             false if slopes.is_finite() && states.is_finite() => 0.0,
             false => f64::NAN,
@@ -69,20 +73,29 @@ impl<'a> Probe<'a> {
     }
 
     /// Reads `h rho` of every row, whose steps have sizes of their own.
-    pub(crate) fn reaches(&self, h: &[f64], norms: &[[f64; 2]]) -> Vec<f64> {
-        h.iter().zip(norms).map(|(h, norms)| self.reach(*h, *norms)).collect()
+    pub(crate) fn reaches(&self, h: &[f64], length: usize, squares: &[[f64; 2]]) -> Vec<f64> {
+        h.iter().zip(squares).map(|(h, squares)| self.reach(*h, length as f64, *squares)).collect()
     }
 
-    /// Joins the rows of a state that steps as a whole.
-    pub(crate) fn join(&self, h: f64, norms: &[[f64; 2]]) -> Reach {
-        if let [norms] = *norms {
-            let reach = self.reach(h, norms);
-            return Reach { whole: reach, rows: reach };
+    /// Joins the rows, of so many numbers each, of a state that steps as a whole.
+    pub(crate) fn join(&self, h: f64, length: usize, squares: &[[f64; 2]]) -> Reach {
+        let (length, rows) = (length as f64, squares.len() as f64);
+        let sum = |i: usize| squares.iter().map(|squares| squares[i]).sum::<f64>();
+        let whole = self.reach(h, rows * length, [sum(0), sum(1)]);
+        if squares.len() == 1 {
+            return Reach { whole, rows: whole };
         }
-        let larger = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
-        let rows = norms.iter().map(|norms| self.reach(h, *norms)).fold(0.0, larger);
-        let sum = |i: usize| norms.iter().map(|norms| norms[i] * norms[i]).sum::<f64>();
-        let mean = [0, 1].map(|i| (sum(i) / norms.len() as f64).sqrt());
-        Reach { whole: self.reach(h, mean), rows }
+        let noise = self.noise * self.noise * length / (h * h);
+        // The largest quotient by products, since a division a row would be most of the work.
+        let mut largest = [0.0, 1.0];
+        let mut finite = true;
+        for &[slopes, states] in squares {
+            finite &= (slopes + states).is_finite();
+            if states > noise && slopes * largest[1] > largest[0] * states {
+                largest = [slopes, states];
+            }
+        }
+        let rows = if finite { (largest[0] / largest[1]).sqrt() } else { f64::NAN };
+        Reach { whole, rows }
     }
 }

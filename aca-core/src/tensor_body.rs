@@ -65,8 +65,8 @@ impl TensorBody {
         }
         let rows = if y0.rank() < 2 { 1 } else { y0.dims()[0] };
         let (states, k) = ((y0, &self.y), &k[..count]);
-        let norms = kernels::difference_norms(rows, states, probe.scale(), k, weights)?;
-        let reach = probe.join(ends.h(), &norms);
+        let squares = kernels::difference_squares(rows, states, probe.scale(), k, weights)?;
+        let reach = probe.join(ends.h(), self.y.elem_count() / rows, &squares);
         if reach.rows.is_nan() && known < count {
             // The next step's start is where such a slope is found and told of.
             self.k1 = None;

@@ -2,69 +2,126 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::Device;
-use candle_core::{DType, Tensor, WithDType};
+use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
 use super::{Element, Term, Terms, View, combine, cpu, dot};
 use crate::{Error, Result};
 
-/// Returns `a . sum(w_i x_i)`, and the same with the magnitude of every entry's product, in one pass without the sum as
-/// a tensor.
+/// Inner products of one row of a step, whose error estimate is `e`, with the cotangents that arrive at its end and
+/// leave at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Products {
+    /// `a . e`, of the arriving cotangent `a`.
+    pub error: f64,
+    /// `sum |a_i e_i|`.
+    pub magnitude: f64,
+    /// `a . a`.
+    pub arriving: f64,
+    /// `l . l`, of the leaving cotangent `l`.
+    pub leaving: f64,
+}
+
+impl From<[f64; 4]> for Products {
+    fn from([error, magnitude, arriving, leaving]: [f64; 4]) -> Self {
+        Self { error, magnitude, arriving, leaving }
+    }
+}
+
+/// Products of every row.
+pub type RowProducts = SmallVec<[Products; 1]>;
+
+/// Returns the [`Products`] of states that are taken for so many rows, with `e = sum(w_i x_i)`, in one pass.
 ///
 /// # Shapes
-/// `a` and every `x_i`: the same shape and dtype.
-pub fn dot_with_sum(a: &Tensor, terms: &[Term<'_>]) -> Result<[f64; 2]> {
-    if terms.is_empty() {
-        return Ok([0.0; 2]);
-    }
-    on_gpu!(a, _gpu => Ok(products_each(&a.unsqueeze(0)?, &combine(None, terms)?.unsqueeze(0)?)?[0]));
-    let a = a.contiguous()?;
-    let copies = terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?)));
-    let copies = copies.collect::<Result<SmallVec<[(f64, Tensor); 8]>>>()?;
-    with_element!(a.dtype(), T => {
-        let a = View::held(&a);
+/// `arriving`, `leaving` and every `x_i`: the same shape and dtype.
+pub fn products(
+    rows: usize,
+    arriving: &Tensor,
+    leaving: &Tensor,
+    terms: &[Term<'_>],
+) -> Result<RowProducts> {
+    on_gpu!(arriving, _gpu => products_by_candle(rows, arriving, leaving, terms));
+    let (arriving, leaving) = (arriving.contiguous()?, leaving.contiguous()?);
+    let copies = contiguous(terms)?;
+    with_element!(arriving.dtype(), T => {
+        let (arriving, leaving) = (View::held(&arriving), View::held(&leaving));
         let views: SmallVec<[_; 8]> = copies.iter().map(|(_, x)| View::held(x)).collect();
         let mut slices = SmallVec::<[(T, &[T]); 16]>::new();
         for ((w, _), view) in copies.iter().zip(&views) {
             slices.push((*w as T, view.slice()?));
         }
-        Ok(cpu::dot_with_sum(a.slice()?, &slices))
+        Ok(products_slices(rows, arriving.slice()?, leaving.slice()?, &slices))
     })
 }
 
-/// Returns the inner product of each pair of rows, and the same with the magnitude of every entry's product.
-///
-/// # Shapes
-/// `a`, `b`: `[rows, ..state]`.
-pub fn products_each(a: &Tensor, b: &Tensor) -> Result<Vec<[f64; 2]>> {
-    let rows = a.dims()[0];
-    on_gpu!(a, _gpu => {
-        let products = a.mul(b)?.to_dtype(DType::F64)?.reshape((rows, ()))?;
-        let sums = [products.sum(1)?.to_vec1::<f64>()?, products.abs()?.sum(1)?.to_vec1()?];
-        Ok((0..rows).map(|row| [sums[0][row], sums[1][row]]).collect())
-    });
-    let (a, b) = (a.contiguous()?, b.contiguous()?);
-    let length = a.elem_count() / rows;
-    with_element!(a.dtype(), T => {
-        let (a, b) = (View::held(&a), View::held(&b));
-        let one = T::from_f64(1.0);
-        let rows = a.slice::<T>()?.chunks_exact(length).zip(b.slice::<T>()?.chunks_exact(length));
-        Ok(rows.map(|(a, b)| cpu::dot_with_sum(a, &[(one, b)])).collect())
-    })
+/// [`products`] where kernels of our own do not reach.
+#[cfg(feature = "cuda")]
+fn products_by_candle(
+    rows: usize,
+    arriving: &Tensor,
+    leaving: &Tensor,
+    terms: &[Term<'_>],
+) -> Result<RowProducts> {
+    let flat = |x: &Tensor| x.to_dtype(DType::F64)?.reshape((rows, ()));
+    let (a, l) = (flat(arriving)?, flat(leaving)?);
+    let e = if terms.is_empty() { a.zeros_like()? } else { flat(&combine(None, terms)?)? };
+    let signed = a.mul(&e)?;
+    let sums = [&signed, &signed.abs()?, &a.sqr()?, &l.sqr()?];
+    let sums = sums.map(|x| x.sum(1)?.to_vec1::<f64>());
+    let [signed, magnitude, arriving, leaving] = sums;
+    let (signed, magnitude, arriving, leaving) = (signed?, magnitude?, arriving?, leaving?);
+    Ok((0..rows)
+        .map(|row| [signed[row], magnitude[row], arriving[row], leaving[row]].into())
+        .collect())
 }
+
+/// [`products`] of slices.
+///
+/// # Panics
+/// When a slice is shorter than `arriving`.
+pub fn products_slices<T: Element>(
+    rows: usize,
+    arriving: &[T],
+    leaving: &[T],
+    terms: &[(T, &[T])],
+) -> RowProducts {
+    let mut sums = SmallVec::<[[f64; 4]; 1]>::from_elem([0.0; 4], rows);
+    cpu::products(&mut sums, arriving, leaving, terms);
+    sums.into_iter().map(Products::from).collect()
+}
+
+/// Numbers that [`difference`] looks at.
+const WINDOW: usize = 4096;
 
 /// Returns by how much `base + sum(w_i x_i)` differs from `expected`, relative to its size: 0 where both have the
 /// same bits.
 ///
-/// A state of more than a hundred thousand numbers is looked at in one block of 2048 out of sixteen.
+/// Of a large state 4096 numbers are looked at, those of number `window` (modulo how many there are): a walk that counts
+/// it up looks at all of them in turn.
 ///
 /// # Shapes
 /// All tensors: the same shape and dtype.
-pub fn difference(expected: &Tensor, base: &Tensor, terms: &[Term<'_>]) -> Result<f64> {
+pub fn difference(
+    expected: &Tensor,
+    base: &Tensor,
+    terms: &[Term<'_>],
+    window: usize,
+) -> Result<f64> {
+    let size = expected.elem_count();
+    if size > WINDOW {
+        let first = window % size.div_ceil(WINDOW) * WINDOW;
+        let cut = |x: &Tensor| -> Result<Tensor> {
+            Ok(x.flatten_all()?.narrow(0, first, WINDOW.min(size - first))?)
+        };
+        let parts = terms.iter().map(|&(w, x)| Ok((w, cut(x)?)));
+        let parts = parts.collect::<Result<SmallVec<[(f64, Tensor); 8]>>>()?;
+        let terms: Terms<'_> = parts.iter().map(|(w, x)| (*w, x)).collect();
+        return difference(&cut(expected)?, &cut(base)?, &terms, 0);
+    }
     on_gpu!(base, _gpu => relative_difference(expected, &combine(Some(base), terms)?));
     let (expected, base) = (expected.contiguous()?, base.contiguous()?);
-    let copies = terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?)));
-    let copies = copies.collect::<Result<SmallVec<[(f64, Tensor); 8]>>>()?;
+    let copies = contiguous(terms)?;
     let same = with_element!(base.dtype(), T => {
         let (expected, base) = (View::held(&expected), View::held(&base));
         let views: SmallVec<[_; 8]> = copies.iter().map(|(_, x)| View::held(x)).collect();
@@ -72,13 +129,21 @@ pub fn difference(expected: &Tensor, base: &Tensor, terms: &[Term<'_>]) -> Resul
         for ((w, _), view) in copies.iter().zip(&views) {
             slices.push((*w as T, view.slice()?));
         }
-        Ok::<_, Error>(cpu::is_sum(expected.slice()?, base.slice()?, &slices))
+        Ok::<_, Error>(is_sum_slices(expected.slice()?, base.slice()?, &slices))
     })?;
     if same {
         return Ok(0.0);
     }
     let terms: Terms<'_> = copies.iter().map(|(w, x)| (*w, x)).collect();
     relative_difference(&expected, &combine(Some(&base), &terms)?)
+}
+
+/// Whether `expected` has the bits of `base + sum(w_i x_i)`.
+///
+/// # Panics
+/// When a slice is shorter than `expected`.
+pub fn is_sum_slices<T: Element>(expected: &[T], base: &[T], terms: &[(T, &[T])]) -> bool {
+    cpu::is_sum(expected, base, terms)
 }
 
 /// The distance of two states relative to the size of the larger.
@@ -89,12 +154,8 @@ fn relative_difference(expected: &Tensor, other: &Tensor) -> Result<f64> {
     Ok(if off == 0.0 { 0.0 } else { off / largest })
 }
 
-/// [`dot_with_sum`] of slices.
-///
-/// # Panics
-/// When a slice is shorter than `a`.
-pub fn dot_with_sum_slices<T: Element>(a: &[T], terms: &[(T, &[T])]) -> [f64; 2] {
-    cpu::dot_with_sum(a, terms)
+fn contiguous(terms: &[Term<'_>]) -> Result<SmallVec<[(f64, Tensor); 8]>> {
+    terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?))).collect()
 }
 
 /// [`dot`] of slices.

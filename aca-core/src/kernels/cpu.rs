@@ -12,10 +12,12 @@ use pulp::Arch;
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
+mod audit;
 mod rows;
 
+pub(super) use audit::{is_sum, products};
 pub(super) use rows::{
-    combine_each, combine_each_over, combine_picked, difference_norms, sums_of_squares,
+    combine_each, combine_each_over, combine_picked, difference_squares, sums_of_squares,
 };
 
 /// Entries per block: 16 KiB of `f64`, so that the sum stays in the cache while terms stream.
@@ -239,74 +241,6 @@ pub(super) fn dot<T: Element>(a: &[T], b: &[T]) -> f64 {
         #[inline(always)]
         |range: Range<usize>| sum_of_products(&a[range.clone()], &b[range]),
     )
-}
-
-/// See [`super::dot_with_sum`].
-pub(super) fn dot_with_sum<T: Element>(a: &[T], terms: &Terms<'_, T>) -> [f64; 2] {
-    let task = |start: usize, end: usize| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let mut sums = [0.0; 2];
-                for first in (start..end).step_by(BUFFER) {
-                    let range = first..(first + BUFFER).min(end);
-                    let mut sum = [T::zero(); BUFFER];
-                    let sum = &mut sum[..range.len()];
-                    add_terms(sum, range.clone(), terms);
-                    let [signed, magnitude] = sums_of_products(&a[range], sum);
-                    sums = [sums[0] + signed, sums[1] + magnitude];
-                }
-                sums
-            },
-        )
-    };
-    if a.len() < 2 * TASK {
-        return task(0, a.len());
-    }
-    let starts: Vec<usize> = (0..a.len()).step_by(TASK).collect();
-    let sums = starts.par_iter().map(|&at| task(at, (at + TASK).min(a.len())));
-    let sums: Vec<[f64; 2]> = sums.collect();
-    sums.iter().fold([0.0; 2], |[a, b], sum| [a + sum[0], b + sum[1]])
-}
-
-/// `sum(a_i b_i)` and `sum(|a_i b_i|)`.
-#[inline(always)]
-fn sums_of_products<T: Element>(a: &[T], b: &[T]) -> [f64; 2] {
-    let (mut signed, mut magnitudes) = ([0.0; 8], [0.0; 8]);
-    let (heads, tail) = a.as_chunks::<8>();
-    let (b_heads, b_tail) = b.as_chunks::<8>();
-    for (a, b) in heads.iter().zip(b_heads) {
-        for (i, (a, b)) in a.iter().zip(b).enumerate() {
-            let product = a.to_f64() * b.to_f64();
-            signed[i] += product;
-            magnitudes[i] += product.abs();
-        }
-    }
-    for (i, (a, b)) in tail.iter().zip(b_tail).enumerate() {
-        let product = a.to_f64() * b.to_f64();
-        signed[i] += product;
-        magnitudes[i] += product.abs();
-    }
-    [signed.iter().sum(), magnitudes.iter().sum()]
-}
-
-/// Entries above which [`is_sum`] looks at a sixteenth of the blocks.
-const SAMPLED: usize = 3 * TASK;
-
-/// Whether `expected` has the bits of `base + sum(w_i x_i)`: see [`super::difference`].
-pub(super) fn is_sum<T: Element>(expected: &[T], base: &[T], terms: &Terms<'_, T>) -> bool {
-    let stride = if expected.len() > SAMPLED { 16 * BLOCK } else { BLOCK };
-    let mut sum = [T::zero(); BLOCK];
-    (0..expected.len()).step_by(stride).all(|first| {
-        let range = first..(first + BLOCK).min(expected.len());
-        let sum = &mut sum[..range.len()];
-        sum.copy_from_slice(&base[range.clone()]);
-        vectorised(
-            #[inline(always)]
-            || add_terms(sum, range.clone(), terms),
-        );
-        *sum == expected[range]
-    })
 }
 
 /// `sum(a_i b_i)` in eight interleaved sums, which the compiler turns into vectors.

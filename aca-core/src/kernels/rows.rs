@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::{
-    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, difference_norms_slices,
+    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, difference_squares_slices,
     first_non_finite, scaled_norms_slices_each,
 };
 use crate::{Error, Result};
@@ -131,12 +131,12 @@ pub fn scaled_norms_each(
     })
 }
 
-/// Norms of two weighted sums of every row.
+/// Squares of two weighted sums of every row.
 pub(crate) type Differences = SmallVec<[[f64; 2]; 1]>;
 
-/// Returns the root mean squares of `sum(slopes_i k_i) / scale` and `sum(states_i k_i) / scale` of every row;
+/// Returns the sums of squares of `sum(slopes_i k_i) / scale` and `sum(states_i k_i) / scale` of every row;
 /// the states are taken for so many rows, whatever their first dimension.
-pub(crate) fn difference_norms(
+pub(crate) fn difference_squares(
     rows: usize,
     (y0, y1): (&Tensor, &Tensor),
     scale: &Scale,
@@ -148,14 +148,16 @@ pub(crate) fn difference_norms(
     on_gpu!(y0, gpu => {
         let lists = weights.map(<[f64]>::to_vec);
         let norms = cuda::norms(gpu, (&y0, &y1), scale, (&k, &lists), rows)?;
-        Ok(norms.iter().map(|norms| [norms[0], norms[1]]).collect())
+        let length = (y0.elem_count() / rows) as f64;
+        let square = |norm: f64| norm * norm * length;
+        Ok(norms.iter().map(|norms| [square(norms[0]), square(norms[1])]).collect())
     });
     with_element!(y0.dtype(), T => {
         let (y0, y1) = (View::held(&y0), View::held(&y1));
         let states = (y0.slice::<T>()?, y1.slice::<T>()?);
         let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
         let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
-        difference_norms_slices(rows, states, scale, &k, weights)
+        difference_squares_slices(rows, states, scale, &k, weights)
     })
 }
 

@@ -93,11 +93,11 @@ pub fn scaled_norms_slices_each<T: Element>(
     Ok(norms)
 }
 
-/// Returns the root mean squares of `sum(slopes_i k_i) / scale` and `sum(states_i k_i) / scale` of every row.
+/// Returns the sums of squares of `sum(slopes_i k_i) / scale` and `sum(states_i k_i) / scale` of every row.
 ///
 /// # Errors
 /// When tolerances of each entry are of another type.
-pub(crate) fn difference_norms_slices<T: Element>(
+pub(crate) fn difference_squares_slices<T: Element>(
     rows: usize,
     states: (&[T], &[T]),
     scale: &Scale,
@@ -106,12 +106,17 @@ pub(crate) fn difference_norms_slices<T: Element>(
 ) -> Result<Differences> {
     let tolerances = scale.views()?;
     let scale = scale.body::<T>(&tolerances)?;
-    let [a, b] = weights.map(|weights| {
-        let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0);
-        terms.map(|(&w, &k)| (T::from_f64(w), k)).collect::<SmallVec<[_; 16]>>()
-    });
+    let [mut a, mut b] = [SmallVec::<[_; 16]>::new(), SmallVec::<[_; 16]>::new()];
+    for (terms, weights) in [&mut a, &mut b].into_iter().zip(weights) {
+        // Adapters of iterators are not inlined here in every profile.
+        for (&w, &k) in weights.iter().zip(k) {
+            if w != 0.0 {
+                terms.push((T::from_f64(w), k));
+            }
+        }
+    }
     let mut out = Differences::from_elem([0.0; 2], rows);
-    cpu::difference_norms(&mut out, states, scale, [&a, &b]);
+    cpu::difference_squares(&mut out, states, scale, [&a, &b]);
     Ok(out)
 }
 

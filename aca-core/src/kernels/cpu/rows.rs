@@ -129,11 +129,11 @@ pub(crate) fn combine_picked<T: Element>(
     })
 }
 
-/// Entries per block of rows that share one in [`difference_norms`].
+/// Entries per block of rows that share one in [`difference_squares`].
 const DIFFERENCE: usize = 64;
 
-/// See [`super::super::difference_norms_slices`].
-pub(crate) fn difference_norms<T: Element>(
+/// See [`super::super::difference_squares_slices`].
+pub(crate) fn difference_squares<T: Element>(
     out: &mut [[f64; 2]],
     states: (&[T], &[T]),
     scale: Scale<'_, T>,
@@ -156,7 +156,7 @@ pub(crate) fn difference_norms<T: Element>(
     }
 }
 
-/// Both norms of rows that share blocks.
+/// Both sums of squares of rows that share blocks.
 #[inline(always)]
 fn short_rows<T: Element>(
     out: &mut [[f64; 2]],
@@ -173,13 +173,18 @@ fn short_rows<T: Element>(
         let (a, b) = (&mut a[..range.len()], &mut b[..range.len()]);
         write_differences(a, b, range, states, scale, differences);
         for ((a, b), out) in a.chunks_exact(length).zip(b.chunks_exact(length)).zip(out) {
-            let (a, b) = (sum_of_products(a, a), sum_of_products(b, b));
-            *out = [(a / length as f64).sqrt(), (b / length as f64).sqrt()];
+            let mut sums = [0.0; 2];
+            for (a, b) in a.iter().zip(b) {
+                let (a, b) = (a.to_f64(), b.to_f64());
+                sums[0] += a * a;
+                sums[1] += b * b;
+            }
+            *out = sums;
         }
     }
 }
 
-/// Both norms of a row that is longer than a block.
+/// Both sums of squares of a row that is longer than a block.
 fn long_row<T: Element>(
     start: usize,
     length: usize,
@@ -187,7 +192,7 @@ fn long_row<T: Element>(
     scale: Scale<'_, T>,
     differences: [&Terms<'_, T>; 2],
 ) -> [f64; 2] {
-    let [a, b] = vectorised(
+    vectorised(
         #[inline(always)]
         || {
             let mut sums = [0.0; 2];
@@ -201,8 +206,7 @@ fn long_row<T: Element>(
             }
             sums
         },
-    );
-    [(a / length as f64).sqrt(), (b / length as f64).sqrt()]
+    )
 }
 
 /// Writes the entries of both sums in `range`, divided by the error scale, over zeros.

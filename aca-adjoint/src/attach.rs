@@ -1,8 +1,12 @@
 //! Joins a finished solve to candle's graph.
 
+use std::sync::Arc;
+
+use aca_core::Fingerprint;
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp3, Layout, MetalStorage, Result, Shape, Storage, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, MetalStorage, Result, Shape, Storage,
+    Tensor,
 };
 
 use crate::second_order::refuse_derivative;
@@ -36,6 +40,40 @@ pub(crate) fn attach(
 pub(crate) fn whole(x: &Tensor) -> Result<Tensor> {
     let starts = x.layout().start_offset() == 0;
     if starts && x.is_contiguous() { Ok(x.clone()) } else { x.force_contiguous() }
+}
+
+/// Returns `x`, a part of candle's graph, with a backward that refuses parameters which changed since the solve.
+pub(crate) fn guard_parameters(
+    x: &Tensor,
+    params: &Params,
+    fingerprints: Arc<[Fingerprint]>,
+) -> aca_core::Result<Tensor> {
+    Ok(whole(x)?.apply_op1(Unchanged { params: params.clone(), fingerprints })?)
+}
+
+/// The identity, as long as parameters are what they were.
+struct Unchanged {
+    params: Params,
+    fingerprints: Arc<[Fingerprint]>,
+}
+
+impl CustomOp1 for Unchanged {
+    fn name(&self) -> &'static str {
+        "unchanged-parameters"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((x.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((x.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
+        self.params.check_unchanged(&self.fingerprints)?;
+        Ok(Some(cotangent.clone()))
+    }
 }
 
 impl Solve {

@@ -1,6 +1,6 @@
 //! Candle's own graph through every accepted step.
 
-use aca_core::{Method, Result, Step, StepSink, large_stack};
+use aca_core::{Graph, Method, Result, Step, StepSink, large_stack};
 use aca_dense::{Placement, interpolate};
 use candle_core::{Tensor, Var};
 
@@ -111,10 +111,11 @@ pub(crate) fn differentiate(
 ) -> Result<Gradients> {
     // The gradients may hang on graphs of their own, so their store must end on the deep stack too.
     let (y0, theta) = large_stack::walk(outputs.device(), nodes, || {
-        let grads = outputs.mul(cotangents)?.sum_all()?.backward()?;
+        let mut grads = outputs.mul(cotangents)?.sum_all()?.backward()?;
+        let graph = Graph::new(outputs.clone(), y0);
+        let y0 = grads.remove(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
         let mut theta = Accumulator::new(params);
-        theta.add_store(&grads)?;
-        let y0 = grads.get(y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.detach()))?;
+        theta.add(&grads, Some(&graph))?;
         Ok((y0, theta.finish()?))
     })?;
     Ok(Gradients::new(y0, theta, 0))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aca_core::{Batching, Error, Result, Solver, TimeSpan, VectorField};
+use aca_core::{Batching, Error, Fingerprint, Result, Solver, TimeSpan, VectorField};
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
-use crate::attach::attach;
+use crate::attach::{attach, guard_parameters};
 use crate::backward::Tape;
 use crate::forward::Forward;
 use crate::second_order::is_second_order_enabled;
@@ -85,6 +85,23 @@ impl Ode {
     /// Sets the gradient strategy.
     pub fn gradient(self, gradient: Gradient) -> Self {
         Self { gradient, ..self }
+    }
+
+    /// Returns the same problem at tolerances smaller by `factor`, or with fixed steps of half the size.
+    pub fn tightened(&self, factor: f64) -> Result<Self> {
+        Ok(self.with_solver(self.solver.tightened(factor)?))
+    }
+
+    /// The same problem by another solver.
+    pub(crate) fn with_solver(&self, solver: Solver) -> Self {
+        Self {
+            solver,
+            field: self.field.clone(),
+            params: self.params.clone(),
+            gradient: self.gradient.clone(),
+            untrusted: self.untrusted,
+            covered: AtomicBool::new(self.covered.load(Ordering::Relaxed)),
+        }
     }
 
     /// Sets what becomes of a gradient that cannot be trusted.
@@ -187,7 +204,11 @@ impl Ode {
         if matches!(self.gradient, Gradient::Naive) && is_second_order_enabled() {
             self.check_covered(y0, span.0)?;
             let forward = self.at(y0, span, save_at)?;
-            return Ok(OdeSolution::in_graph(forward.in_graph()?, forward.span));
+            let fingerprints: Arc<[Fingerprint]> = self.params.fingerprints()?.into();
+            let guard = |x: &Tensor| guard_parameters(x, &self.params, fingerprints.clone());
+            let mut sol = forward.in_graph()?;
+            (sol.ys, sol.y1) = (guard(&sol.ys)?, guard(&sol.y1)?);
+            return Ok(OdeSolution::in_graph(sol, forward.span));
         }
         let (sol, mut tape) = self.forward(y0, span, save_at)?;
         let ends_at_t1 = sol.ts.last() == Some(&span.1);

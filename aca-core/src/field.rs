@@ -155,6 +155,11 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The graph of `f` over `y`, of which nobody asks for a time.
+    pub fn new(f: Tensor, y: &Tensor) -> Self {
+        Self { f, y: y.id(), t: None }
+    }
+
     /// The variables that the graph reads, besides state and time.
     pub fn variables(&self) -> Vec<Tensor> {
         let own = |node: &Tensor| node.id() == self.y || Some(node.id()) == self.t;

@@ -137,6 +137,22 @@ impl Solver {
         }
     }
 
+    /// Returns the same solver with tolerances multiplied by `factor`, or with fixed steps of half the size: what a result
+    /// is compared with to see what tolerance or step did to it.
+    ///
+    /// # Errors
+    /// Only if a tensor of tolerances cannot be multiplied.
+    pub fn tightened(&self, factor: f64) -> Result<Self> {
+        let stepping = match &self.stepping {
+            Stepping::Adaptive(tolerances) => Stepping::Adaptive(tolerances.scaled(factor)?),
+            Stepping::FixedSize(h) => Stepping::FixedSize(0.5 * h),
+            Stepping::FixedCount(count) => Stepping::FixedCount(2 * count),
+        };
+        // Steps grow as a power of the tolerance that is less than a half, but for methods of first order.
+        let max_steps = self.max_steps.saturating_mul(4);
+        Ok(Self { stepping, max_steps, ..self.clone() })
+    }
+
     /// Returns the initial state as the solve holds it: in candle's graph if it traces, else a copy, since the
     /// state may be a variable, or a view of one, that is set while a solution still holds its start.
     pub fn own(&self, y0: &Tensor) -> Result<Tensor> {

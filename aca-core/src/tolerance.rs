@@ -46,6 +46,18 @@ impl From<Tolerance> for Tolerances {
 }
 
 impl Tolerances {
+    /// The same tolerances multiplied by `factor`.
+    pub(crate) fn scaled(&self, factor: f64) -> Result<Self> {
+        Ok(match self {
+            Self::Uniform(Tolerance { rtol, atol }) => {
+                Self::Uniform(Tolerance { rtol: factor * rtol, atol: factor * atol })
+            }
+            Self::Each { rtol, atol } => {
+                Self::Each { rtol: rtol.affine(factor, 0.0)?, atol: atol.affine(factor, 0.0)? }
+            }
+        })
+    }
+
     /// Checks the values and spreads tensors over states like `y0`, once a solve.
     ///
     /// # Errors

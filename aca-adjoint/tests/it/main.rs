@@ -12,6 +12,7 @@ mod half;
 mod large_stack;
 mod mali;
 mod refusals;
+mod replays;
 mod resting;
 mod samples;
 mod second_order;

@@ -27,3 +27,4 @@ mod statistics;
 mod strategies;
 mod three_body;
 mod training;
+mod trust;

@@ -195,6 +195,9 @@ pub enum CheckProblem {
     ThreeBody,
     /// Oscillators of different stiffness, with one step for all or a clock for each
     Samples,
+    /// Errors of losses beside what their backward passes say of them, and gradients beside those at a tenth of the
+    /// tolerance
+    Trust,
 }
 
 /// Options of `aca gradcheck`.

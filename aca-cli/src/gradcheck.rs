@@ -10,12 +10,14 @@ mod row;
 mod samples;
 mod setting;
 mod three_body;
+mod trust;
 mod van_der_pol;
 mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{CheckProblem, GradcheckArgs};
@@ -23,6 +25,7 @@ use crate::report::{self, Error, Result};
 use crate::strategy::Strategy;
 use row::Row;
 use samples::Finding;
+use trust::Trust;
 
 /// How much to run.
 struct Plan<'a> {
@@ -40,6 +43,8 @@ struct Checked {
     rows: Vec<Row>,
     /// What the batch with clocks of its own found.
     samples: Vec<Finding>,
+    /// What losses say of their errors.
+    trust: Vec<Trust>,
     files: Vec<PathBuf>,
 }
 
@@ -58,9 +63,11 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
             CheckProblem::VanDerPol => van_der_pol::run(&plan)?,
             CheckProblem::ThreeBody => three_body::run(&plan)?,
             CheckProblem::Samples => samples::run(&plan)?,
+            CheckProblem::Trust => trust::run(&plan)?,
         };
         all.rows.extend(checked.rows);
         all.samples.extend(checked.samples);
+        all.trust.extend(checked.trust);
         all.files.extend(checked.files);
     }
     if !all.rows.is_empty() {
@@ -76,18 +83,31 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
 
 /// The problems asked for, each once and in a fixed order; all of them when none is named.
 fn chosen(asked: &[CheckProblem]) -> Vec<CheckProblem> {
-    use CheckProblem::{Linear, Samples, ThreeBody, VanDerPol};
-    [Linear, VanDerPol, ThreeBody, Samples]
+    use CheckProblem::{Linear, Samples, ThreeBody, Trust, VanDerPol};
+    [Linear, VanDerPol, ThreeBody, Samples, Trust]
         .into_iter()
         .filter(|problem| asked.is_empty() || asked.contains(problem))
         .collect()
 }
 
-/// The rows of each strategy under its name, and those of batches, if any, under `samples`.
+/// Writes findings as a table, one a row.
+fn write_csv<T: Serialize>(path: PathBuf, findings: &[T]) -> Result<PathBuf> {
+    let mut table = csv::Writer::from_path(&path)?;
+    for finding in findings {
+        table.serialize(finding)?;
+    }
+    table.flush().map_err(Error::file("write", &path))?;
+    Ok(path)
+}
+
+/// The rows of each strategy under its name, and those of batches and of losses' errors, if any, under `samples` and
+/// `trust`.
 fn found(all: &Checked) -> Value {
     let of = |strategy| all.rows.iter().filter(move |row| row.strategy == strategy);
     let entry =
         |strategy: Strategy| (strategy.name().to_owned(), of(strategy).map(Row::json).collect());
     let samples = (!all.samples.is_empty()).then(|| ("samples".to_owned(), json!(all.samples)));
-    Value::Object(Strategy::ALL.map(entry).into_iter().chain(samples).collect::<Map<_, _>>())
+    let trust = (!all.trust.is_empty()).then(|| ("trust".to_owned(), json!(all.trust)));
+    let entries = Strategy::ALL.map(entry).into_iter().chain(samples).chain(trust);
+    Value::Object(entries.collect::<Map<_, _>>())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::reverse::Return;
 use super::row::Row;
 use super::samples::Finding;
+use super::trust::Trust;
 use super::verdict;
 use crate::plot::{Color, Figure, HUES, INK, Key, Label, Marker, Panel, Scale, faded};
 use crate::report::Result;
@@ -105,6 +106,46 @@ pub fn samples(stem: &Path, findings: &[Finding]) -> Result<Vec<PathBuf>> {
         ],
         columns: 2,
         size: (560.0, 440.0),
+    };
+    Ok(figure.write(stem)?.into())
+}
+
+/// Bounds of losses' errors over the true ones, one curve a problem; on the diagonal both are the same.
+pub fn trust(stem: &Path, findings: &[Trust]) -> Result<Vec<PathBuf>> {
+    let mut names: Vec<&str> = findings.iter().map(|found| found.problem).collect();
+    names.dedup();
+    let measured = |found: &&Trust| found.error > 0.0 && found.bound > 0.0;
+    let points = |name: &&str| {
+        let own = findings.iter().filter(|found| found.problem == *name).filter(measured);
+        own.map(|found| (found.error, found.bound)).collect()
+    };
+    let all = findings.iter().filter(measured);
+    let scale = Scale::logarithmic(all.flat_map(|found| [found.error, found.bound]));
+    let Scale::Log(low, high) = scale else { return Ok(Vec::new()) };
+    let panel = Panel {
+        title: String::new(),
+        x: (scale, "true error of the loss"),
+        y: (scale, "bound from its backward pass"),
+        curves: names.iter().map(points).chain([vec![(low, low), (high, high)]]).collect(),
+        labels: Vec::new(),
+    };
+    let markers = [Marker::Dot, Marker::Square, Marker::Ring, Marker::Diamond, Marker::Triangle];
+    let looks = HUES.into_iter().zip(markers);
+    let key = |(name, (color, marker)): (&&str, (Color, Marker))| Key {
+        name: (*name).to_owned(),
+        color,
+        width: 2.0,
+        marker,
+    };
+    let mut keys: Vec<Key> = names.iter().zip(looks).map(key).collect();
+    let name = "bound = error".to_owned();
+    keys.push(Key { name, color: faded(INK), width: 2.0, marker: Marker::None });
+    let figure = Figure {
+        caption: "The error of a loss, known from one backward pass: dopri5 from 10^−3 to 10^−10",
+        keys: &keys,
+        panels: &[panel],
+        columns: 1,
+        size: (900.0, 620.0),
     };
     Ok(figure.write(stem)?.into())
 }

@@ -1,7 +1,5 @@
 //! Oscillators of different stiffness in one batch: one step for all of them, or a clock for each.
 
-use std::path::{Path, PathBuf};
-
 use aca_adjoint::Ode;
 use aca_core::{Batching, Solver, Tolerance};
 use aca_dense::SaveAt;
@@ -9,10 +7,10 @@ use aca_tableau::{DOP853, DOPRI5, Tableau};
 use candle_core::DType;
 use serde::Serialize;
 
-use super::{Checked, Plan, draw};
+use super::{Checked, Plan, draw, write_csv};
 use crate::bench::timing::median;
 use crate::oscillators;
-use crate::report::{self, Error, Result, Side, aligned};
+use crate::report::{self, Result, Side, aligned};
 
 /// Largest stiffness of each batch; the smallest is 1.
 const MU_MAX: [f64; 5] = [1.0, 3.0, 10.0, 30.0, 100.0];
@@ -63,7 +61,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     }
     report::line(&format!("{TEXT}\n{}\n", table(&findings).join("\n")))?;
     let mut files = draw::samples(&plan.out.join("samples"), &findings)?;
-    files.push(write_csv(plan.out, &findings)?);
+    files.push(write_csv(plan.out.join("samples.csv"), &findings)?);
     Ok(Checked { samples: findings, files, ..Checked::default() })
 }
 
@@ -112,14 +110,4 @@ fn table(findings: &[Finding]) -> Vec<String> {
     });
     let rows: Vec<_> = std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect();
     aligned(&rows, |column| if column == 1 { Side::Left } else { Side::Right })
-}
-
-fn write_csv(out: &Path, findings: &[Finding]) -> Result<PathBuf> {
-    let path = out.join("samples.csv");
-    let mut table = csv::Writer::from_path(&path)?;
-    for finding in findings {
-        table.serialize(finding)?;
-    }
-    table.flush().map_err(Error::file("write", &path))?;
-    Ok(path)
 }

@@ -118,3 +118,19 @@ fn batches_with_clocks_of_their_own_are_in_the_json_too() {
     assert!(samples.iter().all(|row| row["error"].as_f64().unwrap() < 1e-3), "{samples:?}");
     assert!(!folder.path().join("out/gradcheck.csv").exists());
 }
+
+#[test]
+fn the_error_of_a_loss_is_told_beside_the_true_one() {
+    let folder = TempDir::new().unwrap();
+    let checked = quick(folder.path(), "trust");
+    let rows = checked["trust"].as_array().unwrap();
+    assert_eq!(rows.len(), 5 * 3, "five problems at three tolerances");
+    for row in rows {
+        let number = |name: &str| row[name].as_f64().unwrap();
+        assert!(number("bound") > number("error") / 3.0, "{row}");
+        assert!(number("cosine") <= 1.0 + 1e-12 && number("difference") >= 0.0, "{row}");
+    }
+    let table = fs::read_to_string(folder.path().join("out/trust.csv")).unwrap();
+    assert!(table.starts_with("problem,rtol,error,signed,bound,"), "{table}");
+    assert!(fs::read(folder.path().join("out/trust.png")).unwrap().starts_with(b"\x89PNG"));
+}

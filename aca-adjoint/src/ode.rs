@@ -11,7 +11,7 @@ use crate::attach::{attach, guard_parameters};
 use crate::backward::Tape;
 use crate::forward::Forward;
 use crate::second_order::is_second_order_enabled;
-use crate::{Gradient, OdeSolution, Params, Untrusted};
+use crate::{Backsolve, Gradient, OdeSolution, Params, Untrusted};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
 ///
@@ -89,7 +89,12 @@ impl Ode {
 
     /// Returns the same problem at tolerances smaller by `factor`, or with fixed steps of half the size.
     pub fn tightened(&self, factor: f64) -> Result<Self> {
-        Ok(self.with_solver(self.solver.tightened(factor)?))
+        let mut tightened = self.with_solver(self.solver.tightened(factor)?);
+        if let Gradient::Backsolve(Backsolve { solver: Some(solver), .. }) = &mut tightened.gradient
+        {
+            **solver = solver.tightened(factor)?;
+        }
+        Ok(tightened)
     }
 
     /// The same problem by another solver.
@@ -144,6 +149,10 @@ impl Ode {
 
     /// Solves from `y0` at the first of `times` to the last, with outputs at all of them; the
     /// outputs are differentiable in `times` as well.
+    ///
+    /// A field that depends on time must read it by [`Time::tensor`](aca_core::Time::tensor): what it makes of
+    /// [`Time::value`](aca_core::Time::value), a table of measurements looked up by number for instance, is hidden from candle, and the
+    /// backward pass refuses gradients of times with [`Error::TimeRead`](aca_core::Error::TimeRead).
     ///
     /// # Shapes
     /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`.

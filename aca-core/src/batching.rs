@@ -13,6 +13,10 @@ pub enum Batching {
     /// Each by a clock of its own, with its own step size, error control and end: the state is
     /// `[batch, ..]`, and no sample's result depends on its neighbours, provided that the field
     /// treats the rows alike and apart.
+    ///
+    /// That is probed at the start: where moving half of the rows changes the slopes of the others, as with batch norm in
+    /// training, attention over the batch, or one state of coupled numbers, the solve is refused. A field whose rows meet
+    /// later only is not found.
     PerSample,
 }
 

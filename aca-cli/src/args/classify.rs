@@ -137,6 +137,9 @@ pub struct TrainArgs {
     /// Decides start parameters, order and variation of images
     #[arg(long)]
     pub seed: Option<u64>,
+    /// After every N-th epoch, compare a batch's gradient with the same at a tenth of the tolerance
+    #[arg(long, value_name = "N", conflicts_with = "distributed", value_parser = clap::value_parser!(u32).range(1..))]
+    pub check_gradient: Option<u32>,
     /// Go on from this checkpoint
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,

@@ -85,6 +85,7 @@ fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<T
                 resumed: None,
                 stop: None,
                 shows: false,
+                check_gradient: None,
             };
             runs.push(train(contestant, &run, data.clone(), &device)?);
             bar.inc(1);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aca_adjoint::GradientCheck;
 use aca_models::training::{BatchReport, EpochRow};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -89,6 +90,22 @@ impl Log {
             100.0 * train.accuracy(),
             test.mean_loss(),
             100.0 * test.accuracy(),
+        );
+        if self.shows { self.bar.suspend(|| report::line(&text)) } else { Ok(()) }
+    }
+
+    /// Notes how a gradient after an epoch differs from the same at a tenth of the tolerance.
+    pub fn check(&mut self, epoch: usize, check: &GradientCheck) -> Result<()> {
+        let GradientCheck { difference, cosine, .. } = *check;
+        if let Some(events) = &mut self.events {
+            events.scalars(
+                epoch,
+                &[("Gradient/Difference", difference), ("Gradient/Cosine", cosine)],
+            )?;
+        }
+        let text = format!(
+            "epoch {epoch:>3}: a batch's gradient differs by {difference:.1e} (relative, cosine {cosine:.4}) from the same \
+             at a tenth of the tolerance or half the step"
         );
         if self.shows { self.bar.suspend(|| report::line(&text)) } else { Ok(()) }
     }

@@ -71,7 +71,8 @@ fn begin(args: &TrainArgs, ranks: Arc<dyn Communicator>, device: Device) -> Resu
     // Ranks cannot stop one by one, so a signal ends them all: see `distributed`.
     let stop = if args.ranks.distributed { None } else { Some(stop_on_interrupt()?) };
     let (out, resumed) = (args.out.clone(), args.resume.clone());
-    Ok((Run { setting, out, resumed, stop, shows: true }, trainer))
+    let check_gradient = args.check_gradient;
+    Ok((Run { setting, out, resumed, stop, shows: true, check_gradient }, trainer))
 }
 
 /// A training run and where it leaves what it finds.
@@ -84,6 +85,8 @@ pub struct Run {
     pub stop: Option<Arc<AtomicBool>>,
     /// Whether epochs are shown.
     pub shows: bool,
+    /// Every so many epochs a gradient is compared with the same at a tenth of the tolerance.
+    pub check_gradient: Option<u32>,
 }
 
 impl Run {
@@ -154,11 +157,22 @@ impl Run {
             let noted =
                 log.as_deref_mut().map_or(Ok(()), |log| self.note(trainer, log, row.is_some()));
             together(&**trainer.communicator(), noted)?;
+            if row.as_ref().is_some_and(|row| self.checks(row.epoch)) {
+                let check = trainer.check_gradient()?;
+                if let (Some(log), Some(check)) = (log.as_deref_mut(), check) {
+                    log.check(trainer.position().epoch, &check)?;
+                }
+            }
             if row.is_none() || (stops() && trainer.position().epoch < epochs) {
                 return Err(self.stopped(trainer));
             }
         }
         Ok(())
+    }
+
+    /// Whether gradients are checked after an epoch.
+    fn checks(&self, epoch: usize) -> bool {
+        self.check_gradient.is_some_and(|every| epoch.is_multiple_of(every as usize))
     }
 
     /// Saves the run, and notes an epoch if it is `whole`.

@@ -141,7 +141,7 @@ pub fn trust(stem: &Path, findings: &[Trust]) -> Result<Vec<PathBuf>> {
     let name = "bound = error".to_owned();
     keys.push(Key { name, color: faded(INK), width: 2.0, marker: Marker::None });
     let figure = Figure {
-        caption: "The error of a loss, known from one backward pass: dopri5 from 10^−3 to 10^−10",
+        caption: "The error of a loss, known from one backward pass: dopri5 at tolerances of 1e-3 to 1e-10",
         keys: &keys,
         panels: &[panel],
         columns: 1,

@@ -148,6 +148,15 @@ fn a_full_disk_is_named_and_leaves_the_old_checkpoint() {
 }
 
 #[test]
+fn checking_gradients_changes_nothing_that_is_learned() {
+    let (plain, checked) = (trained(), tempdir().unwrap());
+    let ran = train(checked.path(), &[&ONE[..], &["--check-gradient", "1"]].concat());
+    let shown = ran.succeeded();
+    assert!(shown.contains("epoch   1: a batch's gradient differs by"), "{shown}");
+    assert_eq!(bits(&plain.path().join(LAST)), bits(&checked.path().join(LAST)));
+}
+
+#[test]
 fn a_trained_network_is_tested_with_its_own_and_with_other_solvers() {
     let folder = trained();
     let test = ["classify", "test", "--resume", "run/checkpoint.safetensors", "--json"];

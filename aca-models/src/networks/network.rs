@@ -170,6 +170,29 @@ impl Network {
         Ok(())
     }
 
+    /// Calls `work` with this network while the blocks that it trains with solve at a tenth of their tolerance, or with
+    /// fixed steps of half the size.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn tightened<R>(&mut self, work: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
+        let mut kept = Vec::new();
+        for layer in &mut self.train {
+            if let Layer::Ode(block) = layer {
+                kept.push(block.tightened().map(|ode| block.swap(ode))?);
+            }
+        }
+        let result = work(self);
+        let blocks = self.train.iter_mut().filter_map(|layer| match layer {
+            Layer::Ode(block) => Some(block),
+            _ => None,
+        });
+        for (block, ode) in blocks.zip(kept) {
+            block.swap(ode);
+        }
+        result
+    }
+
     /// Lets all batch norms use the images of all ranks while they train, as
     /// [`BatchNorm2d::synchronise`](crate::layers::BatchNorm2d::synchronise) says.
     ///

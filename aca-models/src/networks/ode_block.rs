@@ -45,6 +45,16 @@ impl OdeBlock {
         Ok(())
     }
 
+    /// Replaces how it solves by `other`, which is returned in its place.
+    pub(super) fn swap(&mut self, other: Ode) -> Ode {
+        std::mem::replace(&mut self.ode, other)
+    }
+
+    /// How it solves, at a tenth of the tolerance or at half the step.
+    pub(super) fn tightened(&self) -> Result<Ode> {
+        Ok(self.ode.tightened(0.1)?)
+    }
+
     /// The name of a method that adapts its steps, forward or backward.
     pub(super) fn adaptive_method(&self) -> Option<&str> {
         let backward = match self.ode.strategy() {

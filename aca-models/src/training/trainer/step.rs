@@ -1,11 +1,14 @@
 //! What ranks do between and in the steps of an epoch; one process is the only rank.
 
+use aca_adjoint::GradientCheck;
+use candle_core::{DType, Tensor, Var};
+
 use super::{BatchReport, Trainer};
 use crate::{
     Error, Result,
     communicator::{Fingerprint, same},
     data::{Batch, BatchPlan, Batches},
-    networks::Mode,
+    networks::{Mode, Network},
     training::{
         Position, Tally,
         evaluate::{evaluate_shard, tally},
@@ -104,6 +107,36 @@ impl Trainer {
         } else {
             Err(Error::LossNotFinite { epoch: epoch + 1, batch: index + 1 })
         }
+    }
+
+    /// Finds the gradient of the first batch of the epoch twice, as the network solves and at a tenth of its tolerance (or
+    /// half its step), and returns how the two differ; `None` without images. Nothing is learned, and running statistics
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// As [`Trainer::epoch`], of this process alone.
+    pub fn check_gradient(&mut self) -> Result<Option<GradientCheck>> {
+        let Some(batch) = self.shard()?.next().transpose()? else { return Ok(None) };
+        let statistics = self.network.statistics();
+        let before = statistics.iter().map(|(_, var)| var.copy());
+        let before = before.collect::<candle_core::Result<Vec<_>>>()?;
+        let vars: Vec<Var> = self.network.parameters().into_iter().map(|(_, var)| var).collect();
+        let gradient = |network: &Network| -> Result<(f64, Vec<Tensor>)> {
+            let Batch { images, labels, .. } = batch.to(network.device(), network.dtype())?;
+            let logits = network.forward(&images, Mode::Train)?;
+            let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+            let grads = loss.backward()?;
+            let of = |var: &Var| grads.get(var).map_or_else(|| var.zeros_like(), |g| Ok(g.clone()));
+            let gradient = vars.iter().map(of).collect::<candle_core::Result<_>>()?;
+            Ok((loss.to_dtype(DType::F64)?.to_scalar()?, gradient))
+        };
+        let plain = gradient(&self.network);
+        let tighter = self.network.tightened(gradient);
+        for ((_, var), value) in statistics.iter().zip(&before) {
+            var.set(value)?;
+        }
+        let ((loss, plain), (tighter_loss, tighter)) = (plain?, tighter?);
+        Ok(Some(GradientCheck::between((loss, &plain), (tighter_loss, &tighter))?))
     }
 
     /// Share of this rank's `images` in those of all ranks at this step.

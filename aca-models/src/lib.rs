@@ -56,5 +56,9 @@ pub use sgd::Sgd;
 pub struct Readme;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/trust.md")]
+pub struct Trust;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/from-torch-aca.md")]
 pub struct FromTorchAca;

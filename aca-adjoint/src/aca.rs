@@ -37,6 +37,8 @@ pub(crate) struct Aca {
     pub(crate) memory: Memory,
     /// Accepted steps at the stability limit.
     pub(crate) stability_limited: usize,
+    /// Whether the steps were under error control.
+    pub(crate) adaptive: bool,
     pub(crate) untrusted: Untrusted,
 }
 
@@ -206,7 +208,7 @@ impl<'w> Sweep<'_, 'w> {
         }
         let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
         let steps = (self.tape.memory.len(), self.tape.stability_limited);
-        let mut report = self.audit.finish(steps, self.tape.untrusted)?;
+        let mut report = self.audit.finish(steps, (self.tape.adaptive, self.tape.untrusted))?;
         report.unreached = self.theta.unreached();
         let found = Gradients::new(y0, self.theta.finish()?, self.field.nfe());
         Ok((Gradients { times: self.times, report: Some(report), ..found }, self.watch))
@@ -281,7 +283,7 @@ impl<'w> Sweep<'_, 'w> {
         let Some(m) = end else { return Ok(()) };
         let later = self.later.as_ref().filter(|later| later.index == index + 1);
         let y1 = later.map_or(&self.tape.end.0, |later| &later.y0);
-        self.audit.add_weight(norm(&self.rows.row(m)?)? * norm(y1)?);
+        self.audit.add_output(0, norm(&self.rows.row(m)?)?, norm(y1)?);
         Ok(())
     }
 

@@ -46,14 +46,14 @@ impl Replay<'_> {
             Some(_) => kernels::combine_with_rows(Some(a), &[], rows)?,
             None => a.clone(),
         };
-        let weight = match outputs {
-            Some(Outputs { s, cotangents: g }) => {
-                // |g_1| + .. + |g_m| <= sqrt(m (|g_1|^2 + .. + |g_m|^2))
-                (s.len() as f64 * kernels::dot(g, g)?).sqrt() * norm(self.y0)?
-            }
-            None => 0.0,
-        };
-        let off = match known.y1 {
+        let mut found = RowFinding { size: norm(self.y0)?, ..RowFinding::default() };
+        let mut arrived = None;
+        if let Some(Outputs { s, cotangents: g }) = outputs {
+            // |g_1| + .. + |g_m| <= sqrt(m (|g_1|^2 + .. + |g_m|^2)), and what arrives at most is that and |a|.
+            found.outputs = (s.len() as f64 * kernels::dot(g, g)?).sqrt();
+            arrived = Some(norm(a)? + found.outputs);
+        }
+        found.off = match known.y1 {
             Some(y1) => {
                 let terms = terms(h, self.method.tableau().b(), &k);
                 kernels::difference(y1, self.y0, &terms, known.window)?
@@ -71,8 +71,11 @@ impl Replay<'_> {
                 }
             });
         }
-        let products = kernels::products(1, &arriving, start, &terms(1.0, weights, &k))?[0];
-        Ok(RowFinding { products, weight, off })
+        found.products = kernels::products(1, &arriving, start, &terms(1.0, weights, &k))?[0];
+        if let Some(arrived) = arrived {
+            found.products.arriving = arrived * arrived;
+        }
+        Ok(found)
     }
 }
 
@@ -102,9 +105,10 @@ impl SampleReplay<'_> {
         }
         let products = kernels::products(h.len(), &arriving, start, &terms(1.0, weights, &k))?;
         let found = products.into_iter().zip(off);
-        let found = found.map(|(products, off)| RowFinding { products, weight: 0.0, off });
+        let found =
+            found.map(|(products, off)| RowFinding { products, off, ..RowFinding::default() });
         let mut found: Vec<RowFinding> = found.collect();
-        self.weigh(outputs, &mut found)?;
+        self.weigh(a, outputs, &mut found)?;
         Ok(found)
     }
 
@@ -114,18 +118,26 @@ impl SampleReplay<'_> {
         let b = self.method.tableau().b();
         let ends = kernels::combine_each(Some(self.y0), h, &terms(1.0, b, k))?;
         let off = kernels::combine(Some(&ends), &[(-1.0, y1)])?;
-        let pairs = norms(&off)?.into_iter().zip(norms(y1)?);
-        Ok(pairs.map(|(off, size)| if off == 0.0 { 0.0 } else { off / size }).collect())
+        let sizes = norms(y1)?.into_iter().zip(norms(self.y0)?);
+        let pairs = norms(&off)?.into_iter().zip(sizes);
+        let relative = |(off, (y1, y0)): (f64, (f64, f64))| off / f64::max(y1, y0);
+        Ok(pairs.map(|pair| if pair.0 == 0.0 { 0.0 } else { relative(pair) }).collect())
     }
 
-    /// Adds what outputs inside the rows' steps weigh in the loss.
-    fn weigh(&self, outputs: &RowOutputs<'_>, found: &mut [RowFinding]) -> Result<()> {
+    /// Adds the cotangents of outputs inside the rows' steps and the sizes of the states.
+    fn weigh(&self, a: &Tensor, outputs: &RowOutputs<'_>, found: &mut [RowFinding]) -> Result<()> {
+        for (found, size) in found.iter_mut().zip(norms(self.y0)?) {
+            found.size = size;
+        }
         if outputs.outputs.is_empty() {
             return Ok(());
         }
-        let (sizes, states) = (norms(outputs.cotangents)?, norms(self.y0)?);
+        let sizes = norms(outputs.cotangents)?;
         for output in &outputs.outputs {
-            found[output.row].weight += sizes[output.index] * states[output.row];
+            found[output.row].outputs += sizes[output.index];
+        }
+        for (found, a) in found.iter_mut().zip(norms(a)?).filter(|(found, _)| found.outputs > 0.0) {
+            found.products.arriving = (a + found.outputs).powi(2);
         }
         Ok(())
     }

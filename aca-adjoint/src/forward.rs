@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aca_core::{
-    Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Time, TimeSpan,
-    VectorField, large_stack,
+    Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Stepping, Time,
+    TimeSpan, VectorField, large_stack,
 };
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
@@ -86,6 +86,11 @@ impl Forward<'_> {
         Solver { trace, stable_steps, ..self.solver.clone() }
     }
 
+    /// Whether steps are under error control.
+    pub(crate) fn is_adaptive(&self) -> bool {
+        matches!(self.solver.stepping, Stepping::Adaptive(_))
+    }
+
     fn record(&self, solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink) -> Result<Solution> {
         let span = (self.span.t0, self.span.t1);
         Solution::record(solver, self.field.as_ref(), y0, span, self.save_at, sink)
@@ -102,6 +107,7 @@ impl Forward<'_> {
             end: (sol.y1.clone(), slope),
             memory,
             stability_limited: sol.stats.stability_limited,
+            adaptive: self.is_adaptive(),
             untrusted: self.untrusted,
         };
         Ok((sol, Arc::new(aca)))

@@ -44,8 +44,8 @@ pub struct GradientReport {
     pub loss_error: LossError,
     /// The same for each sample, where samples had steps of their own.
     pub sample_loss_errors: Vec<LossError>,
-    /// What the outputs weigh in the loss: `sum |g| |y|` over outputs `y` with cotangents `g`. A loss error of this
-    /// size says that the outputs could be anything.
+    /// What the outputs weigh in the loss: the sum of their cotangents' norms times the largest norm of the states on the
+    /// way. A loss error of this size says that the outputs could be anything.
     pub loss_weight: f64,
     /// Largest factor by which one step made the cotangent grow. Above some 3 it hints that a gradient at a
     /// tighter tolerance is worth a look: see [`Ode::check_gradient`](crate::Ode::check_gradient).
@@ -69,8 +69,10 @@ pub(crate) struct RowFinding {
     /// Products of the step's error estimate, divided by the step size, with the cotangent that arrived at its end,
     /// outputs inside included; and squares of that one and of the one that left at its start.
     pub(crate) products: Products,
-    /// What the outputs inside the step weigh in the loss.
-    pub(crate) weight: f64,
+    /// Sum of the norms of the cotangents of outputs inside the step, or a bound of it.
+    pub(crate) outputs: f64,
+    /// Norm of the state at the start.
+    pub(crate) size: f64,
     /// Distance of the replayed end from what ran, relative to its size.
     pub(crate) off: f64,
 }
@@ -78,7 +80,7 @@ pub(crate) struct RowFinding {
 /// The largest relative distance of a replayed end that rounding can explain, where the field's pullback computes its
 /// value in another order than its evaluation.
 pub(crate) fn rounding(epsilon: f64) -> f64 {
-    1e4 * epsilon
+    256.0 * epsilon
 }
 
 /// What a bound counts estimates for: at tolerances around 1e-4 the true error of a step may be some four times its
@@ -88,13 +90,19 @@ const SAFETY: f64 = 2.0;
 /// Part of the loss's weight beyond which its error bound makes a gradient worthless.
 const MEANINGLESS: f64 = 1.0;
 
+/// Growth of a cotangent in one step that no step under error control should have: the system amplifies more in it than
+/// its error estimate can see, or the step lies far beyond its stability limit in a direction that the solution does not
+/// take. Right gradients had up to 28 (BOSH3 on a saturating network), wrong ones from 174 on.
+const IMPLAUSIBLE: f64 = 100.0;
+
 /// Collects what the steps of one backward pass tell.
 #[derive(Default)]
 pub(crate) struct Audit {
     samples: Vec<LossError>,
     /// Sum of `|a . e|` over steps, whose entries may cancel within a step.
     magnitude: f64,
-    weight: f64,
+    /// For every sample the sum of its outputs' cotangents' norms, and the largest norm of its states.
+    outputs: Vec<[f64; 2]>,
     squared_growth: f64,
     growth_t: f64,
     rounding: f64,
@@ -103,8 +111,9 @@ pub(crate) struct Audit {
 impl Audit {
     /// Prepares for so many samples, one for a state that steps as a whole, of numbers rounded by `epsilon`.
     pub(crate) fn new(samples: usize, epsilon: f64) -> Self {
-        let (samples, rounding) = (vec![LossError::default(); samples], rounding(epsilon));
-        Self { samples, rounding, ..Self::default() }
+        let (outputs, rounding) = (vec![[0.0; 2]; samples], rounding(epsilon));
+        let samples = vec![LossError::default(); samples];
+        Self { samples, outputs, rounding, ..Self::default() }
     }
 
     /// Takes in a sample's step, its number among those of its solve, and what was found in it.
@@ -128,16 +137,20 @@ impl Audit {
         own.signed += h * error;
         own.bound += SAFETY * h.abs() * magnitude;
         self.magnitude += (h * error).abs();
-        self.weight += found.weight;
+        let [outputs, size] = &mut self.outputs[sample];
+        *outputs += found.outputs;
+        *size = size.max(found.size);
         if leaving > self.squared_growth * arriving {
             (self.squared_growth, self.growth_t) = (leaving / arriving, t0);
         }
         Ok(())
     }
 
-    /// Takes in what an output at the end of a step weighs in the loss.
-    pub(crate) fn add_weight(&mut self, weight: f64) {
-        self.weight += weight;
+    /// Takes in the norms of the cotangent of an output at the end of a step, and of the state there.
+    pub(crate) fn add_output(&mut self, sample: usize, cotangent: f64, state: f64) {
+        let [outputs, size] = &mut self.outputs[sample];
+        *outputs += cotangent;
+        *size = size.max(state);
     }
 
     /// Joins all findings; `steps` and how many of them were at the stability limit come from the solve.
@@ -147,10 +160,10 @@ impl Audit {
     pub(crate) fn finish(
         self,
         (steps, stability_limited): (usize, usize),
-        untrusted: Untrusted,
+        (adaptive, untrusted): (bool, Untrusted),
     ) -> Result<GradientReport> {
         let mut report = GradientReport {
-            loss_weight: self.weight,
+            loss_weight: self.outputs.iter().map(|[outputs, size]| outputs * size).sum(),
             growth: self.squared_growth.sqrt(),
             growth_t: self.growth_t,
             steps,
@@ -165,7 +178,9 @@ impl Audit {
             report.sample_loss_errors = self.samples;
         }
         let bound = self.magnitude / report.loss_weight;
-        if bound > MEANINGLESS {
+        // A solution that is zero all along weighs nothing.
+        let meaningless = bound > MEANINGLESS && report.loss_weight > 0.0;
+        if meaningless || (adaptive && report.growth > IMPLAUSIBLE) {
             let GradientReport { growth, growth_t: t, stability_limited: limited, .. } = report;
             let doubt = Error::UntrustedGradient { bound, growth, t, limited, steps };
             match untrusted {

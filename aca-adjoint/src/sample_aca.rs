@@ -37,6 +37,8 @@ pub(crate) struct SampleAca {
     pub(crate) y1: Tensor,
     /// Accepted steps of all samples at the stability limit.
     pub(crate) stability_limited: usize,
+    /// Whether the steps were under error control.
+    pub(crate) adaptive: bool,
     pub(crate) untrusted: Untrusted,
 }
 
@@ -131,7 +133,7 @@ impl<'a> Sweep<'a> {
         let starts: Vec<_> = self.starts.iter().flatten().map(|(a, row)| (a, *row)).collect();
         let steps = self.tape.checkpoints.samples().iter().map(Vec::len).sum();
         let steps = (steps, self.tape.stability_limited);
-        let mut report = self.audit.finish(steps, self.tape.untrusted)?;
+        let mut report = self.audit.finish(steps, (self.tape.adaptive, self.tape.untrusted))?;
         report.unreached = self.theta.unreached();
         let (y0, theta) = (kernels::gather_rows(&starts)?, self.theta.finish()?);
         let found = Gradients::new(y0, theta, self.field.nfe());
@@ -221,7 +223,7 @@ impl<'a> Sweep<'a> {
         let sizes = norms(&self.later.y0)?;
         for term in ends {
             let g = norm(&self.cotangents.get(term.source)?)?;
-            self.audit.add_weight(g * sizes[term.row]);
+            self.audit.add_output(self.samples[term.row], g, sizes[term.row]);
         }
         Ok(())
     }

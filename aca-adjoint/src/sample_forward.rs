@@ -50,6 +50,7 @@ impl Forward<'_> {
                 failed,
                 y1: sol.y1.clone(),
                 stability_limited: sol.stats.iter().map(|stats| stats.stability_limited).sum(),
+                adaptive: self.is_adaptive(),
                 untrusted: self.untrusted,
             }),
         };

@@ -40,28 +40,32 @@ impl<T: Element> Buffers<'_, T> {
         for (found, products) in found.iter_mut().zip(products) {
             found.products = products;
         }
+        Self::weigh(pull, &mut found);
         Ok(found)
     }
 
-    /// Adds up the cotangents that arrive at the ends, those of all outputs included, and what the outputs weigh.
+    /// Adds up the cotangents that arrive at the ends, those of all outputs included, and their norms.
     fn arrive(&mut self, pull: &Pull<'_, T>, found: &mut Found) {
         let size = pull.size();
         let length = size / found.len();
         let arriving = &mut self.scratch[..size];
         arriving.copy_from_slice(pull.a);
-        let (mut squares, mut count) = (0.0, 0.0);
         for (row, g) in pull.outputs() {
             let own = &mut arriving[row * length..][..length];
             own.iter_mut().zip(g).for_each(|(a, g)| *a += *g);
-            let square = kernels::dot_slices(g, g);
-            if found.len() > 1 {
-                found[row].weight += square.sqrt() * norm(&pull.y0[row * length..][..length]);
-            }
-            (squares, count) = (squares + square, count + 1.0);
+            found[row].outputs += norm(g);
         }
-        if let ([found], true) = (&mut found[..], count > 0.0) {
-            // |g_1| + .. + |g_m| <= sqrt(m (|g_1|^2 + .. + |g_m|^2))
-            found.weight = f64::sqrt(count * squares) * norm(pull.y0);
+    }
+
+    /// Bounds what arrived by the norms of its parts, which cannot cancel, and looks at the sizes of states.
+    fn weigh(pull: &Pull<'_, T>, found: &mut Found) {
+        let length = pull.size() / found.len();
+        for (row, found) in found.iter_mut().enumerate() {
+            let own = row * length..(row + 1) * length;
+            if found.outputs > 0.0 {
+                found.products.arriving = (norm(&pull.a[own.clone()]) + found.outputs).powi(2);
+            }
+            found.size = norm(&pull.y0[own]);
         }
     }
 
@@ -89,10 +93,11 @@ impl<T: Element> Buffers<'_, T> {
             let part = (row * length).max(own.start)..((row + 1) * length).min(own.end);
             if part.start < part.end {
                 let part = part.start - own.start..part.end - own.start;
-                let (end, y1) = (&end[part.clone()], &y1[part]);
+                let (end, y1, y0) = (&end[part.clone()], &y1[part.clone()], &y0[part]);
                 let off = end.iter().zip(y1).map(|(a, b)| (a.to_f64() - b.to_f64()).powi(2));
                 let off = off.sum::<f64>().sqrt();
-                found.off = if off == 0.0 { 0.0 } else { off / norm(end).max(norm(y1)) };
+                found.off =
+                    if off == 0.0 { 0.0 } else { off / norm(end).max(norm(y1)).max(norm(y0)) };
             }
         }
     }

@@ -121,7 +121,9 @@ impl<'a, T: Element> Buffers<'a, T> {
                 false => self.field.eval(pull.step_of(i).time(method, i), state, k),
             }
         }
-        Ok(count)
+        // One linearization a stage that anything depends on; those of the error estimate alone are evaluations.
+        let copied = usize::from(end.is_some_and(|end| (pull.count..count).contains(&end)));
+        Ok(count - copied)
     }
 
     /// Replays a step and goes back through it.
@@ -132,7 +134,6 @@ impl<'a, T: Element> Buffers<'a, T> {
         field: &Evaluator<'_>,
     ) -> Result<(Vec<T>, Found)> {
         let count = self.evaluate(pull, known.slope)?;
-        // The slope at the end, where the step after left it, counts as well: it is one of the linearizations.
         field.count(count);
         let start = self.pull_back(pull);
         let found = self.find(pull, &start, known)?;

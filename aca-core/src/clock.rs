@@ -21,6 +21,8 @@ pub(crate) struct Clock<'a> {
     /// Accepted steps until the next estimate of how far one reaches, and the size of the one estimated last.
     unseen: usize,
     seen: f64,
+    /// Accepted steps whose start single precision places to a sixteenth of the step at best.
+    coarse: usize,
     /// What was wrong with the last trial whose error ratio was not finite.
     pub(crate) non_finite: Option<Box<Error>>,
 }
@@ -70,6 +72,7 @@ impl<'a> Clock<'a> {
             h: 0.0,
             unseen: 0,
             seen: 0.0,
+            coarse: 0,
             non_finite: None,
         }
     }
@@ -143,6 +146,7 @@ impl<'a> Clock<'a> {
             self.h = h.clamp(self.solver.h_min, self.solver.h_max);
         }
         self.stats.accept(tried);
+        self.coarse += usize::from(spacing(t1) > tried / 16.0);
         self.t = t1;
         self.non_finite = None;
     }
@@ -190,19 +194,19 @@ impl<'a> Clock<'a> {
     /// stages of its steps apart.
     ///
     /// # Errors
-    /// [`Error::TimeResolution`] where neighbouring times are more than a sixteenth of the mean step apart: the
-    /// field then sees stages at wrong times, and what it returns is wrong by as much as it changes between.
+    /// [`Error::TimeResolution`] where neighbouring times are more than a sixteenth of the mean step apart, or of more
+    /// than sixteen steps: the field then sees stages at wrong times, and what it returns is wrong by as much as it
+    /// changes between.
     pub(crate) fn check_resolution(&self, field: &Evaluator<'_>) -> Result<()> {
         let TimeSpan { t0, t1 } = self.span;
         if !field.reads_single_times() || self.stats.accepted == 0 {
             return Ok(());
         }
         let t = if t0.abs() > t1.abs() { t0 } else { t1 };
-        let single = (t as f32).abs();
-        let spacing = f64::from(single.next_up()) - f64::from(single);
-        let h = (self.t - t0).abs() / self.stats.accepted as f64;
-        match spacing > h / 16.0 {
-            true => Err(Error::TimeResolution { t, spacing, h }),
+        let (spacing, h) = (spacing(t), (self.t - t0).abs() / self.stats.accepted as f64);
+        // A start needs some six tiny steps to find its size, which mean nothing.
+        match spacing > h / 16.0 || self.coarse > 16 {
+            true => Err(Error::TimeResolution { t, spacing, h: self.stats.h_smallest.min(h) }),
             false => Ok(()),
         }
     }
@@ -245,6 +249,12 @@ impl<'a> Clock<'a> {
             progress.call(Progress { t: self.t, h, fraction, accepted, rejected });
         }
     }
+}
+
+/// Distance from a time to the next in single precision.
+fn spacing(t: f64) -> f64 {
+    let single = (t as f32).abs();
+    f64::from(single.next_up()) - f64::from(single)
 }
 
 /// Uniform nodes of distance `h` after `t0`, ending on `t1` exactly, joined with the stops.

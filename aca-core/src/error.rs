@@ -411,14 +411,14 @@ pub enum Error {
     NoSteps,
     /// Single precision cannot tell the times of a solve's stages apart.
     #[error(
-        "times around {t} are {spacing:.1e} apart in f32, in which the field reads them, but a step is {h:.1e} long: the field sees its stages at wrong times; count time from an origin near the span, or use a state of f64"
+        "times around {t} are {spacing:.1e} apart in f32, in which the field reads them, but steps are as short as {h:.1e}: the field sees its stages at wrong times; count time from an origin near the span, or use a state of f64"
     )]
     TimeResolution {
         /// The time that is farthest from zero.
         t: f64,
         /// Distance to the next time in single precision.
         spacing: f64,
-        /// Mean size of the steps.
+        /// Size of the smallest step.
         h: f64,
     },
     /// A parameter was set between a solve and the backward pass through it.

@@ -88,7 +88,7 @@ impl TensorRows {
     fn reaches(
         &self,
         rules: &Rules<'_>,
-        (steps, accepted): (&RowSteps, &[SampleStep]),
+        steps: &RowSteps,
         (k, y1): (&mut Vec<Tensor>, &Tensor),
         probe: &Probe<'_>,
     ) -> Result<Vec<f64>> {
@@ -96,8 +96,9 @@ impl TensorRows {
         let Some(weights) = method.difference() else { return Ok(Vec::new()) };
         let count = method.stages_with_end();
         if k.len() < count {
-            // The slopes at the ends start the next steps, where they may be carried over to those.
-            if !carries(rules, accepted) {
+            // The slopes at the ends start the next steps, where they may be carried over to those; where a neighbour ends at
+            // a jump they may not, but the others' estimates must not depend on it.
+            if field.has_statistics() {
                 return Ok(Vec::new());
             }
             method.extend_row_stages(field, steps, &self.y, k, count)?;
@@ -199,7 +200,7 @@ impl RowBody for TensorRows {
         sink.accept(&mut handed)?;
         let failures = handed.failures();
         let reaches = match probe {
-            Some(probe) => self.reaches(rules, (steps, accepted), (&mut k, &y1), probe)?,
+            Some(probe) => self.reaches(rules, steps, (&mut k, &y1), probe)?,
             None => Vec::new(),
         };
         let moved = moved(self.y.dims()[0], accepted);

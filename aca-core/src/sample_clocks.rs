@@ -172,9 +172,14 @@ impl<'a> SampleClocks<'a> {
         reaches: &[f64],
         method: &Method,
     ) {
+        // Alone, a sample has no estimate that would need a slope beyond its end, or beyond a jump.
+        let own = method.tableau().is_fsal();
         for (step, _) in accepted.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
-            if let Some(&reach) = reaches.get(step.row) {
-                self.clocks[step.sample].hold(step.t1 - step.t0, reach, method);
+            let clock = &mut self.clocks[step.sample];
+            if let Some(&reach) = reaches.get(step.row)
+                && (own || !(clock.is_done() || method.is_jump(step.t1)))
+            {
+                clock.hold(step.t1 - step.t0, reach, method);
             }
         }
     }

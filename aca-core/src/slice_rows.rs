@@ -78,7 +78,7 @@ impl<T: Element> RowBody for SliceBody<'_, T> {
         let failures = handed.failures();
         let carries = carries(rules, accepted);
         let reaches = match probe {
-            Some(probe) => stages.reaches(rules, steps, carries, probe)?,
+            Some(probe) => stages.reaches(rules, steps, probe)?,
             None => Vec::new(),
         };
         let finite = are_finite(rules, accepted, &reaches);

@@ -147,21 +147,16 @@ impl<'a, T: Element> Stages<'a, T> {
         Ok(Some(probe.join(ends.h(), self.size() / rows, &squares)))
     }
 
-    /// Estimates how far the step of every row reached; `carries` says whether the next steps may start with
-    /// the slopes at the ends.
+    /// Estimates how far the step of every row reached.
     pub(crate) fn reaches(
         &mut self,
         rules: &Rules<'_>,
         steps: &RowSteps,
-        carries: bool,
         probe: &Probe<'_>,
     ) -> Result<Vec<f64>> {
         let Some(weights) = rules.method.difference() else { return Ok(Vec::new()) };
         let count = rules.method.stages_with_end();
         if self.known < count {
-            if !carries {
-                return Ok(Vec::new());
-            }
             self.extend(rules, SliceStep::Each(steps), count);
         }
         let rows = steps.h().len();

@@ -199,6 +199,65 @@ fn a_batch_that_a_field_mixes_is_refused() {
 }
 
 #[test]
+fn mirrored_rows_are_found_and_a_domain_that_a_probe_leaves_is_not_held_against_a_field() {
+    let solver = Solver { batching: Batching::PerSample, ..adaptive(1e-6) };
+    for rows in [2, 4, 16, 64] {
+        let mirror = move |_: &Time, y: &Tensor| {
+            let order: Vec<u32> = (0..rows as u32).rev().collect();
+            y.index_select(&Tensor::new(order, y.device())?, 0)? - y
+        };
+        let y0 = Tensor::arange(1.0, rows as f64 + 1.0, &Device::Cpu)
+            .unwrap()
+            .reshape((rows, 1))
+            .unwrap();
+        let ode = Ode::new(solver.clone(), mirror, vec![]).unwrap();
+        let error = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::SamplesCoupled { .. }), "{rows}: {error}");
+    }
+    let concentration = |_: &Time, y: &Tensor| {
+        if y.max_all()?.to_scalar::<f64>()? > 1.0 + 1e-6 {
+            candle_core::bail!("a concentration beyond 1");
+        }
+        y.affine(-0.5, 0.0)
+    };
+    let y0 = Tensor::new(&[[1.0f64], [0.5], [0.2]], &Device::Cpu).unwrap();
+    Ode::new(solver, concentration, vec![]).unwrap().solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+}
+
+#[test]
+fn a_neighbour_at_a_jump_does_not_change_how_a_sample_is_held() {
+    for tableau in [HEUN_EULER, aca_tableau::FEHLBERG45, aca_tableau::DOP853] {
+        let rates = Tensor::new(&[[100.0f64], [1.0], [500.0], [37.0]], &Device::Cpu).unwrap();
+        let solver = Solver {
+            jump_ts: vec![0.5],
+            stable_steps: aca_core::StableSteps::Always,
+            ..Solver::adaptive(tableau.clone(), Tolerance { rtol: 1e-4, atol: 1e-4 })
+        };
+        let solve = |rates: Tensor, batching| {
+            let count = rates.dims()[0];
+            let field = move |t: &Time, y: &Tensor| {
+                y.broadcast_sub(&t.tensor(y)?.cos()?)?.mul(&rates)?.neg()
+            };
+            let ode = Ode::new(Solver { batching, ..solver.clone() }, field, vec![]).unwrap();
+            let y0 = Tensor::ones((count, 1), DType::F64, &Device::Cpu).unwrap();
+            let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+            (sol.y1().unwrap().to_vec2::<f64>().unwrap(), sol.stats, sol.sample_stats().to_vec())
+        };
+        let (together, _, stats) = solve(rates.clone(), Batching::PerSample);
+        for row in 0..4 {
+            let (alone, own, _) = solve(rates.narrow(0, row, 1).unwrap(), Batching::Shared);
+            let name = tableau.name();
+            assert!(
+                (together[row][0] - alone[0][0]).abs() < 1e-12,
+                "{name} {row}: {together:?} {alone:?}"
+            );
+            assert_eq!(stats[row].accepted, own.accepted, "{name} {row}");
+            assert_eq!(stats[row].stability_limited, own.stability_limited, "{name} {row}");
+        }
+    }
+}
+
+#[test]
 fn times_that_single_precision_cannot_tell_apart_are_refused() {
     let t0 = 1.7e9;
     let wave = move |t: &Time, y: &Tensor| {
@@ -215,6 +274,15 @@ fn times_that_single_precision_cannot_tell_apart_are_refused() {
         let y1 = ode.solve(&y0, (t0, t0 + 300.0), &SaveAt::End).unwrap().y1().unwrap();
         assert!((y1.to_vec1::<f64>().unwrap()[0] - 300f64.sin()).abs() < 1e-2);
     }
+    // Late bursts of short steps count, however long the others are.
+    let burst = |t: &Time, y: &Tensor| {
+        let late = t.tensor(y)?.affine(1.0, -99_999.0)?.relu()?.affine(200.0, 0.0)?;
+        y.ones_like()?.broadcast_mul(&(late.cos()? * &late)?)
+    };
+    let solver = Solver { jump_ts: vec![99_999.0], ..adaptive(1e-4) };
+    let ode = Ode::new(solver, burst, vec![]).unwrap();
+    let error = ode.solve(&y0, (0.0, 1e5), &SaveAt::End).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("apart in f32"), "{error}");
     // A field that reads no time may start wherever it likes, and so may one whose steps are long beside rounding.
     let still = Ode::new(adaptive(1e-4), |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
     still.solve(&y0, (t0, t0 + 300.0), &SaveAt::End).unwrap();

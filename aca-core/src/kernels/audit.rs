@@ -119,7 +119,7 @@ pub fn difference(
         let terms: Terms<'_> = parts.iter().map(|(w, x)| (*w, x)).collect();
         return difference(&cut(expected)?, &cut(base)?, &terms, 0);
     }
-    on_gpu!(base, _gpu => relative_difference(expected, &combine(Some(base), terms)?));
+    on_gpu!(base, _gpu => relative_difference(expected, base, &combine(Some(base), terms)?));
     let (expected, base) = (expected.contiguous()?, base.contiguous()?);
     let copies = contiguous(terms)?;
     let same = with_element!(base.dtype(), T => {
@@ -135,7 +135,7 @@ pub fn difference(
         return Ok(0.0);
     }
     let terms: Terms<'_> = copies.iter().map(|(w, x)| (*w, x)).collect();
-    relative_difference(&expected, &combine(Some(&base), &terms)?)
+    relative_difference(&expected, &base, &combine(Some(&base), &terms)?)
 }
 
 /// Whether `expected` has the bits of `base + sum(w_i x_i)`.
@@ -146,10 +146,10 @@ pub fn is_sum_slices<T: Element>(expected: &[T], base: &[T], terms: &[(T, &[T])]
     cpu::is_sum(expected, base, terms)
 }
 
-/// The distance of two states relative to the size of the larger.
-fn relative_difference(expected: &Tensor, other: &Tensor) -> Result<f64> {
+/// The distance of two ends relative to the size of the larger, or of the start.
+fn relative_difference(expected: &Tensor, start: &Tensor, other: &Tensor) -> Result<f64> {
     let off = combine(Some(other), &[(-1.0, expected)])?;
-    let largest = dot(expected, expected)?.max(dot(other, other)?).sqrt();
+    let largest = dot(expected, expected)?.max(dot(start, start)?).max(dot(other, other)?).sqrt();
     let off = dot(&off, &off)?.sqrt();
     Ok(if off == 0.0 { 0.0 } else { off / largest })
 }

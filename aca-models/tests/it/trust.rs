@@ -309,35 +309,15 @@ fn every_sample_has_the_loss_error_that_it_has_alone() {
 
 #[test]
 fn a_gradient_that_steps_make_worthless_is_refused_or_flagged_with_numbers() {
-    // Layers thinner than the steps: frozen steps multiply what error control answered.
-    let numbers = |n: usize, scale: f64, phase: f64| {
-        (0..n).map(move |i| scale * (12.9898 * (i as f64 + phase)).sin() * 1.3)
-    };
-    let a = Tensor::from_iter(numbers(400, 0.316, 0.3), &Device::Cpu)
-        .unwrap()
-        .reshape((10, 40))
-        .unwrap();
-    let b = Tensor::from_iter(numbers(400, 0.158, 0.7), &Device::Cpu)
-        .unwrap()
-        .reshape((40, 10))
-        .unwrap();
-    let y0 = Var::from_tensor(
-        &Tensor::from_iter(numbers(200, 1.5, 0.1), &Device::Cpu)
-            .unwrap()
-            .reshape((20, 10))
-            .unwrap(),
-    )
-    .unwrap();
     let run = |untrusted| {
-        let (a, b) = (a.clone(), b.clone());
-        let field = move |_: &Time, y: &Tensor| y.matmul(&a)?.tanh()?.matmul(&b);
-        let solver = Solver {
-            stable_steps: StableSteps::Never,
-            ..Solver::adaptive(DOPRI5, tolerance(1e-3))
-        };
-        let ode = Ode::new(solver, field, vec![]).unwrap().untrusted(untrusted);
-        let sol = ode.solve(&y0, (0.0, 6000.0), &SaveAt::End).unwrap();
-        let gradient = sol.y1().unwrap().sqr().unwrap().mean_all().unwrap().backward();
+        let field = VanDerPol::field(&[100.0]).unwrap();
+        let theta = field.theta().clone();
+        let solver =
+            Solver { stable_steps: StableSteps::Never, ..Solver::adaptive(TSIT5, tolerance(1e-8)) };
+        let ode = Ode::new(solver, field, vec![theta]).unwrap().untrusted(untrusted);
+        let y0 = Tensor::new(&[[2.0f64, 0.0]], &Device::Cpu).unwrap();
+        let sol = ode.solve(&y0, (0.0, 60.0), &SaveAt::End).unwrap();
+        let gradient = sol.y1().unwrap().get(0).unwrap().get(0).unwrap().sqr().unwrap().backward();
         (gradient.map(|_| ()), sol.report())
     };
     let (refused, _) = run(Untrusted::Refuse);
@@ -350,5 +330,55 @@ fn a_gradient_that_steps_make_worthless_is_refused_or_flagged_with_numbers() {
     flagged.unwrap();
     let report = report.unwrap();
     assert!(report.loss_error.bound > report.loss_weight && report.growth > 3.0, "{report:?}");
+    assert!(report.stability_limited > 1000 && report.steps > 3000, "{report:?}");
     assert!(matches!(report.doubt.as_deref(), Some(Error::UntrustedGradient { .. })));
+}
+
+#[test]
+fn a_stiff_direction_that_the_solution_does_not_take_is_refused() {
+    // diag(-1000, -1) from (0, 1): no stage ever moves in the first entry, so nothing holds the steps.
+    let field = |_: &Time, y: &Tensor| y * Tensor::new(&[-1000.0f64, -1.0], y.device())?;
+    let y0 = Var::new(&[0.0f64, 1.0], &Device::Cpu).unwrap();
+    for tol in [1e-4, 1e-6] {
+        let ode = Ode::new(Solver::adaptive(DOPRI5, tolerance(tol)), field, vec![]).unwrap();
+        let sol = ode.solve(&y0, (0.0, 5.0), &SaveAt::End).unwrap();
+        let text =
+            sol.y1().unwrap().sum_all().unwrap().backward().map(|_| ()).unwrap_err().to_string();
+        let refused =
+            ["the gradient cannot be trusted", "the cotangent of the state is not finite"];
+        assert!(refused.iter().any(|start| text.starts_with(start)), "{tol:e}: {text}");
+        let h_max = Solver { h_max: 3e-3, ..Solver::adaptive(DOPRI5, tolerance(tol)) };
+        let ode = Ode::new(h_max, field, vec![]).unwrap();
+        let loss =
+            ode.solve(&y0, (0.0, 5.0), &SaveAt::End).unwrap().y1().unwrap().sum_all().unwrap();
+        let g = loss.backward().unwrap().get(&y0).unwrap().to_vec1::<f64>().unwrap();
+        assert!(g[0].abs() < 1e-9 && (g[1] - (-5f64).exp()).abs() < 1e-6, "{g:?}");
+    }
+}
+
+#[test]
+fn outputs_near_zero_are_no_reason_to_refuse() {
+    let y0 = Var::new(&[0.0f64], &Device::Cpu).unwrap();
+    let wave = |t: &Time, y: &Tensor| y.ones_like()?.broadcast_mul(&t.tensor(y)?.cos()?);
+    for (tol, t) in [(1e-3, std::f64::consts::PI), (1e-6, 2.0 * std::f64::consts::PI)] {
+        let ode = Ode::new(Solver::adaptive(DOPRI5, tolerance(tol)), wave, vec![]).unwrap();
+        let loss = ode.solve(&y0, (0.0, t), &SaveAt::End).unwrap().y1().unwrap().sum_all().unwrap();
+        let g = loss.backward().unwrap().get(&y0).unwrap().to_vec1::<f64>().unwrap();
+        assert_eq!(g, [1.0], "{tol:e}");
+    }
+    // Control of a pendulum to its rest, until the loss is that of rounding.
+    let u = Var::new(&[0.0f64, 0.0], &Device::Cpu).unwrap();
+    let control = u.clone();
+    let field = move |_: &Time, y: &Tensor| {
+        Tensor::cat(&[y.narrow(0, 1, 1)?.sin()?, y.narrow(0, 0, 1)?.sin()?.neg()?], 0)?
+            + control.as_tensor()
+    };
+    let ode = Ode::new(Solver::adaptive(DOPRI5, tolerance(1e-3)), field, vec![u.clone()]).unwrap();
+    let start = Tensor::new(&[1.0f64, 0.5], &Device::Cpu).unwrap();
+    for _ in 0..40 {
+        let loss =
+            ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap().sqr().unwrap();
+        let grads = loss.sum_all().unwrap().backward().unwrap();
+        u.set(&(u.as_tensor() - (grads.get(&u).unwrap() * 0.45).unwrap()).unwrap()).unwrap();
+    }
 }

@@ -34,6 +34,9 @@ pub(crate) struct StepTimes {
     pub(crate) outputs: Vec<f64>,
 }
 
+/// Slopes of stages, with their times and pullbacks.
+pub(crate) type Linearized<'a> = (Vec<Tensor>, Vec<(Time, Pullback<'a>)>);
+
 /// What a step leaves behind.
 pub(crate) struct Pulled {
     /// Cotangent of the step's start.
@@ -103,7 +106,7 @@ impl Replay<'_> {
 
     /// Evaluates the stages again, each with its pullback: the same states as in the forward solve,
     /// bit for bit.
-    fn linearize(&self, count: usize) -> Result<(Vec<Tensor>, Vec<(Time, Pullback<'_>)>)> {
+    fn linearize(&self, count: usize) -> Result<Linearized<'_>> {
         let (mut k, mut points) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for i in 0..count {
             let state = self.method.stage_state(i, self.y0, self.h(), &k)?;

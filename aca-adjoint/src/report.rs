@@ -140,7 +140,8 @@ impl Audit {
         let [outputs, size] = &mut self.outputs[sample];
         *outputs += found.outputs;
         *size = size.max(found.size);
-        if leaving > self.squared_growth * arriving {
+        // A cotangent so small that its square is zero says nothing of growth.
+        if arriving > 0.0 && leaving > self.squared_growth * arriving {
             (self.squared_growth, self.growth_t) = (leaving / arriving, t0);
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! Pulls cotangents back through one step of every row of a batch, each with times of its own.
 
 use aca_core::kernels::{self, RowTerm, Terms};
-use aca_core::{Error, Evaluator, Method, Pullback, Result, RowSteps, Time};
+use aca_core::{Error, Evaluator, Method, Result, RowSteps};
 use candle_core::{DType, Tensor};
 
 use crate::params::Accumulator;
-use crate::replay::StepTimes;
+use crate::replay::{Linearized, StepTimes};
 
 /// One accepted step of every row, to be linearized again from the checkpoints.
 pub(crate) struct SampleReplay<'a> {
@@ -97,7 +97,7 @@ impl SampleReplay<'_> {
         Ok(Pulled { start, k: stages.k, times })
     }
 
-    fn linearize(&self, outputs: &[RowOutput]) -> Result<(Vec<Tensor>, Vec<(Time, Pullback<'_>)>)> {
+    fn linearize(&self, outputs: &[RowOutput]) -> Result<Linearized<'_>> {
         let count = self.method.stages_with_weight(!outputs.is_empty());
         let looked_into = looked_into(self.rows, outputs);
         let (mut k, mut points) = (Vec::with_capacity(count), Vec::with_capacity(count));

@@ -453,7 +453,7 @@ pub enum Error {
     },
     /// The errors of the steps mean so much to the loss that its gradient is worthless.
     #[error(
-        "the gradient cannot be trusted: the errors of the {steps} steps may change the loss by {bound:.1e} of its weight, where a tenth would be much; cotangents grew by up to {growth:.1e} in a step (at t = {t}) and {limited} steps were at the stability limit; tighten the tolerance, bound Solver::h_max, shorten the span, or take the number all the same with Untrusted::Flag"
+        "the gradient cannot be trusted: the errors of the {steps} steps may change the loss by {bound:.1e} of its weight, where a tenth would be much, and cotangents grew by up to {growth:.1e} in a step (at t = {t}), where ten would be much; {limited} steps were at the stability limit; bound Solver::h_max (to some units of the fastest decay), tighten the tolerance, shorten the span, or take the number all the same with Untrusted::Flag"
     )]
     UntrustedGradient {
         /// Bound of the loss's error, relative to what the outputs weigh in the loss.

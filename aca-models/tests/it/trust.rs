@@ -291,7 +291,7 @@ fn every_sample_has_the_loss_error_that_it_has_alone() {
         let theta = field.theta().clone();
         let solver = Solver { batching, ..Solver::adaptive(DOPRI5, tolerance(1e-6)) };
         let ode = Ode::new(solver, field, vec![theta]).unwrap();
-        let y0 = vec![2.0, 0.0].repeat(mus.len());
+        let y0 = [2.0, 0.0].repeat(mus.len());
         let y0 = Tensor::from_vec(y0, (mus.len(), 2), &Device::Cpu).unwrap();
         let sol = ode.solve(&y0, (0.0, 5.0), &SaveAt::Times(vec![1.7, 5.0])).unwrap();
         sol.ys.sqr().unwrap().sum_all().unwrap().backward().unwrap();

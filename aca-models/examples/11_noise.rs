@@ -4,6 +4,8 @@
 //! replayed are not those that ran: the library refuses such a gradient. A mask drawn before the solve is
 //! the same in every evaluation, forward and back.
 
+#![allow(clippy::print_stdout, reason = "examples talk")]
+
 use std::sync::{Arc, RwLock};
 
 use aca_adjoint::Ode;

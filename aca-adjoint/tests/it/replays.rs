@@ -300,7 +300,7 @@ fn a_check_at_a_tenth_of_the_tolerance_sees_what_a_tolerance_does() {
     let check = |tolerance: f64| {
         let field = |t: &Time, y: &Tensor| y.broadcast_mul(&t.tensor(y)?.affine(6.0, 0.0)?.cos()?);
         let ode = Ode::new(adaptive(tolerance), field, vec![]).unwrap();
-        ode.check_gradient(&[y0.clone()], |ode| {
+        ode.check_gradient(std::slice::from_ref(&y0), |ode| {
             ode.solve(&y0, (0.0, 3.0), &SaveAt::End)?.y1()?.sum_all()
         })
         .unwrap()
@@ -311,7 +311,7 @@ fn a_check_at_a_tenth_of_the_tolerance_sees_what_a_tolerance_does() {
     let fixed =
         Ode::new(Solver::fixed_count(EULER, 10), |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
     let halved = fixed
-        .check_gradient(&[y0.clone()], |ode| {
+        .check_gradient(std::slice::from_ref(&y0), |ode| {
             ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?.y1()?.sum_all()
         })
         .unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aca_core::{Error, Evaluator, Method, OnSlices, Result, TimeSpan, VectorField, kernels};
 use aca_dense::Placement;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::adjoint_state::Watch;
 use crate::backward::Backward;
@@ -154,7 +154,7 @@ impl Aca {
             a: None,
             times: want_times.then(|| TimeGradients::zeros(placements.len())),
             watch: Watch::new(watched),
-            audit: Audit::new(1, epsilon(&self.y0)),
+            audit: Audit::new(1, field.epsilon()),
             later: None,
         }
         .run();
@@ -188,11 +188,6 @@ struct Later {
     y0: Tensor,
     /// Slope there, unless the field jumps between the steps.
     slope: Option<Tensor>,
-}
-
-/// Relative rounding of a tensor's numbers.
-pub(crate) fn epsilon(x: &Tensor) -> f64 {
-    if x.dtype() == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON }
 }
 
 impl<'w> Sweep<'_, 'w> {

@@ -1,7 +1,7 @@
 //! What a replayed step tells beside its gradient, on tensors.
 
-use aca_core::Result;
 use aca_core::kernels::{self, RowTerm, Terms};
+use aca_core::{Method, Result};
 use candle_core::Tensor;
 
 use crate::replay::{Outputs, Replay};
@@ -16,6 +16,24 @@ pub(crate) struct Known<'a> {
     pub(crate) slope: Option<&'a Tensor>,
     /// Which part of a large state is compared: counted up from step to step.
     pub(crate) window: usize,
+}
+
+impl Known<'_> {
+    /// Appends the stages that the error estimate alone reads, of which the end's slope may be known, and returns the
+    /// estimate's weights.
+    fn complete<'m>(
+        &self,
+        method: &'m Method,
+        k: &mut Vec<Tensor>,
+        evaluate: impl Fn(usize, &[Tensor]) -> Result<Tensor>,
+    ) -> Result<&'m [f64]> {
+        let weights = method.error_weights();
+        for i in k.len()..weights.len() {
+            let end = self.slope.filter(|_| method.fsal_stage() == Some(i));
+            k.push(end.map_or_else(|| evaluate(i, k), |end| Ok(end.clone()))?);
+        }
+        Ok(weights)
+    }
 }
 
 /// What a step looks like once cotangents went back through it.
@@ -60,17 +78,10 @@ impl Replay<'_> {
             }
             None => 0.0,
         };
-        let weights = self.method.error_weights();
-        for i in k.len()..weights.len() {
-            let end = known.slope.filter(|_| self.method.fsal_stage() == Some(i));
-            k.push(match end {
-                Some(end) => end.clone(),
-                None => {
-                    let state = self.method.stage_state(i, self.y0, h, &k)?;
-                    self.field.eval(self.method.stage_time(self.t0, self.t1, i), &state)?
-                }
-            });
-        }
+        let weights = known.complete(self.method, &mut k, |i, k| {
+            let state = self.method.stage_state(i, self.y0, h, k)?;
+            self.field.eval(self.method.stage_time(self.t0, self.t1, i), &state)
+        })?;
         found.products = kernels::products(1, &arriving, start, &terms(1.0, weights, &k))?[0];
         if let Some(arrived) = arrived {
             found.products.arriving = arrived * arrived;
@@ -92,17 +103,10 @@ impl SampleReplay<'_> {
         let whole = whole.map(|o| RowTerm { row: o.row, weight: 1.0, source: o.index });
         let arriving = kernels::add_rows(a, &whole.collect::<Vec<_>>(), outputs.cotangents)?;
         let off = self.differences(h, &k, known.y1)?;
-        let weights = self.method.error_weights();
-        for i in k.len()..weights.len() {
-            let end = known.slope.filter(|_| self.method.fsal_stage() == Some(i));
-            k.push(match end {
-                Some(end) => end.clone(),
-                None => {
-                    let state = self.method.stage_states(i, self.y0, h, &k)?;
-                    self.field.eval_at(&self.method.stage_times(self.rows, i)?, &state)?
-                }
-            });
-        }
+        let weights = known.complete(self.method, &mut k, |i, k| {
+            let state = self.method.stage_states(i, self.y0, h, k)?;
+            self.field.eval_at(&self.method.stage_times(self.rows, i)?, &state)
+        })?;
         let products = kernels::products(h.len(), &arriving, start, &terms(1.0, weights, &k))?;
         let found = products.into_iter().zip(off);
         let found =

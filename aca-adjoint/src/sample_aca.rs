@@ -7,7 +7,6 @@ use aca_core::{Evaluator, Method, OnSlices, Result, VectorField};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
-use crate::aca::epsilon;
 use crate::backward::Backward;
 use crate::finding::{Known, Replayed, norm, norms};
 use crate::params::Accumulator;
@@ -116,7 +115,7 @@ impl<'a> Sweep<'a> {
             a,
             starts: vec![None; batch],
             times: if want_times { times.collect() } else { Vec::new() },
-            audit: Audit::new(batch, epsilon(&tape.y0)),
+            audit: Audit::new(batch, field.epsilon()),
             later: Later { y0: tape.y1.clone(), k1: None },
         })
     }

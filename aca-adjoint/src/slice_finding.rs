@@ -13,9 +13,9 @@ use crate::slice_replay::{Buffers, row};
 pub(crate) type Found = SmallVec<[RowFinding; 1]>;
 
 impl<T: Element> Buffers<'_, T> {
-    // On its own, since inlined it takes registers away from the replay around it.
-    #[inline(never)]
     /// As [`Replay::find`](crate::replay::Replay::find), for one row or many.
+    // Out of line, since inlined it takes registers away from the replay around it.
+    #[inline(never)]
     pub(crate) fn find(
         &mut self,
         pull: &Pull<'_, T>,

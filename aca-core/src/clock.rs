@@ -167,27 +167,13 @@ impl<'a> Clock<'a> {
     /// Counts the accepted step of size `h`, which reached `h rho`, if it was at the stability limit, and holds the
     /// next one inside it where the solver says so.
     pub(crate) fn hold(&mut self, h: f64, reach: f64, method: &Method) {
-        (self.unseen, self.seen) = (0, h.abs());
-        if reach < 0.25 * method.stability() {
-            self.unseen = 3;
+        let interval = method.stability();
+        (self.unseen, self.seen) = (if reach < 0.25 * interval { 3 } else { 0 }, h.abs());
+        self.stats.stability_limited += usize::from(self.is_at_limit(reach, method));
+        let stable = HELD * interval / reach * h.abs();
+        if self.solver.stable_steps == StableSteps::Always && stable < self.h {
+            self.h = stable.max(self.h_min());
         }
-        if !self.is_at_limit(reach, method) {
-            // A step from well inside the interval may still grow beyond it.
-            let grown = reach * self.h / h.abs();
-            if !(self.holds() && self.is_at_limit(grown, method)) {
-                return;
-            }
-        } else {
-            self.stats.stability_limited += 1;
-        }
-        if self.holds() {
-            let stable = HELD * method.stability() / reach * h.abs();
-            self.h = self.h.min(stable).max(self.h_min());
-        }
-    }
-
-    fn holds(&self) -> bool {
-        self.solver.stable_steps == StableSteps::Always
     }
 
     /// Refuses a span along which single precision, in which the field read the time, cannot tell the

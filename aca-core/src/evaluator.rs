@@ -107,7 +107,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Relative rounding of the state's numbers.
-    pub(crate) fn epsilon(&self) -> f64 {
+    pub fn epsilon(&self) -> f64 {
         if self.dtype == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON }
     }
 

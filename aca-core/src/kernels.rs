@@ -49,9 +49,7 @@ mod audit;
 mod rows;
 mod slices;
 
-pub use audit::{
-    Products, RowProducts, difference, dot_slices, is_sum_slices, products, products_slices,
-};
+pub use audit::{Products, RowProducts, difference, dot_slices, products, products_slices};
 pub use cpu::Element;
 pub(crate) use rows::{Differences, difference_squares};
 pub use rows::{

@@ -18,8 +18,8 @@ pub struct Method {
     tableau: Tableau,
     interpolant: Interpolant,
     b_error: Vec<Vec<f64>>,
-    /// Weights of the differences of slopes and of states that show how far a step reaches.
-    difference: Option<[Vec<f64>; 2]>,
+    /// Weights of the differences of slopes and of states that show how far a step reaches, once a solve asks.
+    difference: OnceLock<Option<[Vec<f64>; 2]>>,
     stability: OnceLock<f64>,
     jump_ts: Vec<f64>,
     is_single: bool,
@@ -43,11 +43,7 @@ impl Method {
         Ok(Self {
             interpolant,
             b_error: tableau.b_error(),
-            // The leapfrog's first slope is none of the field's.
-            difference: tableau
-                .stage_difference()
-                .filter(|_| !solver.leapfrog)
-                .map(|difference| [difference.slopes, difference.states]),
+            difference: OnceLock::new(),
             stability: OnceLock::new(),
             tableau: tableau.clone(),
             jump_ts: solver.jump_ts.clone(),
@@ -214,12 +210,7 @@ impl Method {
     /// The stage that holds the slope at the end of a step, among the first `known`.
     #[inline]
     pub(crate) fn end_stage(&self, known: usize) -> Option<usize> {
-        let stages = self.tableau.stages();
-        let end = match self.tableau.is_fsal() {
-            true => Some(stages - 1),
-            false => self.interpolant.first_extra_is_end_slope().then_some(stages),
-        };
-        end.filter(|end| *end < known)
+        Some(self.interpolant.end_stage()).filter(|end| *end < known)
     }
 
     /// Whether the slope at the end of a step, at `t1`, may start the next.
@@ -271,7 +262,10 @@ impl Method {
 
     /// Weights of the differences of slopes and of states, over so many stages, that show how far a step reaches.
     pub(crate) fn difference(&self) -> Option<[&[f64]; 2]> {
-        self.difference.as_ref().map(|[slopes, states]| [&slopes[..], &states[..]])
+        // The leapfrog's first slope is none of the field's.
+        let find = || self.tableau.stage_difference().filter(|_| !self.leapfrog);
+        let difference = self.difference.get_or_init(|| find().map(|d| [d.slopes, d.states]));
+        difference.as_ref().map(|[slopes, states]| [&slopes[..], &states[..]])
     }
 
     /// The number of stages that they are taken over: the tableau's, and the slope at `t1`.

@@ -117,8 +117,10 @@ impl<'a> Run<'a> {
         }
         let (rules, t) = (&self.rules, Time::new(t));
         let y = self.body.y().detach();
-        let f = rules.field.field().eval(&t, &y)?.detach();
-        let apart = first_coupled_row(rules.field.field(), &t, &y, &f)?.is_none();
+        let statistics = rules.field.snapshot()?;
+        let f = rules.field.field().eval(&t, &y);
+        rules.field.restore(&statistics)?;
+        let apart = first_coupled_row(rules.field.field(), &t, &y, &f?.detach())?.is_none();
         self.rows_are_apart = Some(apart);
         Ok(apart)
     }

@@ -1,7 +1,7 @@
 //! What a backward pass says of the error of its loss, and what a tenth of the tolerance says of the gradient.
 
 use aca_adjoint::{GradientCheck, Ode, OdeSolution, Untrusted};
-use aca_core::{Solver, Time, Tolerance, VectorField};
+use aca_core::{Solver, Time, Tolerance};
 use aca_dense::SaveAt;
 use aca_models::systems::{ClosedForm, Lorenz, LotkaVolterra, System, ThreeBody, VanDerPol};
 use aca_tableau::{DOP853, DOPRI5, Tableau};
@@ -169,7 +169,7 @@ fn network() -> Result<Problem> {
     let ode = move |solver: Solver| {
         let (inner, outer) = (inner.clone(), outer.clone());
         let field = move |_: &Time, y: &Tensor| y.matmul(&inner)?.tanh()?.matmul(&outer);
-        Ode::new(solver, Closure(field), Vec::new())
+        Ode::new(solver, field, Vec::new())
     };
     Ok(Problem {
         name: "network",
@@ -179,18 +179,6 @@ fn network() -> Result<Problem> {
         save_at: SaveAt::End,
         loss: mean_square,
     })
-}
-
-/// A closure whose type is known to be a field.
-struct Closure<F>(F);
-
-impl<F> VectorField for Closure<F>
-where
-    F: Fn(&Time, &Tensor) -> candle_core::Result<Tensor> + Send + Sync,
-{
-    fn eval(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
-        (self.0)(t, y)
-    }
 }
 
 fn table(findings: &[Trust]) -> Vec<String> {

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 mod audit;
 mod rows;
 
-pub(super) use audit::{is_sum, products};
+pub(super) use audit::products;
 pub(super) use rows::{
     combine_each, combine_each_over, combine_picked, difference_squares, sums_of_squares,
 };

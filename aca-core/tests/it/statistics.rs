@@ -1,4 +1,4 @@
-use aca_core::{Evaluator, Solver, Time, VectorField};
+use aca_core::{Evaluator, Solver, StableSteps, Time, VectorField};
 use aca_tableau::{DOPRI5, RK4};
 use candle_core::{Tensor, Var};
 
@@ -95,4 +95,29 @@ fn a_trial_that_fails_is_taken_out_of_running_statistics() {
     };
     // Two whole steps, and the slope that the third starts with.
     assert_eq!([calls(false), calls(true)], [[2.0 * 4.0 + 1.0], [2.0 * 4.0 + 1.0]]);
+}
+
+/// Two rows of unlike stiffness beside a count of calls.
+struct Stiff(Var);
+
+impl VectorField for Stiff {
+    fn eval(&self, _: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
+        self.0.set(&(self.0.as_tensor() + 1.0)?)?;
+        y * Tensor::new(&[[-1000.0f64], [-1.0]], y.device())?
+    }
+
+    fn running_statistics(&self) -> Vec<Var> {
+        vec![self.0.clone()]
+    }
+}
+
+#[test]
+fn a_look_whether_rows_see_one_another_leaves_no_trace_in_running_statistics() {
+    let field = Stiff(Var::from_tensor(&state(&[0.0])).unwrap());
+    let solver = Solver { stable_steps: StableSteps::Always, ..adaptive(&DOPRI5, 1e-4) };
+    let y0 = state(&[1.0, 1.0]).reshape((2, 1)).unwrap();
+    let stats = solver.solve(&field, &y0, (0.0, 1.0), &mut ()).unwrap().stats;
+    assert!(stats.stability_limited > 100, "{stats:?}");
+    // The first slope, and six stages an accepted step.
+    assert_eq!(values(&field.0), [1.0 + 6.0 * stats.accepted as f64], "{stats:?}");
 }

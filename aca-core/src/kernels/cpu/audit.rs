@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{BUFFER, Element, TASK, Terms, add_terms, vectorised};
+use super::{Element, TASK, Terms, add_terms, vectorised};
 
 /// See [`super::super::Products`], as a list.
 type Sums = [f64; 4];
@@ -109,22 +109,4 @@ fn long_row<T: Element>(
         first = block.end;
     }
     [signed, magnitude, arrived, left].map(|lanes| lanes.iter().sum())
-}
-
-/// Whether `expected` has the bits of `base + sum(w_i x_i)`.
-pub(crate) fn is_sum<T: Element>(expected: &[T], base: &[T], terms: &Terms<'_, T>) -> bool {
-    let mut sum = [T::zero(); BUFFER];
-    (0..expected.len()).step_by(BUFFER).all(|first| {
-        let range = first..(first + BUFFER).min(expected.len());
-        let sum = &mut sum[..range.len()];
-        sum.copy_from_slice(&base[range.clone()]);
-        vectorised(
-            #[inline(always)]
-            || {
-                add_terms(sum, range.clone(), terms);
-                // Without a way out, so that whole vectors are compared.
-                sum.iter().zip(&expected[range]).fold(true, |same, (a, b)| same & (a == b))
-            },
-        )
-    })
 }

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Method, OnSlices, Result, TimeSpan, VectorField, kernels};
+use aca_core::kernels::{self, RowTerm};
+use aca_core::{Error, Evaluator, Method, Native, Result, TensorStages, TimeSpan, VectorField};
 use aca_dense::Placement;
 use candle_core::Tensor;
+use smallvec::SmallVec;
 
-use crate::adjoint_state::Watch;
+use crate::adjoint_state::AdjointProbe;
 use crate::backward::Backward;
-use crate::budget::Budget;
-use crate::finding::{Known, Replayed, norm};
+use crate::checkpoints::{Checkpoints, States};
+use crate::outputs::{Outputs, RowOutput, StepOutputs};
 use crate::params::Accumulator;
-use crate::replay::{Outputs, Pulled, Replay, StepTimes};
+use crate::replay::{self, Arriving, Known, Replay, ReplayStep, Times};
 use crate::report::{Audit, Untrusted};
-use crate::rows::Rows;
-use crate::slice_replay::{self, SliceReplay};
-use crate::tape::{Checkpoint, Checkpoints};
 use crate::{AdjointState, Gradients, Params, TimeGradients};
 
-/// Replays the accepted steps one at a time, newest first: exact for the discrete solution with its
-/// steps held fixed.
+/// Replays accepted steps, newest first: those of a whole state one at a time, of a batch one of every sample at a turn.
+/// Exact for the discrete solution with its steps held fixed.
 ///
 /// # Cost
 /// Memory: the kept states, and the graphs of one step.
@@ -32,9 +31,11 @@ pub(crate) struct Aca {
     pub(crate) params: Params,
     pub(crate) method: Method,
     pub(crate) y0: Tensor,
-    /// State at the end of the span, and the slope there where the last step has it.
+    /// States at the ends of the spans, and the slope there where the last step has it.
     pub(crate) end: (Tensor, Option<Tensor>),
-    pub(crate) memory: Memory,
+    pub(crate) checkpoints: Checkpoints,
+    /// What is known of samples that step on their own; `None` for a whole state.
+    pub(crate) samples: Option<Samples>,
     /// Accepted steps at the stability limit.
     pub(crate) stability_limited: usize,
     /// Whether the steps were under error control.
@@ -42,63 +43,12 @@ pub(crate) struct Aca {
     pub(crate) untrusted: Untrusted,
 }
 
-/// Which states of a solve are kept.
-pub(crate) enum Memory {
-    /// All of them.
-    All(Checkpoints),
-    /// Some; the others are computed again.
-    Some(Budget),
-}
-
-/// The kept states during one backward pass, which may move those of a budget.
-enum States<'a> {
-    All(&'a [Checkpoint]),
-    Some(Budget),
-}
-
-impl Memory {
-    fn states(&self) -> States<'_> {
-        match self {
-            Self::All(checkpoints) => States::All(&checkpoints.0),
-            Self::Some(budget) => States::Some(budget.clone()),
-        }
-    }
-
-    /// The span of all steps; `None` without any.
-    fn span(&self) -> Option<TimeSpan> {
-        let ends = match self {
-            Self::All(Checkpoints(steps)) => {
-                steps.first().map(|s| s.t0).zip(steps.last().map(|s| s.t1))
-            }
-            Self::Some(budget) => budget.ends(),
-        };
-        ends.map(|(t0, t1)| TimeSpan { t0, t1 })
-    }
-
-    /// Number of accepted steps.
-    fn len(&self) -> usize {
-        match self {
-            Self::All(checkpoints) => checkpoints.0.len(),
-            Self::Some(budget) => budget.steps(),
-        }
-    }
-}
-
-impl States<'_> {
-    /// The state after a step, if it is kept as the start of the next.
-    fn after(&self, index: usize) -> Option<Tensor> {
-        match self {
-            Self::All(checkpoints) => checkpoints.get(index + 1).map(|next| next.y0.clone()),
-            Self::Some(_) => None,
-        }
-    }
-
-    fn get(&mut self, index: usize, method: &Method, field: &Evaluator<'_>) -> Result<Checkpoint> {
-        match self {
-            Self::All(checkpoints) => Ok(checkpoints[index].clone()),
-            Self::Some(budget) => budget.restore(index, method, field),
-        }
-    }
+/// What is known of samples that step on their own.
+pub(crate) struct Samples {
+    /// Number of outputs of each, its end included.
+    pub(crate) counts: Vec<usize>,
+    /// Those without a gradient, because they failed.
+    pub(crate) failed: Vec<bool>,
 }
 
 impl Backward for Aca {
@@ -117,47 +67,43 @@ impl Backward for Aca {
         cotangents: &Tensor,
         ts: &[f64],
     ) -> Result<AdjointState> {
-        let span = self.memory.span().ok_or(Error::NoSteps)?;
         if ts.is_empty() {
             return Err(Error::NoTimes);
         }
-        for (index, &t) in ts.iter().enumerate() {
-            if !t.is_finite() {
-                return Err(Error::TimeNotFinite { index, t });
+        for sample in 0..self.batch() {
+            let (t0, t1) = self.checkpoints.ends(sample).ok_or(Error::NoSteps)?;
+            for (index, &t) in ts.iter().enumerate() {
+                if !t.is_finite() {
+                    return Err(Error::TimeNotFinite { index, t });
+                }
+                TimeSpan { t0, t1 }.check_inside(t)?;
             }
-            span.check_inside(t)?;
         }
         self.sweep(placements, cotangents, false, ts)?.1.finish(&self.y0)
     }
 }
 
 impl Aca {
-    /// Runs one backward pass that also collects the adjoint states at the times `watched`.
+    /// Number of samples, 1 for a whole state.
+    fn batch(&self) -> usize {
+        self.samples.as_ref().map_or(1, |samples| samples.counts.len())
+    }
+
+    /// Runs one backward pass that also collects the adjoint states at the times `probed`.
     fn sweep<'a>(
         &self,
         placements: &[Placement],
         cotangents: &Tensor,
         want_times: bool,
-        watched: &'a [f64],
-    ) -> Result<(Gradients, Watch<'a>)> {
+        probed: &'a [f64],
+    ) -> Result<(Gradients, AdjointProbe<'a>)> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let slices = OnSlices::of(self.field.as_ref(), &self.y0)
-            .map(|field| slice_replay::replay(field, self.y0.elem_count(), &self.method));
-        let gradients = Sweep {
-            tape: self,
-            field: &field,
-            states: self.memory.states(),
-            rows: Rows::new(placements, cotangents),
-            theta: Accumulator::new(&self.params),
-            slices,
-            a: None,
-            times: want_times.then(|| TimeGradients::zeros(placements.len())),
-            watch: Watch::new(watched),
-            audit: Audit::new(1, field.epsilon()),
-            later: None,
-        }
-        .run();
+        let whole = [placements.len()];
+        let counts = self.samples.as_ref().map_or(&whole[..], |samples| &samples.counts);
+        let outputs = Outputs::new(counts, placements);
+        let sweep = Sweep::new(self, &field, &outputs, cotangents, (want_times, probed))?;
+        let gradients = sweep.run();
         field.restore(&statistics)?;
         gradients
     }
@@ -167,135 +113,297 @@ impl Aca {
 struct Sweep<'a, 'w> {
     tape: &'a Aca,
     field: &'a Evaluator<'a>,
+    outputs: &'a Outputs<'a>,
+    cotangents: &'a Tensor,
     states: States<'a>,
-    rows: Rows<'a>,
     theta: Accumulator<'a>,
-    /// For fields that offer slices.
-    slices: Option<Box<dyn SliceReplay + 'a>>,
-    /// Cotangent of the state between the step that is done and the next; `None` while it is zero.
+    replay: Box<dyn Replay + 'a>,
+    /// The samples in the rows of `a`.
+    samples: Arc<[usize]>,
+    /// Cotangents of the states between the steps that are done and the next; `None` while all are zero.
     a: Option<Tensor>,
-    times: Option<TimeGradients>,
-    watch: Watch<'w>,
+    /// Where the cotangent of each sample lies that has left `a`.
+    starts: Vec<Option<(Tensor, usize)>>,
+    times: Vec<TimeGradients>,
+    want_times: bool,
+    probe: AdjointProbe<'w>,
     audit: Audit,
-    /// The step that was replayed last, which comes after the next one to replay.
-    later: Option<Later>,
+    /// States at the ends of the next steps, as far as they are known.
+    y1: Option<Tensor>,
 }
 
-/// What the step after another tells of that one's end.
-struct Later {
-    index: usize,
-    /// State where it starts.
-    y0: Tensor,
-    /// Slope there, unless the field jumps between the steps.
-    slope: Option<Tensor>,
-}
+impl<'a, 'w> Sweep<'a, 'w> {
+    fn new(
+        tape: &'a Aca,
+        field: &'a Evaluator<'a>,
+        outputs: &'a Outputs<'a>,
+        cotangents: &'a Tensor,
+        (want_times, probed): (bool, &'w [f64]),
+    ) -> Result<Self> {
+        let batch = tape.batch();
+        let native = match tape.samples {
+            None => Native::of(tape.field.as_ref(), &tape.y0),
+            Some(_) => Native::of_rows(tape.field.as_ref(), &tape.y0),
+        };
+        // An end that is an output itself moves with the span.
+        let own = usize::from(tape.samples.is_some());
+        let times = (0..batch).map(|sample| TimeGradients::zeros(outputs.count(sample) - own));
+        Ok(Self {
+            tape,
+            field,
+            outputs,
+            cotangents,
+            states: States::new(&tape.checkpoints),
+            theta: Accumulator::new(&tape.params),
+            replay: replay::replay(native, tape.y0.elem_count(), &tape.method),
+            samples: (0..batch).collect(),
+            a: None,
+            starts: vec![None; batch],
+            times: times.collect(),
+            want_times,
+            probe: AdjointProbe::new(probed, batch),
+            audit: Audit::new(batch, field.epsilon()),
+            y1: Some(tape.end.0.clone()),
+        })
+    }
 
-impl<'w> Sweep<'_, 'w> {
-    fn run(mut self) -> Result<(Gradients, Watch<'w>)> {
-        for index in (0..self.tape.memory.len()).rev() {
-            self.step(index)?;
+    fn run(mut self) -> Result<(Gradients, AdjointProbe<'w>)> {
+        self.stay()?;
+        let longest = (0..self.samples.len()).map(|sample| self.steps(sample)).max().unwrap_or(0);
+        for turn in 0..longest {
+            self.turn(turn)?;
         }
-        if self.tape.memory.len() == 0 {
-            self.a = self.rows.sum()?;
-        }
-        if let Some(slices) = &mut self.slices {
-            slices.finish(&mut self.theta)?;
-        }
-        let y0 = self.a.map_or_else(|| self.tape.y0.zeros_like(), Ok)?;
-        let steps = (self.tape.memory.len(), self.tape.stability_limited);
+        self.replay.finish(&mut self.theta)?;
+        let y0 = self.start()?;
+        let steps = (0..self.starts.len()).map(|sample| self.tape.checkpoints.steps(sample)).sum();
+        let steps = (steps, self.tape.stability_limited);
         let mut report = self.audit.finish(steps, (self.tape.adaptive, self.tape.untrusted))?;
         report.unreached = self.theta.unreached();
         let found = Gradients::new(y0, self.theta.finish()?, self.field.nfe());
-        Ok((Gradients { times: self.times, report: Some(report), ..found }, self.watch))
-    }
-
-    /// Pulls back through one step; those after the last output are left out.
-    fn step(&mut self, index: usize) -> Result<()> {
-        let rows = self.rows.take(index);
-        if self.a.is_none() && rows.end.is_none() && rows.inside.is_empty() {
-            self.a = self.rows.add(None, rows.start)?;
-            return self.visit_start(index);
-        }
-        let step = self.states.get(index, &self.tape.method, self.field)?;
-        let a = self.rows.add(self.a.take(), rows.end)?;
-        let a = a.map_or_else(|| step.y0.zeros_like(), Ok)?;
-        let outputs = self.rows.outputs(rows.inside.clone())?;
-        let Checkpoint { t0, t1, ref y0 } = step;
-        let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
-        let (first, last) = (index == 0, index + 1 == self.tape.memory.len());
-        self.move_end_output(&replay, rows.end.filter(|_| !last))?;
-        let want_times = self.times.is_some() && (first || last || outputs.is_some());
-        self.watch.visit(&replay, &a, outputs.as_ref(), &self.tape.params)?;
-        self.weigh_end(rows.end, index)?;
-        let (start, moved) = self.pull(index, &replay, (&a, outputs.as_ref()), want_times)?;
-        if let (Some(times), Some(StepTimes { h, t0, outputs })) = (&mut self.times, moved) {
-            times.t1 = if last { h } else { times.t1 };
-            times.t0 = if first { t0 - h } else { times.t0 };
-            times.ts[rows.inside].copy_from_slice(&outputs);
-        }
-        self.a = Some(self.rows.add_to(start, rows.start)?);
-        self.visit_start(index)
-    }
-
-    /// Maps the cotangents of a step's end and outputs to that of its start, and looks at what the step tells.
-    fn pull(
-        &mut self,
-        index: usize,
-        step: &Replay<'_>,
-        (a, outputs): (&Tensor, Option<&Outputs>),
-        want_times: bool,
-    ) -> Result<(Tensor, Option<StepTimes>)> {
-        let later = self.later.take().filter(|later| later.index == index + 1);
-        let last = index + 1 == self.tape.memory.len();
-        let end = Some(&self.tape.end).filter(|_| last);
-        let after = self.states.after(index);
-        let y1 = later.as_ref().map(|later| &later.y0).or(after.as_ref());
-        let y1 = y1.or(end.map(|end| &end.0));
-        let slope = later.as_ref().and_then(|later| later.slope.as_ref());
-        let slope = slope.or(end.and_then(|end| end.1.as_ref()));
-        let known = Known { y1, slope, window: index };
-        let (start, times, found, k1) = match self.slices.as_mut().filter(|_| !want_times) {
-            Some(slices) => {
-                let (start, found) = slices.pull(step, a, outputs, &known)?;
-                (start, None, found, None)
+        let mut found = Gradients { report: Some(report), ..found };
+        if self.want_times {
+            match self.tape.samples {
+                None => found.times = self.times.pop(),
+                Some(_) => found.sample_times = self.times,
             }
-            None => {
-                let Pulled { start, k, times } =
-                    step.pull(a, outputs, &mut self.theta, want_times)?;
-                let k1 = k.first().cloned();
-                let found = step.find(Replayed { k, a, start: &start }, outputs, &known)?;
-                (start, times, found, k1)
-            }
-        };
-        self.audit.add(0, (index, step.t0, step.t1), &found)?;
-        let slope = k1.filter(|_| !step.method.is_jump(step.t0));
-        self.later = Some(Later { index, y0: step.y0.clone(), slope });
-        Ok((start, times))
+        }
+        Ok((found, self.probe))
     }
 
-    /// Counts what an output at the end of a step weighs in the loss.
-    fn weigh_end(&mut self, end: Option<usize>, index: usize) -> Result<()> {
-        let Some(m) = end else { return Ok(()) };
-        let later = self.later.as_ref().filter(|later| later.index == index + 1);
-        let y1 = later.map_or(&self.tape.end.0, |later| &later.y0);
-        self.audit.add_output(0, norm(&self.rows.row(m)?)?, norm(y1)?);
+    /// Takes in the outputs of samples without steps, which end where they start: all are that state.
+    fn stay(&mut self) -> Result<()> {
+        let still = (0..self.samples.len())
+            .filter(|&sample| self.tape.checkpoints.steps(sample) == 0 && !self.has_failed(sample));
+        let outputs = still.flat_map(|row| {
+            self.outputs.of_sample(row).map(move |index| RowOutput { row, s: 0.0, index })
+        });
+        let outputs: Vec<RowOutput> = outputs.collect();
+        self.a = self.arrive(None, &outputs)?;
         Ok(())
     }
 
-    /// Lets the watch look at the start of the span once the first step is done.
-    fn visit_start(&mut self, index: usize) -> Result<()> {
-        let Some(a) = self.a.as_ref().filter(|_| index == 0) else { return Ok(()) };
-        let Checkpoint { t0, t1, ref y0 } = self.states.get(0, &self.tape.method, self.field)?;
-        let replay = Replay { method: &self.tape.method, field: self.field, t0, t1, y0 };
-        self.watch.visit_start(&replay, a)
+    /// The cotangents of the initial states.
+    fn start(&mut self) -> Result<Tensor> {
+        self.leave()?;
+        if self.tape.samples.is_none() {
+            return Ok(self.a.take().map_or_else(|| self.tape.y0.zeros_like(), Ok)?);
+        }
+        let starts: Vec<_> = self.starts.iter().flatten().map(|(a, row)| (a, *row)).collect();
+        kernels::gather_rows(&starts)
     }
 
-    /// Moves the time of an output at the end of a step: the solution has the later step's slope
-    /// there. The end of the span is left out, since it moves with the span.
-    fn move_end_output(&mut self, step: &Replay<'_>, end: Option<usize>) -> Result<()> {
-        if let (Some(times), Some(m)) = (&mut self.times, end) {
-            let y1 = step.method.step(step.field, (step.t0, step.t1), step.y0, None)?.1;
-            times.ts[m] = kernels::dot(&self.rows.row(m)?, &self.field.eval(step.t1, &y1)?)?;
+    fn has_failed(&self, sample: usize) -> bool {
+        self.tape.samples.as_ref().is_some_and(|samples| samples.failed[sample])
+    }
+
+    /// Number of steps to go back through.
+    fn steps(&self, sample: usize) -> usize {
+        if self.has_failed(sample) { 0 } else { self.tape.checkpoints.steps(sample) }
+    }
+
+    /// The step that a sample goes back through at a turn.
+    fn step(&self, sample: usize, turn: usize) -> Option<usize> {
+        self.steps(sample).checked_sub(turn + 1)
+    }
+
+    /// Adds the whole cotangents of outputs to the rows that they belong to.
+    fn arrive(&self, a: Option<Tensor>, outputs: &[RowOutput]) -> Result<Option<Tensor>> {
+        if outputs.is_empty() {
+            return Ok(a);
+        }
+        if self.tape.samples.is_none() {
+            return outputs.iter().try_fold(a, |a, output| {
+                let g = self.cotangents.get(output.index)?;
+                a.map_or(Ok(g.clone()), |a| kernels::combine(Some(&a), &[(1.0, &g)])).map(Some)
+            });
+        }
+        let a = a.map_or_else(|| self.zeros(), Ok)?;
+        let terms: Vec<RowTerm> = outputs.iter().map(|output| output.term(1.0)).collect();
+        kernels::add_rows(&a, &terms, self.cotangents).map(Some)
+    }
+
+    /// Zeros like the states of all rows.
+    fn zeros(&self) -> Result<Tensor> {
+        let y0 = &self.tape.y0;
+        match self.tape.samples.is_some() && self.samples.len() < y0.dims()[0] {
+            true => Ok(y0.narrow(0, 0, self.samples.len())?.zeros_like()?),
+            false => Ok(y0.zeros_like()?),
+        }
+    }
+
+    /// Pulls back through one step of every sample that has one left; those after the last output are left out.
+    fn turn(&mut self, turn: usize) -> Result<()> {
+        self.gather(turn)?;
+        let samples = self.samples.clone();
+        let wanted: SmallVec<[Option<usize>; 1]> =
+            samples.iter().map(|&sample| self.step(sample, turn)).collect();
+        let mut outputs = StepOutputs::default();
+        for (row, (&sample, step)) in samples.iter().zip(&wanted).enumerate() {
+            if let Some(step) = *step {
+                self.outputs.add_step(&mut outputs, row, sample, step);
+            }
+        }
+        if self.a.is_none() && outputs.ends.is_empty() && outputs.inside.is_empty() {
+            self.a = self.arrive(None, &outputs.starts)?;
+            self.y1 = None;
+            return self.probe_starts(&wanted);
+        }
+        let rules = (&self.tape.method, self.field);
+        let (steps, y0) = self.states.restore(&samples, &wanted, rules)?;
+        let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
+        if self.y1.is_none() {
+            self.y1 = wanted[0].and_then(|step| self.tape.checkpoints.after(step));
+            self.move_ends(&step, &outputs.ends)?;
+        }
+        let a = self.a.take();
+        let a = self.arrive(a, &outputs.ends)?;
+        let a = a.map_or_else(|| self.zeros(), Ok)?;
+        self.weigh_ends(&outputs.ends)?;
+        let before = if self.want_times { self.ends_before(&wanted) } else { Vec::new() };
+        let (inside, g) = (&outputs.inside[..], self.cotangents);
+        let arriving = Arriving { a: &a, inside, before: &before, g };
+        self.probe.visit(&step, &arriving, &samples, &self.tape.params)?;
+        let last = turn == 0 && self.tape.samples.is_none();
+        let slope = self.tape.end.1.as_ref().filter(|_| last);
+        let known =
+            Known { y1: self.y1.as_ref(), slope, window: turn, want_times: self.want_times };
+        let replayed = self.replay.replay(&step, &arriving, &known, &mut self.theta)?;
+        for (row, (&sample, index)) in samples.iter().zip(&wanted).enumerate() {
+            if let Some(index) = *index {
+                let (t0, t1) = steps.ends(row);
+                self.audit.add(sample, (index, t0, t1), &replayed.found[row])?;
+            }
+        }
+        if let Some(times) = replayed.times {
+            self.move_times((turn, &wanted), &times, (inside, &before));
+        }
+        self.a = self.arrive(Some(replayed.start), &outputs.starts)?;
+        self.y1 = Some(y0.clone());
+        self.probe_starts(&wanted)
+    }
+
+    /// Lets the probe look at starts of spans once their first steps are done.
+    fn probe_starts(&mut self, wanted: &[Option<usize>]) -> Result<()> {
+        let Some(a) = self.a.as_ref().filter(|_| self.probe.is_wanted()) else { return Ok(()) };
+        let first = wanted.iter().map(|step| *step == Some(0)).collect::<Vec<_>>();
+        if first.contains(&true) {
+            let rules = (&self.tape.method, self.field);
+            let (steps, y0) = self.states.restore(&self.samples, wanted, rules)?;
+            let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
+            self.probe.visit_starts(&step, a, &self.samples, &first)?;
+        }
+        Ok(())
+    }
+
+    /// The outputs at the ends of the steps before those that rows are in.
+    fn ends_before(&self, wanted: &[Option<usize>]) -> Vec<RowOutput> {
+        let rows = self.samples.iter().zip(wanted).enumerate();
+        let before = rows.filter_map(|(row, (&sample, step))| {
+            Some((row, sample, step.as_ref()?.checked_sub(1)?))
+        });
+        let outputs =
+            before.flat_map(|(row, sample, step)| self.outputs.of_step(row, sample, step));
+        outputs.filter(|output| output.s == 1.0).collect()
+    }
+
+    /// Adds how the loss moves with the times that belong to each row's step.
+    fn move_times(
+        &mut self,
+        (turn, wanted): (usize, &[Option<usize>]),
+        times: &Times,
+        (inside, before): (&[RowOutput], &[RowOutput]),
+    ) {
+        for ((&sample, step), moved) in self.samples.iter().zip(wanted).zip(&times.rows) {
+            let own = &mut self.times[sample];
+            if turn == 0 && step.is_some() {
+                own.t1 = moved.h;
+            }
+            if *step == Some(0) {
+                own.t0 = moved.t0 - moved.h;
+            }
+        }
+        let outputs = inside.iter().zip(&times.inside).chain(before.iter().zip(&times.before));
+        for (&output, &moved) in outputs {
+            let sample = self.samples[output.row];
+            self.times[sample].ts[self.outputs.position(sample, output)] = moved;
+        }
+    }
+
+    /// Moves the times of outputs at the end of a step whose next one nobody asks for, but for its first slope.
+    fn move_ends(&mut self, step: &ReplayStep<'_>, ends: &[RowOutput]) -> Result<()> {
+        if !self.want_times || ends.is_empty() {
+            return Ok(());
+        }
+        let mut stages = TensorStages::new(step.method, step.field, (step.steps, step.y0), vec![]);
+        stages.fill(step.method.stages())?;
+        let slope = step.field.eval(step.steps.ends(0).1, &stages.end()?)?;
+        for output in ends {
+            let moved = kernels::dot(&self.cotangents.get(output.index)?, &slope)?;
+            self.times[0].ts[self.outputs.position(0, *output)] = moved;
+        }
+        Ok(())
+    }
+
+    /// Counts what outputs at the ends of steps weigh in the loss.
+    fn weigh_ends(&mut self, ends: &[RowOutput]) -> Result<()> {
+        let Some(y1) = self.y1.as_ref().filter(|_| !ends.is_empty()) else { return Ok(()) };
+        let sizes = kernels::dots(self.samples.len(), y1, y1)?;
+        for output in ends {
+            let g = self.cotangents.get(output.index)?;
+            let g = kernels::dot(&g, &g)?.sqrt();
+            self.audit.add_output(self.samples[output.row], g, sizes[output.row].sqrt());
+        }
+        Ok(())
+    }
+
+    /// Leaves samples without steps to go out of the rows, where the field allows it and it pays.
+    fn gather(&mut self, turn: usize) -> Result<()> {
+        if self.samples.len() < 2 {
+            return Ok(());
+        }
+        let under_way = |row: &usize| self.step(self.samples[*row], turn).is_some();
+        let rows: Vec<usize> = (0..self.samples.len()).filter(under_way).collect();
+        let pays = self.tape.checkpoints.pay_to_gather(rows.len(), &self.samples);
+        if !pays || !self.field.takes_rows() {
+            return Ok(());
+        }
+        self.leave()?;
+        let gather =
+            |x: &Option<Tensor>| x.as_ref().map(|x| kernels::pick_rows(x, &rows)).transpose();
+        (self.a, self.y1) = (gather(&self.a)?, gather(&self.y1)?);
+        self.replay.keep(&rows)?;
+        self.samples = rows.iter().map(|&row| self.samples[row]).collect();
+        Ok(())
+    }
+
+    /// Notes where the cotangents of all samples in `a` lie.
+    fn leave(&mut self) -> Result<()> {
+        if self.tape.samples.is_none() {
+            return Ok(());
+        }
+        let a = self.a.clone().map_or_else(|| self.zeros(), Ok)?;
+        for (row, &sample) in self.samples.iter().enumerate() {
+            self.starts[sample] = Some((a.clone(), row));
         }
         Ok(())
     }

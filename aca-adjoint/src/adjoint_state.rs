@@ -1,108 +1,164 @@
 //! The adjoint state along the trajectory.
 
-use aca_core::{Result, kernels};
-use aca_dense::interpolate;
+use std::sync::Arc;
+
+use aca_core::{Result, Steps, TensorStages, kernels};
 use candle_core::Tensor;
 
 use crate::Params;
+use crate::outputs::RowOutput;
 use crate::params::Accumulator;
-use crate::replay::{Outputs, Replay};
+use crate::replay::{self, Arriving, Known, Replay, ReplayStep};
 
 /// How the loss depends on the solution at times between: what changing the state there, or the time
 /// at which it is reached, would do.
 #[derive(Clone, Debug)]
 pub struct AdjointState {
-    /// `a(t) = dL/dy(t)` for each time, `[times, ..state]`: of the outputs at `t` and after it.
+    /// `a(t) = dL/dy(t)` for each time, `[times, ..state]`: of the outputs at `t` and after it. Where the samples of a
+    /// batch step on their own, the state is `[batch, ..]`.
     pub a: Tensor,
-    /// `dL/dt = a(t) . f(t, y(t))` for each time.
+    /// `dL/dt = a(t) . f(t, y(t))` for each time; where samples step on their own, one after the other for each time.
     pub dl_dt: Vec<f64>,
 }
 
 /// Collects adjoint states while a backward pass goes by.
-pub(crate) struct Watch<'a> {
+pub(crate) struct AdjointProbe<'a> {
     ts: &'a [f64],
-    found: Vec<Option<(Tensor, f64)>>,
+    batch: usize,
+    /// One a time and sample: a tensor of all rows, the row, and `dL/dt`.
+    found: Vec<Option<(Tensor, usize, f64)>>,
 }
 
-impl<'a> Watch<'a> {
-    pub(crate) fn new(ts: &'a [f64]) -> Self {
-        Self { ts, found: vec![None; ts.len()] }
+impl<'a> AdjointProbe<'a> {
+    pub(crate) fn new(ts: &'a [f64], batch: usize) -> Self {
+        Self { ts, batch, found: vec![None; ts.len() * batch] }
     }
 
-    /// Looks at the times of one step, its start left out, given the cotangents of its end and of its
+    /// Whether there is a time to look at.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.ts.is_empty()
+    }
+
+    /// Looks at the times of one step of every row, starts left out, given the cotangents of its ends and of its
     /// outputs.
     ///
     /// Inside a step the solution restarts from its interpolant: the rest of the step is replayed as
     /// a step of its own.
     pub(crate) fn visit(
         &mut self,
-        step: &Replay<'_>,
-        a: &Tensor,
-        outputs: Option<&Outputs>,
+        step: &ReplayStep<'_>,
+        arriving: &Arriving<'_>,
+        samples: &Arc<[usize]>,
         params: &Params,
     ) -> Result<()> {
-        let (t0, t1) = (step.t0, step.t1);
         for (m, &t) in self.ts.iter().enumerate() {
-            if t == t1 {
-                let y1 = step.method.step(step.field, (t0, t1), step.y0, None)?.1;
-                self.note(m, a.clone(), step, t, &y1)?;
-            } else if (t - t0) * (t1 - t) > 0.0 {
-                let s = (t - t0) / (t1 - t0);
-                let (mut k, _) = step.method.step(step.field, (t0, t1), step.y0, None)?;
-                step.method.extend_stages(step.field, (t0, t1), step.y0, &mut k)?;
-                let y = interpolate(step.method, step.y0, t1 - t0, &k, &[s])?.squeeze(0)?;
-                let rest = Replay { t0: t, y0: &y, ..*step };
-                let (later, here) = after(outputs, s)?;
-                let mut unused = Accumulator::new(params);
-                let mut a = rest.pull(a, later.as_ref(), &mut unused, false)?.start;
-                if let Some(here) = here {
-                    a = kernels::combine(Some(&a), &[(1.0, &here)])?;
+            for (row, &sample) in samples.iter().enumerate() {
+                let (t0, t1) = step.steps.ends(row);
+                let place = m * self.batch + sample;
+                if t == t1 && t0 != t1 {
+                    let y1 = stages(step, step.method.stages())?.end()?;
+                    self.note((place, row), arriving.a.clone(), step, (t, &y1))?;
+                } else if (t - t0) * (t1 - t) > 0.0 {
+                    let (a, y) = inside(step, arriving, (row, t), params)?;
+                    self.note((place, row), a, step, (t, &y))?;
                 }
-                self.note(m, a, step, t, &y)?;
             }
         }
         Ok(())
     }
 
-    /// Looks at the start of the span, given the cotangent of the initial state.
-    pub(crate) fn visit_start(&mut self, step: &Replay<'_>, a: &Tensor) -> Result<()> {
-        for (m, _) in self.ts.iter().enumerate().filter(|(_, t)| **t == step.t0) {
-            self.note(m, a.clone(), step, step.t0, step.y0)?;
+    /// Looks at the starts of spans, of the rows `first`, given the cotangents of the initial states.
+    pub(crate) fn visit_starts(
+        &mut self,
+        step: &ReplayStep<'_>,
+        a: &Tensor,
+        samples: &Arc<[usize]>,
+        first: &[bool],
+    ) -> Result<()> {
+        for (m, &t) in self.ts.iter().enumerate() {
+            for (row, &sample) in samples.iter().enumerate().filter(|(row, _)| first[*row]) {
+                if t == step.steps.ends(row).0 {
+                    self.note((m * self.batch + sample, row), a.clone(), step, (t, step.y0))?;
+                }
+            }
         }
         Ok(())
     }
 
     /// The adjoint states found; zero after the last output.
     pub(crate) fn finish(self, y0: &Tensor) -> Result<AdjointState> {
-        let mut rows = Vec::with_capacity(self.ts.len());
-        let mut dl_dt = Vec::with_capacity(self.ts.len());
-        for found in self.found {
-            let (a, slope) =
-                found.map_or_else(|| Ok::<_, candle_core::Error>((y0.zeros_like()?, 0.0)), Ok)?;
-            rows.push(a);
-            dl_dt.push(slope);
+        let (mut rows, mut dl_dt) = (Vec::new(), Vec::with_capacity(self.found.len()));
+        let zero = (y0.zeros_like()?, 0, 0.0);
+        for times in self.found.chunks(self.batch) {
+            let found: Vec<_> = times.iter().map(|found| found.as_ref().unwrap_or(&zero)).collect();
+            dl_dt.extend(found.iter().map(|found| found.2));
+            rows.push(match found[..] {
+                [(a, ..)] if a.shape() == y0.shape() => a.clone(),
+                _ => {
+                    let all = found.iter().map(|(a, row, _)| (a, *row));
+                    kernels::gather_rows(&all.collect::<Vec<_>>())?
+                }
+            });
         }
         Ok(AdjointState { a: Tensor::stack(&rows, 0)?, dl_dt })
     }
 
-    fn note(&mut self, m: usize, a: Tensor, step: &Replay<'_>, t: f64, y: &Tensor) -> Result<()> {
-        let slope = step.field.eval(t, y)?;
-        let dl_dt = kernels::dot(&a, &slope)?;
-        self.found[m] = Some((a, dl_dt));
+    fn note(
+        &mut self,
+        (place, row): (usize, usize),
+        a: Tensor,
+        step: &ReplayStep<'_>,
+        (t, y): (f64, &Tensor),
+    ) -> Result<()> {
+        let here = moved(step.steps, row, (t, t));
+        let slope = step.field.eval_at(&step.method.times(&here, 0.5)?, y)?;
+        let dl_dt = kernels::dots(step.steps.rows(), &a, &slope)?[row];
+        self.found[place] = Some((a, row, dl_dt));
         Ok(())
     }
 }
 
-/// The outputs after the fraction `s` of a step, placed in the rest of it, and the cotangent at `s`.
-fn after(outputs: Option<&Outputs>, s: f64) -> Result<(Option<Outputs>, Option<Tensor>)> {
-    let Some(outputs) = outputs else { return Ok((None, None)) };
-    let first = outputs.s.partition_point(|&other| other <= s);
-    let here = outputs.s.iter().position(|&other| other == s);
-    let here = here.map(|m| outputs.cotangents.get(m)).transpose()?;
-    let rest: Vec<f64> = outputs.s[first..].iter().map(|&other| (other - s) / (1.0 - s)).collect();
-    if rest.is_empty() {
-        return Ok((None, here));
-    }
-    let cotangents = outputs.cotangents.narrow(0, first, rest.len())?;
-    Ok((Some(Outputs { s: rest, cotangents }), here))
+/// The steps of all rows with another one in row `row`; the others rest where they start.
+fn moved(steps: &Steps, row: usize, (t0, t1): (f64, f64)) -> Steps {
+    let Some(samples) = steps.samples() else { return Steps::whole(t0, t1) };
+    let own = |i: usize, t: f64| if i == row { t } else { steps.ends(i).0 };
+    let all = (0..steps.rows()).map(|i| (own(i, t0), own(i, t1)));
+    let (t0, t1): (Vec<f64>, Vec<f64>) = all.unzip();
+    Steps::of_samples(samples.clone(), &t0, &t1)
+}
+
+fn stages<'a>(step: &ReplayStep<'a>, count: usize) -> Result<TensorStages<'a>> {
+    let &ReplayStep { method, field, steps, y0 } = step;
+    let mut stages = TensorStages::new(method, field, (steps, y0), Vec::new());
+    stages.fill(count)?;
+    Ok(stages)
+}
+
+/// The adjoint states at `t`, inside the step of `row`, and the states there; other rows' mean nothing.
+fn inside(
+    step: &ReplayStep<'_>,
+    arriving: &Arriving<'_>,
+    (row, t): (usize, f64),
+    params: &Params,
+) -> Result<(Tensor, Tensor)> {
+    let (t0, t1) = step.steps.ends(row);
+    let s = (t - t0) / (t1 - t0);
+    let only = step.steps.resting_unless(|other| other == row);
+    let step = &ReplayStep { steps: &only, ..*step };
+    let k = stages(step, step.method.interpolant().stages())?.k;
+    let weights = step.method.interpolant().weights(s);
+    let terms: kernels::Terms<'_> = weights.into_iter().zip(&k).collect();
+    let y = kernels::combine_steps(Some(step.y0), only.h(), &terms)?;
+    let rest = moved(&only, row, (t, t1));
+    let rest = ReplayStep { steps: &rest, y0: &y, ..*step };
+    let own = arriving.inside.iter().filter(|output| output.row == row && output.s >= s);
+    let (here, later): (Vec<RowOutput>, Vec<RowOutput>) = own.partition(|output| output.s == s);
+    let placed = |output: RowOutput| RowOutput { s: (output.s - s) / (1.0 - s), ..output };
+    let later: Vec<RowOutput> = later.into_iter().map(placed).collect();
+    let (mut unused, mut replay) = (Accumulator::new(params), replay::replay_on_tensors());
+    let known = Known { y1: None, slope: None, window: 0, want_times: false };
+    let arriving = Arriving { inside: &later, before: &[], ..*arriving };
+    let a = replay.replay(&rest, &arriving, &known, &mut unused)?.start;
+    let a = replay::add_whole((&only, &a), &[], (&here, arriving.g))?;
+    Ok((a, y))
 }

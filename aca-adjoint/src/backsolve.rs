@@ -11,8 +11,8 @@ use aca_dense::{Placement, Solution};
 use candle_core::{Tensor, bail};
 
 use crate::backward::Backward;
+use crate::outputs::{Outputs, StepOutputs};
 use crate::params::Accumulator;
-use crate::rows::Rows;
 use crate::{Gradients, Params, TimeGradients};
 
 /// Tolerance of entries that the error norm leaves out; their error over it vanishes.
@@ -67,9 +67,12 @@ impl Reverse {
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients> {
-        let mut rows = Rows::new(placements, cotangents);
+        let outputs = Outputs::new(&[placements.len()], placements);
         if self.grid.is_empty() {
-            let y0 = rows.sum()?.map_or_else(|| self.y0.zeros_like(), Ok)?;
+            let y0 = match placements.len() {
+                0 => self.y0.zeros_like()?,
+                _ => cotangents.sum(0)?,
+            };
             let theta = Accumulator::new(&self.params).finish()?;
             let times = want_times.then(|| TimeGradients::zeros(placements.len()));
             return Ok(Gradients { times, ..Gradients::new(y0, theta, 0) });
@@ -77,18 +80,19 @@ impl Reverse {
         let mut walk = Walk::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
         for index in (0..self.grid.len() - 1).rev() {
             let (t0, h) = (self.grid[index], self.grid[index + 1] - self.grid[index]);
-            let step = rows.take(index);
-            for m in step.end.into_iter().chain(step.inside.rev()) {
-                let s = placements[m].s;
+            let mut step = StepOutputs::default();
+            outputs.add_step(&mut step, 0, 0, index);
+            for output in step.ends.iter().rev().chain(step.inside.iter().rev()) {
+                let (m, s) = (output.index, output.s);
                 let t = if s == 1.0 { self.grid[index + 1] } else { t0 + s * h };
                 walk.to(t)?;
                 walk.restart(m, &placements[m])?;
-                walk.arrive(m, &rows.row(m)?)?;
+                walk.arrive(m, &cotangents.get(m)?)?;
             }
-            if let Some(m) = step.start {
+            for output in &step.starts {
                 walk.to(t0)?;
                 walk.leave()?;
-                walk.arrive(m, &rows.row(m)?)?;
+                walk.arrive(output.index, &cotangents.get(output.index)?)?;
             }
         }
         walk.to(self.grid[0])?;

@@ -9,14 +9,13 @@ use aca_core::{
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
 
-use crate::aca::{Aca, Memory};
+use crate::aca::{Aca, Samples};
 use crate::backsolve::Reverse;
 use crate::backward::Backward;
-use crate::budget::Budget;
+use crate::checkpoints::{Checkpoints, EndSlope, Grid};
 use crate::mali::{Mali, Trail};
 use crate::naive::{Guard, Naive, TracedSteps};
 use crate::report::Untrusted;
-use crate::tape::{Checkpoints, EndSlope, Grid};
 use crate::{Backsolve, Gradient, Params, through_step_size};
 
 /// One solve that is about to run.
@@ -40,15 +39,11 @@ impl Forward<'_> {
             return Err(Error::LeapfrogGradient);
         }
         match gradient {
-            Gradient::Aca => {
-                let mut kept = (Checkpoints::default(), EndSlope::default());
+            Gradient::Aca | Gradient::AcaBudget { .. } => {
+                let mut kept = (checkpoints(gradient)?, EndSlope::default());
                 let sol = self.record(&self.held(false), self.y0, &mut kept)?;
-                self.aca(sol, Memory::All(kept.0), kept.1)
-            }
-            &Gradient::AcaBudget { checkpoints } => {
-                let mut kept = (Budget::new(checkpoints)?, EndSlope::default());
-                let sol = self.record(&self.held(false), self.y0, &mut kept)?;
-                self.aca(sol, Memory::Some(kept.0), kept.1)
+                let (end, limited) = ((sol.y1.clone(), kept.1.0), sol.stats.stability_limited);
+                Ok((sol, self.aca(end, kept.0, None, limited)?))
             }
             Gradient::Naive => self.naive(),
             Gradient::NaiveThroughStepSize => {
@@ -86,31 +81,31 @@ impl Forward<'_> {
         Solver { trace, stable_steps, ..self.solver.clone() }
     }
 
-    /// Whether steps are under error control.
-    pub(crate) fn is_adaptive(&self) -> bool {
-        matches!(self.solver.stepping, Stepping::Adaptive(_))
-    }
-
     fn record(&self, solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink) -> Result<Solution> {
         let span = (self.span.t0, self.span.t1);
         Solution::record(solver, self.field.as_ref(), y0, span, self.save_at, sink)
     }
 
-    fn aca(&self, sol: Solution, memory: Memory, EndSlope(slope): EndSlope) -> Result<Finished> {
-        let (field, params) = (self.field.clone(), self.params.clone());
-        let (method, y0) = (Method::new(self.solver, self.y0.dtype())?, self.y0.detach());
-        let aca = Aca {
-            field,
-            params,
-            method,
-            y0,
-            end: (sol.y1.clone(), slope),
-            memory,
-            stability_limited: sol.stats.stability_limited,
-            adaptive: self.is_adaptive(),
+    /// The backward half of a solve that ended in these states, with so many steps at the stability limit.
+    pub(crate) fn aca(
+        &self,
+        end: (Tensor, Option<Tensor>),
+        checkpoints: Checkpoints,
+        samples: Option<Samples>,
+        stability_limited: usize,
+    ) -> Result<Arc<dyn Backward>> {
+        Ok(Arc::new(Aca {
+            field: self.field.clone(),
+            params: self.params.clone(),
+            method: Method::new(self.solver, self.y0.dtype())?,
+            y0: self.y0.detach(),
+            end,
+            checkpoints,
+            samples,
+            stability_limited,
+            adaptive: matches!(self.solver.stepping, Stepping::Adaptive(_)),
             untrusted: self.untrusted,
-        };
-        Ok((sol, Arc::new(aca)))
+        }))
     }
 
     fn naive(&self) -> Result<Finished> {
@@ -171,5 +166,13 @@ impl Forward<'_> {
         field.restore(&statistics)?;
         let stages = self.solver.tableau.interpolant().stages();
         Ok(stages * (traced?.sorted_nodes().len() + 2 * stages))
+    }
+}
+
+/// Where checkpoints go of a strategy that replays steps.
+pub(crate) fn checkpoints(gradient: &Gradient) -> Result<Checkpoints> {
+    match gradient {
+        &Gradient::AcaBudget { checkpoints } => Checkpoints::within(checkpoints),
+        _ => Ok(Checkpoints::default()),
     }
 }

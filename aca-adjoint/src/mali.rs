@@ -8,10 +8,9 @@ use aca_dense::Placement;
 use candle_core::{DType, Tensor};
 
 use crate::backward::Backward;
+use crate::checkpoints::Grid;
+use crate::outputs::{Outputs, RowOutput, StepOutputs};
 use crate::params::Accumulator;
-use crate::replay::Outputs;
-use crate::rows::Rows;
-use crate::tape::Grid;
 use crate::{Gradients, Params};
 
 /// The sink that keeps the grid, and of the last step what it takes to walk back.
@@ -25,8 +24,7 @@ pub(crate) struct Trail {
 impl StepSink for Trail {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.grid.accept(step)?;
-        let slope = step.method().end_slope(&step.stages()?)?;
-        self.end = slope.map(|v| (step.y1.clone(), v));
+        self.end = step.stages()?.pop().map(|v| (step.y1.clone(), v));
         Ok(())
     }
 }
@@ -74,8 +72,14 @@ impl Pair {
 /// Euclidean norms of rows; a state of one dimension is one row.
 fn norms(x: &Tensor) -> Result<Vec<f64>> {
     let rows = if x.rank() < 2 { 1 } else { x.dims()[0] };
-    let x = x.reshape((rows, ()))?;
-    Ok(kernels::dot_each(&x, &x)?.into_iter().map(f64::sqrt).collect())
+    Ok(kernels::dots(rows, x, x)?.into_iter().map(f64::sqrt).collect())
+}
+
+/// Adds cotangents of outputs to `a`.
+fn add(a: Tensor, outputs: &[RowOutput], cotangents: &Tensor) -> Result<Tensor> {
+    outputs.iter().try_fold(a, |a, output| {
+        kernels::combine(Some(&a), &[(1.0, &cotangents.get(output.index)?)])
+    })
 }
 
 impl Backward for Mali {
@@ -87,35 +91,42 @@ impl Backward for Mali {
     ) -> Result<Gradients> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let gradients = self.walk(&field, &mut Rows::new(placements, cotangents));
+        let outputs = Outputs::new(&[placements.len()], placements);
+        let gradients = self.walk(&field, &outputs, cotangents);
         field.restore(&statistics)?;
         gradients
     }
 }
 
 impl Mali {
-    fn walk(&self, field: &Evaluator<'_>, rows: &mut Rows<'_>) -> Result<Gradients> {
+    fn walk(
+        &self,
+        field: &Evaluator<'_>,
+        outputs: &Outputs<'_>,
+        cotangents: &Tensor,
+    ) -> Result<Gradients> {
         let zeros = self.y0.zeros_like()?;
         let mut theta = Accumulator::new(&self.params);
         let Some((z, v)) = self.trail.end.clone() else {
-            let y0 = rows.sum()?.unwrap_or(zeros);
+            let all = (0..outputs.len()).map(|index| RowOutput { row: 0, s: 0.0, index });
+            let y0 = add(zeros, &all.collect::<Vec<_>>(), cotangents)?;
             return Ok(Gradients::new(y0, theta.finish()?, 0));
         };
         let (mut end, mut bar) = (Pair { z, v }, Pair { z: zeros.clone(), v: zeros });
         let mut last = None;
         for (index, ends) in self.trail.grid.0.windows(2).enumerate().rev() {
-            let step = rows.take(index);
-            bar.z = rows.add_to(bar.z, step.end)?;
+            let mut step = StepOutputs::default();
+            outputs.add_step(&mut step, 0, 0, index);
+            bar.z = add(bar.z, &step.ends, cotangents)?;
             if last.is_none() {
                 last = Some(end.sizes(&bar)?);
             }
-            let outputs = rows.outputs(step.inside)?;
-            (end, bar) =
-                self.undo(field, (ends[0], ends[1]), &end, &bar, outputs.as_ref(), &mut theta)?;
-            bar.z = rows.add_to(bar.z, step.start)?;
+            let inside = (&step.inside[..], cotangents);
+            (end, bar) = self.undo(field, (ends[0], ends[1]), (&end, &bar), inside, &mut theta)?;
+            bar.z = add(bar.z, &step.starts, cotangents)?;
         }
         // The first slope was f(t0, y0).
-        let t0 = self.method.stage_time(self.trail.grid.0[0], self.trail.grid.0[1], 0);
+        let t0 = self.method.time((self.trail.grid.0[0], self.trail.grid.0[1]), 0.0);
         let (slope, pullback) = field.linearize(t0, &self.y0)?;
         if let Some(last) = last {
             self.check_start(&end, &slope, &bar, &last)?;
@@ -157,30 +168,27 @@ impl Mali {
         &self,
         field: &Evaluator<'_>,
         (t0, t1): (f64, f64),
-        end: &Pair,
-        bar: &Pair,
-        outputs: Option<&Outputs>,
+        (end, bar): (&Pair, &Pair),
+        (inside, cotangents): (&[RowOutput], &Tensor),
         theta: &mut Accumulator<'_>,
     ) -> Result<(Pair, Pair)> {
         let h = t1 - t0;
         let middle = kernels::combine(Some(&end.z), &[(-0.5 * h, &end.v)])?;
-        let (u, pullback) = field.linearize(self.method.stage_time(t0, t1, 1), &middle)?;
+        let (u, pullback) = field.linearize(self.method.time((t0, t1), 0.5), &middle)?;
         let v = kernels::combine(None, &[(2.0, &u), (-1.0, &end.v)])?;
         let z = kernels::combine(Some(&middle), &[(-0.5 * h, &v)])?;
 
         let (mut to_u, mut to_v, mut to_z) = (Vec::new(), Vec::new(), Vec::new());
-        for &s in outputs.iter().flat_map(|outputs| &outputs.s) {
-            let b = self.method.interpolant().weights(s);
+        for output in inside {
+            let b = self.method.interpolant().weights(output.s);
             to_u.push(h * (b[1] + 2.0 * b[2]));
             to_v.push(h * (b[0] - b[2]));
             to_z.push(1.0);
         }
+        let block = inside.first().map(|first| cotangents.narrow(0, first.index, inside.len()));
+        let block = block.transpose()?;
         let with = |terms: &[Term<'_>], weights: &[f64]| {
-            kernels::combine_with_rows(
-                None,
-                terms,
-                outputs.map(|outputs| (weights, &outputs.cotangents)),
-            )
+            kernels::combine_with_rows(None, terms, block.as_ref().map(|g| (weights, g)))
         };
         let graph = pullback.graph();
         let cotangents = pullback.apply(&with(&[(h, &bar.z), (2.0, &bar.v)], &to_u)?)?;

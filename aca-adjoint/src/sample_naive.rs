@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Evaluator, Method, Result, RowSteps, large_stack};
+use aca_core::{Evaluator, Method, Result, Steps, TensorStages, large_stack};
 use aca_dense::Placement;
 use candle_core::{Tensor, Var};
 
 use crate::backward::Backward;
+use crate::checkpoints::{Checkpoints, States};
 use crate::naive::differentiate;
-use crate::sample_outputs::SampleOutputs;
-use crate::sample_tape::SampleCheckpoints;
+use crate::outputs::{Outputs, StepOutputs};
 use crate::{Gradients, Params};
 
 /// A traced solve; its backward is candle's.
@@ -24,14 +24,14 @@ pub(crate) struct SampleNaive {
     /// All outputs, as part of the graph.
     outputs: Tensor,
     /// What they hang on: held so that it is dropped after them, in its own order.
-    _steps: Steps,
+    _steps: Kept,
     nodes: usize,
 }
 
 /// The tensors of every turn, oldest first.
-struct Steps(Vec<Vec<Tensor>>);
+struct Kept(Vec<Vec<Tensor>>);
 
-impl Drop for Steps {
+impl Drop for Kept {
     /// Drops the newest first, so that no drop recurses through more than one step.
     fn drop(&mut self) {
         while self.0.pop().is_some() {}
@@ -42,8 +42,8 @@ impl Drop for Steps {
 pub(crate) struct Course<'a> {
     pub(crate) method: &'a Method,
     pub(crate) field: Evaluator<'a>,
-    pub(crate) checkpoints: &'a SampleCheckpoints,
-    pub(crate) outputs: &'a SampleOutputs,
+    pub(crate) checkpoints: &'a Checkpoints,
+    pub(crate) outputs: &'a Outputs<'a>,
     /// Samples without a gradient, because they failed.
     pub(crate) failed: &'a [bool],
     pub(crate) nodes_per_step: usize,
@@ -51,9 +51,10 @@ pub(crate) struct Course<'a> {
 
 /// The rows of one turn.
 struct Turn {
-    rows: RowSteps,
+    steps: Steps,
+    samples: Arc<[usize]>,
     /// The step that each row takes, if it does not rest.
-    steps: Vec<Option<usize>>,
+    wanted: Vec<Option<usize>>,
     y: Tensor,
 }
 
@@ -69,15 +70,18 @@ impl Course<'_> {
             }
         }
         let longest = (0..batch).map(|sample| self.steps(sample)).max().unwrap_or(0);
-        let mut kept = Steps(Vec::new());
+        let mut kept = Kept(Vec::new());
         let (mut samples, mut y): (Arc<[usize]>, _) =
             ((0..batch).collect(), y0.as_tensor().clone());
         for turn in 0..longest {
             large_stack::check_walk(turn + 1, self.nodes_per_step)?;
             (samples, y) = self.gather(turn, samples, y)?;
             let turn = self.turn(turn, samples.clone(), y)?;
-            let (mut k, y1) = self.method.step_rows(&self.field, &turn.rows, &turn.y, None)?;
-            self.place(&turn, &mut k, &y1, &mut outputs)?;
+            let start = (&turn.steps, &turn.y);
+            let mut stages = TensorStages::new(self.method, &self.field, start, Vec::new());
+            stages.fill(self.method.stages())?;
+            let y1 = stages.end()?;
+            let k = self.place(&turn, stages, &y1, &mut outputs)?;
             kept.0.push(k.into_iter().chain([turn.y]).collect());
             y = y1;
         }
@@ -88,7 +92,7 @@ impl Course<'_> {
     fn steps(&self, sample: usize) -> usize {
         match self.failed[sample] {
             true => 0,
-            false => self.checkpoints.samples()[sample].len(),
+            false => self.checkpoints.steps(sample),
         }
     }
 
@@ -112,54 +116,51 @@ impl Course<'_> {
 
     fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<Turn> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
-        let steps: Vec<Option<usize>> = samples.iter().map(step).collect();
-        let (rows, starts) = self.checkpoints.rows(&samples, steps.iter().copied());
-        let y = match steps.iter().all(Option::is_some) {
+        let wanted: Vec<Option<usize>> = samples.iter().map(step).collect();
+        let mut states = States::new(self.checkpoints);
+        let (steps, starts) = states.restore(&samples, &wanted, (self.method, &self.field))?;
+        let y = match wanted.iter().all(Option::is_some) {
             true => y,
-            false => rested(&y, &steps, &kernels::gather_rows(&starts)?)?,
+            false => rested(&y, &wanted, &starts)?,
         };
-        Ok(Turn { rows, steps, y })
+        Ok(Turn { steps, samples, wanted, y })
     }
 
-    /// Puts the outputs of one turn where they belong among all.
-    fn place(
-        &self,
-        turn: &Turn,
-        k: &mut Vec<Tensor>,
+    /// Puts the outputs of one turn where they belong among all; returns all slopes.
+    fn place<'s>(
+        &'s self,
+        turn: &'s Turn,
+        stages: TensorStages<'s>,
         y1: &Tensor,
         outputs: &mut [Tensor],
-    ) -> Result<()> {
-        let h = turn.rows.h();
-        let inside = |row: usize| {
-            let sample = turn.rows.samples()[row];
-            let outputs = turn.steps[row].map(|step| self.outputs.of_step(sample, step));
-            outputs.is_some_and(|mut own| own.any(|output| output.s != 0.0 && output.s != 1.0))
-        };
-        let looked_into = turn.rows.resting_unless(inside);
-        for (row, step) in turn.steps.iter().enumerate() {
-            let Some(step) = *step else { continue };
-            for output in self.outputs.of_step(turn.rows.samples()[row], step) {
-                outputs[output.index] = match output.s {
-                    0.0 => turn.y.get(row)?,
-                    1.0 => y1.get(row)?,
-                    s => {
-                        let count = self.method.interpolant().stages();
-                        self.method.extend_row_stages(
-                            &self.field,
-                            &looked_into,
-                            &turn.y,
-                            k,
-                            count,
-                        )?;
-                        let weights = self.method.interpolant().weights(s).into_iter();
-                        let own = k.iter().map(|k| Ok(k.get(row)?)).collect::<Result<Vec<_>>>()?;
-                        let terms: Terms<'_> = weights.map(|w| h[row] * w).zip(&own).collect();
-                        kernels::combine(Some(&turn.y.get(row)?), &terms)?
-                    }
-                };
+    ) -> Result<Vec<Tensor>> {
+        let mut own = StepOutputs::default();
+        for (row, (&sample, step)) in turn.samples.iter().zip(&turn.wanted).enumerate() {
+            if let Some(step) = *step {
+                self.outputs.add_step(&mut own, row, sample, step);
             }
         }
-        Ok(())
+        for (ends, y) in [(&own.starts, &turn.y), (&own.ends, y1)] {
+            for output in ends {
+                outputs[output.index] = y.get(output.row)?;
+            }
+        }
+        if own.inside.is_empty() {
+            return Ok(stages.k);
+        }
+        let inside = |row: usize| own.inside.iter().any(|output| output.row == row);
+        let looked_into = turn.steps.resting_unless(inside);
+        let start = (&looked_into, &turn.y);
+        let mut stages = TensorStages::new(self.method, &self.field, start, stages.k);
+        stages.fill(self.method.interpolant().stages())?;
+        for output in &own.inside {
+            let (row, h) = (output.row, turn.steps.h()[output.row]);
+            let weights = self.method.interpolant().weights(output.s).into_iter();
+            let slopes = stages.k.iter().map(|k| Ok(k.get(row)?)).collect::<Result<Vec<_>>>()?;
+            let terms: Terms<'_> = weights.map(|w| h * w).zip(&slopes).collect();
+            outputs[output.index] = kernels::combine(Some(&turn.y.get(row)?), &terms)?;
+        }
+        Ok(stages.k)
     }
 }
 

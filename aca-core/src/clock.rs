@@ -21,6 +21,8 @@ pub(crate) struct Clock<'a> {
     /// Accepted steps until the next estimate of how far one reaches, and the size of the one estimated last.
     unseen: usize,
     seen: f64,
+    /// Whether step sizes are searched for, even if the span has no length.
+    searches: bool,
     /// Accepted steps whose start single precision places to a sixteenth of the step at best.
     coarse: usize,
     /// What was wrong with the last trial whose error ratio was not finite.
@@ -35,7 +37,10 @@ impl<'a> Clock<'a> {
     pub(crate) fn new(solver: &'a Solver, span: TimeSpan) -> Result<Self> {
         let length = (span.t1 - span.t0).abs();
         Ok(match &solver.stepping {
-            _ if span.is_empty() => Self::over(solver, span, Vec::new(), None),
+            stepping if span.is_empty() => {
+                let searches = matches!(stepping, Stepping::Adaptive(_));
+                Self { searches, ..Self::over(solver, span, Vec::new(), None) }
+            }
             Stepping::Adaptive(_) => {
                 let mut marks = solver.stops(span);
                 marks.push(span.t1);
@@ -68,6 +73,7 @@ impl<'a> Clock<'a> {
             t,
             stats,
             marks,
+            searches: control.is_some(),
             control,
             h: 0.0,
             unseen: 0,
@@ -85,6 +91,17 @@ impl<'a> Clock<'a> {
     /// Whether step sizes are searched for, so that a first one is needed.
     pub(crate) fn is_adaptive(&self) -> bool {
         self.control.is_some()
+    }
+
+    /// Whether this is no grid: the solver has tolerances, whatever the span.
+    pub(crate) fn searches(&self) -> bool {
+        self.searches
+    }
+
+    /// Ends the span at `t`, inside the step that was accepted last.
+    pub(crate) fn stop(&mut self, t: f64) {
+        self.marks.clear();
+        self.t = t;
     }
 
     /// The next time that a step must hit.
@@ -224,6 +241,12 @@ impl<'a> Clock<'a> {
         let (h_min, method) = (self.h_min(), self.solver.tableau.name().to_owned());
         let other = Error::StepSizeUnderflow { h, h_min, t: self.t, method };
         self.non_finite.take().map_or(other, |found| *found)
+    }
+
+    /// Whether the user wants to be told.
+    #[inline]
+    pub(crate) fn reports(&self) -> bool {
+        self.solver.progress.is_some()
     }
 
     /// Tells the user's callback about an accepted step of size `h`.

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, Var};
 
 use crate::seed::pull_back;
-use crate::{OnSlices, Time};
+use crate::{Native, Time};
 
 /// The right-hand side of `dy/dt = f(t, y)`.
 ///
@@ -64,7 +64,7 @@ pub trait VectorField: Send + Sync {
     ///
     /// A closed form of a few numbers a state does well to offer it: its solves and replays then make a tensor
     /// or two a step.
-    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+    fn native(&self, y: &Tensor) -> Option<Native<'_>> {
         let _ = y;
         None
     }

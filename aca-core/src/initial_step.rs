@@ -1,68 +1,48 @@
 //! The first step size.
 
 use candle_core::Tensor;
+use smallvec::SmallVec;
 
-use crate::kernels::{self, Scale};
-use crate::{Evaluator, Result, RowSteps, Time, TimeSpan};
+use crate::kernels::{self, RowNorms, Scale};
+use crate::{Evaluator, Result, Steps, Time};
 
-/// Returns the magnitude of a first step whose error is probably below the tolerance; costs one
-/// evaluation of the field.
+/// Returns for every row the magnitude of a first step whose error is probably below the tolerance; costs one
+/// evaluation of the field. Rows that rest get any number.
 ///
 /// # Source
 /// Hairer, Norsett, Wanner I, II.4, "starting step size"; unlike there the trial step ends at the
-/// first stop at the latest, so that the field is evaluated neither outside the span nor beyond a
-/// jump.
-pub(crate) fn initial_step(
-    f: &Evaluator<'_>,
-    ahead: TimeSpan,
-    y0: &Tensor,
-    k1: &Tensor,
-    scale: &Scale,
-    error_order: usize,
-) -> Result<f64> {
-    let length = (ahead.t1 - ahead.t0).abs();
-    let norms =
-        |x: &[&Tensor], weights: &[Vec<f64>]| kernels::scaled_norms(y0, y0, scale, x, weights);
-    let d = norms(&[y0, k1], &each_alone())?;
-    let h0 = trial(d[0], d[1], length);
-    let y1 = kernels::combine(Some(y0), &[(ahead.sign() * h0, k1)])?;
-    let t1 = if h0 == length { ahead.t1 } else { ahead.t0 + ahead.sign() * h0 };
-    let k2 = f.eval(t1, &y1)?;
-    let d2 = norms(&[&k2, k1], &[vec![1.0, -1.0]])?[0] / h0;
-    Ok(first(h0, steepest(d[1], d2), length, error_order))
-}
-
-/// [`initial_step`] of every row, whose spans ahead are `ahead`; rows that rest get any number.
+/// first stop at the latest, where the steps `ahead` end, so that the field is evaluated neither outside the span nor
+/// beyond a jump.
 pub(crate) fn initial_steps(
     f: &Evaluator<'_>,
-    ahead: &RowSteps,
+    ahead: &Steps,
     (y0, k1): (&Tensor, &Tensor),
     scale: &Scale,
     error_order: usize,
-) -> Result<Vec<f64>> {
-    let norms =
-        |x: &[&Tensor], weights: &[Vec<f64>]| kernels::scaled_norms_each(y0, y0, scale, x, weights);
-    let (d, h) = (norms(&[y0, k1], &each_alone())?, ahead.h());
-    let h0: Vec<f64> = d.iter().zip(h).map(|(d, h)| trial(d[0], d[1], h.abs())).collect();
-    let signed: Vec<f64> = h0.iter().zip(h).map(|(h0, h)| h0.copysign(*h)).collect();
-    let y1 = kernels::combine_each(Some(y0), &signed, &[(1.0, k1)])?;
-    let ends = (0..h.len()).map(|row| match h0[row] == h[row].abs() {
-        true => ahead.ends(row).1,
-        false => ahead.ends(row).0 + signed[row],
-    });
-    let ends = Time::of_samples(ends.collect(), ahead.samples().clone())?;
+) -> Result<SmallVec<[f64; 1]>> {
+    let norms = |x: &[&Tensor], weights: &[Vec<f64>]| -> Result<RowNorms> {
+        kernels::norms(ahead.rows(), (y0, y0), scale, x, weights)
+    };
+    // Norms of two tensors, of which a GPU makes both at once.
+    let (d, h) = (norms(&[y0, k1], &[vec![1.0, 0.0], vec![0.0, 1.0]])?, ahead.h());
+    let h0: SmallVec<[f64; 1]> = d.iter().zip(h).map(|(d, h)| trial(d[0], d[1], h.abs())).collect();
+    let signed: SmallVec<[f64; 1]> = h0.iter().zip(h).map(|(h0, h)| h0.copysign(*h)).collect();
+    let y1 = kernels::combine_steps(Some(y0), &signed, &[(1.0, k1)])?;
+    let end = |row: usize| match (ahead.ends(row), h0[row] == h[row].abs()) {
+        ((_, t1), true) => t1,
+        ((t0, _), false) => t0 + signed[row],
+    };
+    let ends = match ahead.samples() {
+        None => Time::new(end(0)),
+        Some(samples) => Time::of_samples((0..ahead.rows()).map(end).collect(), samples.clone())?,
+    };
     let k2 = f.eval_at(&ends, &y1)?;
     let d2 = norms(&[&k2, k1], &[vec![1.0, -1.0]])?;
     let first = |row: usize| {
         let steepest = steepest(d[row][1], d2[row][0] / h0[row]);
         first(h0[row], steepest, h[row].abs(), error_order)
     };
-    Ok((0..h.len()).map(first).collect())
-}
-
-/// Weights for the norms of two tensors, of which a GPU makes both at once.
-fn each_alone() -> [Vec<f64>; 2] {
-    [vec![1.0, 0.0], vec![0.0, 1.0]]
+    Ok((0..ahead.rows()).map(first).collect())
 }
 
 /// Magnitude of the step that tries out the field, from the norms of state and slope.

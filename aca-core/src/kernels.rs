@@ -49,17 +49,20 @@ mod audit;
 mod rows;
 mod slices;
 
-pub use audit::{Products, RowProducts, difference, dot_slices, products, products_slices};
+pub use audit::{
+    Products, RowDifferences, RowProducts, differences, differences_slices, dot_slices, products,
+    products_slices,
+};
 pub use cpu::Element;
-pub(crate) use rows::{Differences, difference_squares};
+pub(crate) use rows::{Differences, difference_squares, norms};
 pub use rows::{
-    RowTerm, add_rows, choose_rows, combine_each, combine_picked, dot_each, gather_rows,
-    non_finite_rows, scaled_norms_each,
+    RowTerm, add_rows, choose_rows, combine_each, combine_picked, combine_steps, dots, gather_rows,
+    non_finite_rows, pick_rows, scaled_norms_each,
 };
 pub(crate) use slices::difference_squares_slices;
 pub use slices::{
-    add_slice_rows, combine_slices, combine_slices_each, combine_slices_picked,
-    scaled_norms_slices, scaled_norms_slices_each,
+    add_slice_rows, combine_slices, combine_slices_picked, combine_slopes, scaled_norms_slices,
+    scaled_norms_slices_each,
 };
 
 /// The error scale `atol + rtol * max(|y0|, |y1|)` of every entry.
@@ -231,17 +234,11 @@ pub fn scaled_norms(
     k: &[&Tensor],
     weights: &[Vec<f64>],
 ) -> Result<SmallVec<[f64; 2]>> {
-    let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
-    let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
-    on_gpu!(y0, gpu => Ok(cuda::norms(gpu, (&y0, &y1), scale, (&k, weights), 1)?.swap_remove(0)));
-    with_element!(y0.dtype(), T => {
-        let (y0, y1) = (View::held(&y0), View::held(&y1));
-        let (y0, y1) = (y0.slice::<T>()?, y1.slice::<T>()?);
-        let views: SmallVec<[_; 8]> = k.iter().map(View::held).collect();
-        let k = views.iter().map(View::slice::<T>).collect::<Result<SmallVec<[_; 8]>>>()?;
-        scaled_norms_slices(y0, y1, scale, &k, weights)
-    })
+    Ok(norms(1, (y0, y1), scale, k, weights)?.swap_remove(0))
 }
+
+/// Norms of every row, one list of results a row.
+pub type RowNorms = SmallVec<[SmallVec<[f64; 2]>; 1]>;
 
 /// Returns the inner product of two tensors of the same shape and dtype.
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {

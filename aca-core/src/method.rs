@@ -3,11 +3,10 @@
 use std::sync::OnceLock;
 
 use aca_tableau::{Interpolant, Tableau};
-use candle_core::{DType, Tensor};
-use smallvec::SmallVec;
+use candle_core::DType;
 
-use crate::kernels::{self, Scale, Terms};
-use crate::{Error, Evaluator, Result, Solver};
+use crate::scheme::{StageCotangents, Stages};
+use crate::{Error, Result, Solver, Steps, Time};
 
 /// A tableau with what a solve derives from it once: error weights and interpolant.
 ///
@@ -17,6 +16,8 @@ use crate::{Error, Evaluator, Result, Solver};
 pub struct Method {
     tableau: Tableau,
     interpolant: Interpolant,
+    /// Columns of `a`, the interpolant's extra stages included.
+    columns: Vec<Vec<f64>>,
     b_error: Vec<Vec<f64>>,
     /// Weights of the differences of slopes and of states that show how far a step reaches, once a solve asks.
     difference: OnceLock<Option<[Vec<f64>; 2]>>,
@@ -40,7 +41,11 @@ impl Method {
         if let Some(c) = nodes.find(|c| !(0.0..=1.0).contains(c)) {
             return Err(Error::NodeOutsideStep { method: tableau.name().to_owned(), c });
         }
+        let (own, stages) = (tableau.stages(), tableau.stages().max(interpolant.stages()));
+        let a = |j: usize| if j < own { tableau.a_row(j) } else { interpolant.a_row(j - own) };
+        let column = |i: usize| (0..stages).map(|j| a(j).get(i).copied().unwrap_or(0.0)).collect();
         Ok(Self {
+            columns: (0..stages).map(column).collect(),
             interpolant,
             b_error: tableau.b_error(),
             difference: OnceLock::new(),
@@ -88,11 +93,38 @@ impl Method {
         if i < stages { self.tableau.c()[i] } else { self.interpolant.c(i - stages) }
     }
 
-    /// Time of stage `i` of the step from `t0` to `t1`: exact at both ends, and beside a
-    /// discontinuity by the last number on the step's side, so that the field sees one branch.
+    /// Number of slopes that every step has: the tableau's, and the leapfrog's at the end.
     #[inline]
-    pub fn stage_time(&self, t0: f64, t1: f64, i: usize) -> f64 {
-        let c = self.c(i);
+    pub fn stages(&self) -> usize {
+        self.tableau.stages() + usize::from(self.leapfrog)
+    }
+
+    /// Appends slopes to a step until it has `count`.
+    #[inline]
+    pub fn fill(&self, stages: &mut impl Stages, count: usize) -> Result<()> {
+        for i in stages.known()..count {
+            match self.leapfrog && i == self.tableau.stages() {
+                // The leapfrog: v1 = 2 u - v0 (Mutze, 2013).
+                true => stages.mix(&[-1.0, 2.0])?,
+                false => stages.evaluate(self.c(i), self.a_row(i))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Pulls cotangents of the first `count` slopes of a step back.
+    #[inline]
+    pub fn pull(&self, cotangents: &mut impl StageCotangents, count: usize) -> Result<()> {
+        for i in (0..count).rev() {
+            cotangents.pull(i, &self.columns[i])?;
+        }
+        Ok(())
+    }
+
+    /// The time `t0 + c h` in a step from `t0` to `t1`: exact at both ends, and beside a discontinuity by the last
+    /// number on the step's side, so that the field sees one branch; a step without length has its own.
+    #[inline]
+    pub fn time(&self, (t0, t1): (f64, f64), c: f64) -> f64 {
         if c == 0.0 {
             self.beside(t0, t1)
         } else if c == 1.0 {
@@ -100,6 +132,23 @@ impl Method {
         } else {
             t0 + c * (t1 - t0)
         }
+    }
+
+    /// The times `t0 + c h` in the steps of all rows.
+    pub fn times(&self, steps: &Steps, c: f64) -> Result<Time> {
+        match steps.samples() {
+            None => Ok(Time::new(self.time(steps.ends(0), c))),
+            Some(samples) => {
+                let times = (0..steps.rows()).map(|row| self.row_time(steps.ends(row), c));
+                Time::of_samples(times.collect(), samples.clone())
+            }
+        }
+    }
+
+    /// The time of a row that may rest: then it is where it rests.
+    #[inline]
+    pub(crate) fn row_time(&self, (t0, t1): (f64, f64), c: f64) -> f64 {
+        if t0 == t1 { t0 } else { self.time((t0, t1), c) }
     }
 
     /// Whether the field may jump anywhere.
@@ -131,39 +180,6 @@ impl Method {
         }
     }
 
-    /// Returns the state at which stage `i` is evaluated.
-    pub fn stage_state(&self, i: usize, y0: &Tensor, h: f64, k: &[Tensor]) -> Result<Tensor> {
-        if i == 0 {
-            return Ok(y0.clone());
-        }
-        weighted(y0, h, self.a_row(i), k)
-    }
-
-    /// Returns the tableau's stages and the state at `t1`; `k1` is the first stage if it is known.
-    pub fn step(
-        &self,
-        f: &Evaluator<'_>,
-        (t0, t1): (f64, f64),
-        y0: &Tensor,
-        k1: Option<Tensor>,
-    ) -> Result<(Vec<Tensor>, Tensor)> {
-        let stages = self.tableau.stages();
-        let mut k = Vec::with_capacity(stages + self.interpolant.extra_stages());
-        k.extend(k1);
-        let mut state = y0.clone();
-        for i in k.len()..stages {
-            state = self.stage_state(i, y0, t1 - t0, &k)?;
-            k.push(f.eval(self.stage_time(t0, t1, i), &state)?);
-        }
-        // The last stage of a FSAL tableau is evaluated at y1 itself.
-        let y1 = if self.tableau.is_fsal() {
-            state
-        } else {
-            weighted(y0, t1 - t0, self.tableau.b(), &k)?
-        };
-        Ok((k, y1))
-    }
-
     /// Weights of the estimate of a step's own error, `h sum(w_i k_i)` over as many stages: the finest of the
     /// tableau's, without trailing zeros; none for methods that cannot estimate it.
     pub fn error_weights(&self) -> &[f64] {
@@ -176,73 +192,17 @@ impl Method {
         self.tableau.is_fsal().then(|| self.tableau.stages() - 1)
     }
 
-    /// Appends the interpolant's extra stages to the tableau's own.
-    pub fn extend_stages(
-        &self,
-        f: &Evaluator<'_>,
-        (t0, t1): (f64, f64),
-        y0: &Tensor,
-        k: &mut Vec<Tensor>,
-    ) -> Result<()> {
-        if self.leapfrog {
-            // The leapfrog's own slope at the end stands where the interpolant wants f(t1, y1).
-            if k.len() < self.interpolant.stages() {
-                k.extend(self.end_slope(k)?);
-            }
-            return Ok(());
-        }
-        for i in k.len()..self.interpolant.stages() {
-            let state = self.stage_state(i, y0, t1 - t0, k)?;
-            k.push(f.eval(self.stage_time(t0, t1, i), &state)?);
-        }
-        Ok(())
-    }
-
-    /// Returns the slope that the next step starts with, where the stages of this one hold it: the
-    /// last of a FSAL tableau, the interpolant's at `t1` if it was evaluated, the leapfrog's `v1`.
-    pub fn end_slope(&self, k: &[Tensor]) -> Result<Option<Tensor>> {
-        if self.leapfrog {
-            return kernels::combine(None, &[(2.0, &k[1]), (-1.0, &k[0])]).map(Some);
-        }
-        Ok(self.end_stage(k.len()).map(|i| k[i].clone()))
-    }
-
     /// The stage that holds the slope at the end of a step, among the first `known`.
     #[inline]
-    pub(crate) fn end_stage(&self, known: usize) -> Option<usize> {
+    pub fn end_stage(&self, known: usize) -> Option<usize> {
         Some(self.interpolant.end_stage()).filter(|end| *end < known)
     }
 
-    /// Whether the slope at the end of a step, at `t1`, may start the next.
-    ///
-    /// The leapfrog's slope belongs to its state; any other must not cross a jump of the field, and one
-    /// that only the interpolant needed has left no trace in running statistics.
+    /// Whether the slope at the end of a step starts the next whatever lies between: the leapfrog's belongs to its
+    /// state.
     #[inline]
-    pub(crate) fn carries(&self, t1: f64, has_statistics: bool) -> bool {
-        self.leapfrog || (self.carries_within(has_statistics) && !self.is_jump(t1))
-    }
-
-    /// The same where the field does not jump.
-    #[inline]
-    pub(crate) fn carries_within(&self, has_statistics: bool) -> bool {
-        self.tableau.is_fsal() || !has_statistics
-    }
-
-    /// Returns the error ratio of a step: 1 is the tolerance, NaN when `y1` is not finite.
-    ///
-    /// With two embedded solutions the estimates `e5` and `e3` combine as in DOP853,
-    /// `e5^2 / sqrt(e5^2 + 0.01 e3^2)` (Hairer, Norsett, Wanner I, II.10).
-    pub fn error_ratio(
-        &self,
-        h: f64,
-        y0: &Tensor,
-        y1: &Tensor,
-        k: &[Tensor],
-        scale: &Scale,
-    ) -> Result<f64> {
-        let k: SmallVec<[&Tensor; 8]> = k.iter().collect();
-        let norms = kernels::scaled_norms(y0, y1, scale, &k, &self.b_error)?;
-        Ok(h.abs() * Self::ratio(&norms))
+    pub(crate) fn carries_always(&self) -> bool {
+        self.leapfrog
     }
 
     /// Joins the norms of all error estimates to the error of a step of size 1.
@@ -275,13 +235,7 @@ impl Method {
 
     /// The weights of every error estimate.
     #[inline]
-    pub(crate) fn b_error(&self) -> &[Vec<f64>] {
+    pub fn b_error(&self) -> &[Vec<f64>] {
         &self.b_error
     }
-}
-
-/// `y0 + h sum(w_i k_i)` over the weights that are not zero.
-fn weighted(y0: &Tensor, h: f64, weights: &[f64], k: &[Tensor]) -> Result<Tensor> {
-    let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0).map(|(w, k)| (h * w, k));
-    kernels::combine(Some(y0), &terms.collect::<Terms<'_>>())
 }

@@ -1,152 +1,456 @@
-//! A solve under way, all of its state on one clock.
+//! A solve under way.
 
 use candle_core::Tensor;
+use smallvec::SmallVec;
 
-use crate::body::{Body, check_finite};
 use crate::clock::Clock;
+use crate::clocks::Clocks;
 use crate::coupling::first_coupled_row;
-use crate::initial_step::initial_step;
+use crate::finite::FiniteCheck;
+use crate::initial_step::initial_steps;
 use crate::kernels::{self, Scale};
-use crate::rules::{Ends, Rules};
-use crate::slice_body::SliceBody;
+use crate::rules::Rules;
+use crate::sink::Ending;
+use crate::space::{Register, SliceSpace, Space, TensorSpace, Trial};
 use crate::stability::{Probe, Reach};
-use crate::tensor_body::TensorBody;
 use crate::{
-    Error, Evaluator, Method, OnSlices, Result, SolveEnd, Solver, Stats, StepSink, Time, TimeSpan,
-    VectorField,
+    Error, Evaluator, Method, Native, Result, RowStep, Solver, Step, StepSink, Time, VectorField,
 };
 
-/// A solve under way.
+/// A solve under way: of a whole state, which is one row, or of the samples of a batch, in rows that step on their own.
 pub(crate) struct Run<'a> {
     solver: &'a Solver,
     rules: Rules<'a>,
     sink: &'a mut dyn StepSink,
-    clock: Clock<'a>,
-    body: Box<dyn Body + 'a>,
-    /// Whether rows of the state are systems of their own, once that was asked.
+    pub(crate) clocks: Clocks<'a>,
+    space: Box<dyn Space + 'a>,
+    /// States at the starts of the next steps.
+    y: Tensor,
+    /// The scale of errors and what reads the steps' reach, where steps are under error control.
+    control: Option<(Scale, Probe)>,
+    ratios: SmallVec<[f64; 1]>,
+    finite: FiniteCheck,
+    /// Whether rows of a whole state are systems of their own, once that was asked.
     rows_are_apart: Option<bool>,
+    /// Where the state of each sample lies that has left the rows.
+    ends: Vec<Option<(Tensor, usize)>>,
+}
+
+/// Where a run goes.
+pub(crate) enum Course<'a, 's> {
+    /// The whole state along one clock.
+    Whole(Box<Clock<'a>>),
+    /// Every sample over a span of its own.
+    Samples(&'s [(f64, f64)]),
+}
+
+/// Refuses a state whose rows are not as many samples.
+fn check_batch(y0: &Tensor, samples: usize) -> Result<()> {
+    match y0.dims().first() {
+        Some(&batch) if batch == samples => Ok(()),
+        Some(&expected) => Err(Error::SampleCount { what: "spans", got: samples, expected }),
+        None => Err(Error::NoBatch { shape: Vec::new() }),
+    }
+}
+
+/// A step as the space sees it: a macro, since it borrows fields of a run beside those that it changes.
+macro_rules! trial {
+    ($run:expr) => {
+        Trial { rules: &$run.rules, steps: &$run.clocks.steps, y0: &$run.y }
+    };
 }
 
 impl<'a> Run<'a> {
+    /// Prepares to step from `y0`.
     pub(crate) fn new(
         solver: &'a Solver,
         field: &'a dyn VectorField,
         y0: &Tensor,
-        clock: Clock<'a>,
+        course: Course<'a, '_>,
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
         let rules = Rules { method: Method::new(solver, y0.dtype())?, field: evaluator };
+        if let Course::Samples(spans) = &course {
+            check_batch(y0, spans.len())?;
+        }
         let y = solver.own(y0)?.contiguous()?;
-        if let Some(index) = kernels::first_non_finite(&y)? {
-            return Err(Error::InitialState { index });
-        }
-        // The graph and the leapfrog's slopes are made of tensors.
-        let plain = !(solver.trace || solver.leapfrog);
-        let slices = if plain { OnSlices::of(field, &y) } else { None };
-        let body: Box<dyn Body + 'a> = match slices {
-            Some(OnSlices::F32(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),
-            Some(OnSlices::F64(field)) => Box::new(SliceBody::new(field, &rules.method, y)?),
-            None => Box::new(TensorBody::new(y)?),
+        let clocks = match course {
+            Course::Whole(clock) => Clocks::whole(*clock, kernels::first_non_finite(&y)?)?,
+            Course::Samples(spans) => {
+                Clocks::of_samples(solver, spans, kernels::non_finite_rows(&y)?)?
+            }
         };
-        Ok(Self { solver, rules, sink, clock, body, rows_are_apart: None })
+        let native = match (solver.trace, clocks.are_whole()) {
+            // The graph is made of tensors.
+            (true, _) => None,
+            (false, true) => Native::of(field, &y),
+            (false, false) => Native::of_rows(field, &y),
+        };
+        let space: Box<dyn Space + 'a> = match native {
+            Some(Native::F32(field)) => Box::new(SliceSpace::new(field, &rules.method, &y)?),
+            Some(Native::F64(field)) => Box::new(SliceSpace::new(field, &rules.method, &y)?),
+            None => Box::new(TensorSpace::default()),
+        };
+        let epsilon = rules.field.epsilon();
+        let scale = if clocks.are_adaptive() { solver.scale(y0)? } else { None };
+        let control = scale.map(|scale| {
+            let probe = Probe::new(&scale, epsilon)?;
+            Ok::<_, Error>((scale, probe))
+        });
+        Ok(Self {
+            solver,
+            rules,
+            sink,
+            finite: FiniteCheck::new(&y, clocks.are_whole())?,
+            ends: vec![None; clocks.samples().len()],
+            clocks,
+            space,
+            y,
+            control: control.transpose()?,
+            ratios: SmallVec::new(),
+            rows_are_apart: None,
+        })
     }
 
-    /// Steps to the end, every step under error control if there are tolerances.
-    pub(crate) fn finish(mut self, scale: Option<&Scale>) -> Result<SolveEnd> {
-        let end = self.steps(scale);
+    /// Steps to the end.
+    pub(crate) fn finish(mut self) -> Result<Finished<'a>> {
+        let end = self.steps();
         // Whatever else happened, it happened later.
-        self.body.finish()?;
+        self.finite.finish()?;
         end?;
-        self.clock.check_resolution(&self.rules.field)?;
-        let stats = Stats { nfe: self.rules.field.nfe(), ..self.clock.stats };
-        Ok(SolveEnd { y1: self.body.y().clone(), stats })
+        self.clocks.check_resolution(&self.rules.field);
+        self.leave();
+        let y1 = match self.clocks.are_whole() {
+            true => self.y,
+            false => {
+                let ends: Vec<_> = self.ends.iter().flatten().map(|(y, row)| (y, *row)).collect();
+                kernels::gather_rows(&ends)?
+            }
+        };
+        Ok(Finished { y1, nfe: self.rules.field.nfe(), clocks: self.clocks })
     }
 
-    fn steps(&mut self, scale: Option<&Scale>) -> Result<()> {
-        if let Some(scale) = scale.filter(|_| !self.clock.is_done()) {
-            let h = self.first_step(scale)?;
-            self.clock.start(h);
+    fn steps(&mut self) -> Result<()> {
+        if !self.clocks.are_whole() {
+            self.check_apart()?;
         }
-        let epsilon = self.rules.field.epsilon();
-        let probe = scale.map(|scale| Probe::new(scale, epsilon)).transpose()?;
-        while !self.clock.is_done() {
-            let t1 = self.clock.target()?;
-            let last = t1 == self.clock.span.t1;
-            let ends = Ends { index: self.clock.stats.accepted, t0: self.clock.t, t1, last };
-            self.body.attempt(&self.rules, ends, scale.is_some())?;
-            let ratio = match scale {
-                Some(scale) => self.body.error_ratio(&self.rules, ends.h(), scale)?,
-                None => 0.0,
-            };
-            if ratio <= 1.0 {
-                let wanted = self.clock.wants_estimate(ends.h());
-                let probe = probe.as_ref().filter(|_| wanted);
-                let reach = self.body.accept(&self.rules, ends, self.sink, probe)?;
-                self.clock.accept(t1, ratio);
-                if let Some(reach) = reach {
-                    self.hold(ends, reach)?;
+        self.first_steps()?;
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// Refuses rows that are no samples: whose slopes depend on one another.
+    fn check_apart(&mut self) -> Result<()> {
+        if !self.clocks.any_under_way() {
+            return Ok(());
+        }
+        self.start()?;
+        self.clocks.look_ahead(|clock| clock.span.t1);
+        let method = &self.rules.method;
+        let t = method.times(&self.clocks.steps, method.c(0))?;
+        match first_coupled_row(self.rules.field.field(), &t, &self.y, &self.space.slope(0)?)? {
+            Some(row) => Err(Error::SamplesCoupled { row }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sizes the first step of every row.
+    pub(crate) fn first_steps(&mut self) -> Result<()> {
+        if self.control.is_none() || !self.clocks.any_under_way() {
+            return Ok(());
+        }
+        if let Some(h) = self.solver.first_step {
+            self.clocks.start(|_| h);
+            return Ok(());
+        }
+        self.start()?;
+        let Some((scale, _)) = &self.control else { return Ok(()) };
+        let Rules { method, field } = &self.rules;
+        let before = field.snapshot()?;
+        self.clocks.look_ahead(|clock| method.beside(clock.next_mark(), clock.t));
+        let order = method.tableau().error_order().unwrap_or(1);
+        let start = (&self.y, &self.space.slope(0)?);
+        let h = initial_steps(field, &self.clocks.steps, start, scale, order)?;
+        field.restore(&before)?;
+        self.clocks.count(1);
+        self.clocks.start(|row| h[row]);
+        Ok(())
+    }
+
+    /// Evaluates slopes at the starts of the next steps; rows whose slope is not finite fail.
+    fn start(&mut self) -> Result<()> {
+        if self.space.known() > 0 {
+            return Ok(());
+        }
+        self.clocks.look_ahead(|clock| clock.span.t1);
+        self.space.fill(trial!(self), 1)?;
+        self.clocks.count(1);
+        // An error ratio that is not finite tells of such a slope as well; on a GPU it is read anyway.
+        if self.finite.is_deferred() {
+            if self.control.is_none() {
+                let t0 = self.clocks.steps.ends(0).0;
+                self.finite.look("field", (t0, 0.0), &self.space.slope(0)?)?;
+            }
+            return Ok(());
+        }
+        let register = Register::Slope(0);
+        if self.space.first_non_finite(register, None)?.is_some() {
+            let whole = self.clocks.are_whole();
+            let space = &self.space;
+            self.clocks
+                .fail_slopes(|row| space.first_non_finite(register, (!whole).then_some(row)))?;
+        }
+        Ok(())
+    }
+
+    /// Lets every row under way try one step; returns whether there was any.
+    fn turn(&mut self) -> Result<bool> {
+        self.gather()?;
+        if !self.clocks.any_under_way() {
+            return Ok(false);
+        }
+        self.start()?;
+        self.clocks.next_steps();
+        if !self.clocks.any_under_way() {
+            return Ok(false);
+        }
+        let before = self.rules.field.nfe();
+        let statistics = self.rules.field.snapshot()?;
+        if let Err(error) = self.space.attempt(trial!(self)) {
+            self.rules.field.restore(&statistics)?;
+            return Err(error);
+        }
+        self.judge()?;
+        let evaluations = self.rules.field.nfe() - before;
+        let cause = Cause {
+            space: &*self.space,
+            whole: self.clocks.are_whole(),
+            slopes: self.control.is_some(),
+            unlooked: self.finite.is_deferred(),
+        };
+        self.clocks.judge(&self.ratios, evaluations, |row| cause.of(row))?;
+        match self.clocks.accepted.is_empty() {
+            true => self.rules.field.restore(&statistics)?,
+            false => self.accept()?,
+        }
+        Ok(true)
+    }
+
+    /// Finds the error ratios; on a grid 0, or NaN where the state is not finite.
+    fn judge(&mut self) -> Result<()> {
+        self.ratios.clear();
+        if let Some((scale, _)) = &self.control {
+            return self.space.ratios(trial!(self), scale, &mut self.ratios);
+        }
+        let rows = self.clocks.steps.rows();
+        self.ratios.resize(rows, 0.0);
+        if self.finite.is_deferred() {
+            let (t0, t1) = self.clocks.steps.ends(0);
+            let y1 = self.space.ends(trial!(self), None)?;
+            return self.finite.look("state", (t0, t1 - t0), &y1);
+        }
+        if self.space.first_non_finite(Register::End, None)?.is_some() {
+            for row in 0..rows {
+                let picked = (!self.clocks.are_whole()).then_some(row);
+                if self.space.first_non_finite(Register::End, picked)?.is_some() {
+                    self.ratios[row] = f64::NAN;
                 }
-                self.clock.report(ends.h());
-            } else {
-                let cause = self.body.reject(&self.rules, ends, ratio.is_finite())?;
-                self.clock.non_finite = cause.map(Box::new);
-                self.clock.reject(t1, ratio)?;
             }
         }
         Ok(())
     }
 
-    /// Counts a step at the stability limit, and holds the next one inside it where the solver says so.
-    fn hold(&mut self, ends: Ends, Reach { whole, rows }: Reach) -> Result<()> {
-        let method = &self.rules.method;
-        let at_limit = |reach: f64| self.clock.is_at_limit(reach, method);
-        // A row alone reaches that far only if it is a system alone.
-        let reach = match at_limit(rows) && rows > whole && !self.are_rows_apart(ends.t1)? {
-            true => whole,
-            false => rows,
-        };
-        self.clock.hold(ends.h(), reach, &self.rules.method);
+    /// Hands accepted steps to the sink and moves to their ends.
+    fn accept(&mut self) -> Result<()> {
+        let before = self.rules.field.nfe();
+        let moved = self.clocks.moved();
+        let mut y1 = self.space.ends(trial!(self), moved.as_deref())?;
+        let trial = trial!(self);
+        let mut step = Step::new(&self.clocks.accepted, trial, &y1, &mut *self.space);
+        self.sink.accept(&mut step)?;
+        let endings = step.endings();
+        let (reach, carried) = self.look_at_reach()?;
+        for ending in endings {
+            match ending {
+                Ending::Failure(sample, error) => self.clocks.fail(sample, error),
+                Ending::Stop(row, s) => y1 = self.stop(row, s)?,
+            }
+        }
+        let end = self.rules.method.end_stage(self.space.known()).filter(|_| carried);
+        self.space.advance(end, moved.as_deref())?;
+        self.y = y1;
+        self.hold(reach)?;
+        self.clocks.count_accepted(self.rules.field.nfe() - before);
+        self.clocks.report();
         Ok(())
     }
 
-    /// Whether rows of the state are systems of their own; asked of the field once a solve.
-    fn are_rows_apart(&mut self, t: f64) -> Result<bool> {
+    /// Ends a row's sample inside the step; returns the states at the ends.
+    fn stop(&mut self, row: usize, s: f64) -> Result<Tensor> {
+        let trial = trial!(self);
+        let interpolant = self.rules.method.interpolant();
+        let (t0, t1) = self.clocks.steps.ends(row);
+        let weights: Vec<f64> = interpolant.weights(s).iter().map(|w| (t1 - t0) * w).collect();
+        let y = self.space.combine(trial, &[row], &weights)?;
+        let whole = self.clocks.are_whole();
+        let y = if whole { y.squeeze(0)? } else { y };
+        self.space.set_end((!whole).then_some(row), &y)?;
+        let y1 = self.space.ends(trial, None)?;
+        self.clocks.stop(row, t0 + s * (t1 - t0));
+        Ok(y1)
+    }
+
+    /// Estimates how far the accepted steps reached, where their slopes show that, and says whether the slopes at their
+    /// ends may start the next steps.
+    fn look_at_reach(&mut self) -> Result<(Reaches, bool)> {
+        let Rules { method, field } = &self.rules;
+        let (own, whole) = (method.tableau().is_fsal(), self.clocks.are_whole());
+        let jump = |step: &RowStep| method.has_jumps() && method.is_jump(step.t1);
+        let jumps = self.clocks.accepted.iter().any(jump);
+        let mut carried = own || !field.has_statistics();
+        let mut reach = Reaches::None;
+        let wanted = self.control.is_some() && self.clocks.want_estimates();
+        if let (true, Some((scale, probe)), Some(weights)) =
+            (wanted, &self.control, method.difference())
+        {
+            // The slope at the end is the next step's first, unless there is none or the field jumps between them.
+            let idle = match whole {
+                true => jumps || self.clocks.accepted.iter().all(|step| step.is_last),
+                false => field.has_statistics(),
+            };
+            if own || !idle {
+                let count = method.stages_with_end();
+                let trial = trial!(self);
+                if self.space.known() < count {
+                    self.space.fill(trial, count)?;
+                    // Running statistics have seen what starts the next step.
+                    carried = true;
+                }
+                let h = self.clocks.steps.h();
+                let rows = match (whole, self.y.rank()) {
+                    (true, ..2) => 1,
+                    (true, _) => self.y.dims()[0],
+                    (false, _) => h.len(),
+                };
+                let squares = self.space.differences(trial, rows, weights, scale)?;
+                let length = self.y.elem_count() / rows;
+                reach = match whole {
+                    true => Reaches::Whole(probe.join(h[0], length, &squares)),
+                    false => Reaches::Rows(probe.reaches(h, length, &squares)),
+                };
+            }
+        }
+        // Where an estimate alone evaluated a slope that is not finite, the next step evaluates it again and tells.
+        let finite = own || !reach.has_nan(&self.clocks.accepted);
+        Ok((reach, method.carries_always() || (carried && finite && !jumps)))
+    }
+
+    /// Counts steps at the stability limit, and holds the next ones inside it where the solver says so.
+    fn hold(&mut self, reach: Reaches) -> Result<()> {
+        match reach {
+            Reaches::None => {}
+            Reaches::Rows(reaches) => self.clocks.hold(&reaches, &self.rules.method),
+            Reaches::Whole(Reach { whole, rows }) => {
+                let limit = self.clocks.is_at_limit(rows, &self.rules.method);
+                // A row alone reaches that far only if it is a system alone.
+                let reach = match limit && rows > whole && !self.are_rows_apart()? {
+                    true => whole,
+                    false => rows,
+                };
+                self.clocks.hold(&[reach], &self.rules.method);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether rows of a whole state are systems of their own; asked of the field once a solve.
+    fn are_rows_apart(&mut self) -> Result<bool> {
         if let Some(known) = self.rows_are_apart {
             return Ok(known);
         }
-        let (rules, t) = (&self.rules, Time::new(t));
-        let y = self.body.y().detach();
-        let statistics = rules.field.snapshot()?;
-        let f = rules.field.field().eval(&t, &y);
-        rules.field.restore(&statistics)?;
-        let apart = first_coupled_row(rules.field.field(), &t, &y, &f?.detach())?.is_none();
+        let (field, t) = (&self.rules.field, Time::new(self.clocks.steps.ends(0).1));
+        let y = self.y.detach();
+        let statistics = field.snapshot()?;
+        let f = field.field().eval(&t, &y);
+        field.restore(&statistics)?;
+        let apart = first_coupled_row(field.field(), &t, &y, &f?.detach())?.is_none();
         self.rows_are_apart = Some(apart);
         Ok(apart)
     }
 
-    /// Magnitude of the first step, within the solver's limits; 0 where there is none.
-    pub(crate) fn try_first(mut self, scale: &Scale) -> Result<f64> {
-        if !self.clock.is_done() {
-            let h = self.first_step(scale)?;
-            self.clock.start(h);
+    /// Leaves samples that are done out of the rows, where the field allows it and it pays.
+    fn gather(&mut self) -> Result<()> {
+        if !self.clocks.pay_to_gather() || !self.rules.field.takes_rows() {
+            return Ok(());
         }
-        Ok(self.clock.h())
+        self.leave();
+        let rows = self.clocks.gather();
+        if let Some((Scale::Each { rtol, atol }, _)) = &mut self.control {
+            (*rtol, *atol) = (kernels::pick_rows(rtol, &rows)?, kernels::pick_rows(atol, &rows)?);
+        }
+        self.y = kernels::pick_rows(&self.y, &rows)?;
+        self.space.keep(&rows, &self.y)
     }
 
-    fn first_step(&mut self, scale: &Scale) -> Result<f64> {
-        if let Some(h) = self.solver.first_step {
-            return Ok(h);
+    /// Notes where the states of all samples in the rows lie.
+    fn leave(&mut self) {
+        if self.clocks.are_whole() {
+            return;
         }
-        let TimeSpan { t0, t1 } = self.clock.span;
-        let Rules { method, field } = &self.rules;
-        let k1 = self.body.slope(&self.rules, method.stage_time(t0, t1, 0))?;
-        check_finite("field", (t0, 0.0), &k1)?;
-        let before = field.snapshot()?;
-        let ahead = TimeSpan { t0, t1: method.beside(self.clock.next_mark(), t0) };
-        let order = method.tableau().error_order().unwrap_or(1);
-        let h = initial_step(field, ahead, self.body.y(), &k1, scale, order)?;
-        field.restore(&before)?;
-        Ok(h)
+        for (row, &sample) in self.clocks.samples().iter().enumerate() {
+            self.ends[sample] = Some((self.y.clone(), row));
+        }
+    }
+}
+
+/// A solve that is done.
+pub(crate) struct Finished<'a> {
+    pub(crate) y1: Tensor,
+    pub(crate) nfe: usize,
+    pub(crate) clocks: Clocks<'a>,
+}
+
+/// How far accepted steps reached.
+enum Reaches {
+    None,
+    Whole(Reach),
+    Rows(Vec<f64>),
+}
+
+impl Reaches {
+    fn has_nan(&self, accepted: &[RowStep]) -> bool {
+        match self {
+            Self::None => false,
+            Self::Whole(reach) => reach.rows.is_nan(),
+            Self::Rows(reaches) => accepted.iter().any(|step| reaches[step.row].is_nan()),
+        }
+    }
+}
+
+/// Finds what is not finite in a step.
+struct Cause<'a> {
+    space: &'a dyn Space,
+    whole: bool,
+    /// Whether slopes matter, or the end alone.
+    slopes: bool,
+    /// Whether nobody has looked at the first slope yet.
+    unlooked: bool,
+}
+
+/// What is not finite: its name, the entry, and whether the step had not begun.
+pub(crate) type NotFinite = (&'static str, usize, bool);
+
+impl Cause<'_> {
+    fn of(&self, row: usize) -> Result<Option<NotFinite>> {
+        let row = (!self.whole).then_some(row);
+        let slopes = (0..self.space.known()).filter(|_| self.slopes);
+        let slopes = slopes.map(|i| ("field", Register::Slope(i), i == 0 && self.unlooked));
+        for (what, register, early) in slopes.chain([("state", Register::End, false)]) {
+            if let Some(index) = self.space.first_non_finite(register, row)? {
+                return Ok(Some((what, index, early)));
+            }
+        }
+        Ok(None)
     }
 }

@@ -2,161 +2,161 @@
 
 use candle_core::Tensor;
 
-use crate::rules::{Ends, Rules};
-use crate::{Error, Method, Result, SliceStep, kernels};
+use crate::space::{Space, Trial};
+use crate::{Error, Method, Result, Steps};
 
-/// One accepted step, as the solve hands it to a [`StepSink`].
-pub struct Step<'a> {
-    /// Position among the accepted steps.
+/// The accepted step of one row: of the whole state, which is row 0 of sample 0, or of one sample of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct RowStep {
+    /// The sample.
+    pub sample: usize,
+    /// Its row in the tensors of a [`Step`].
+    pub row: usize,
+    /// Position among the sample's accepted steps.
     pub index: usize,
     /// Where the step starts.
     pub t0: f64,
     /// Where it ends: the next step's start, exactly.
     pub t1: f64,
-    /// State at `t0`.
-    pub y0: &'a Tensor,
-    /// State at `t1`.
-    pub y1: &'a Tensor,
-    last: bool,
-    slopes: Slopes<'a>,
-    rules: &'a Rules<'a>,
+    /// Whether it ends the span.
+    pub is_last: bool,
 }
 
-/// The slopes of a step's stages.
-pub(crate) enum Slopes<'a> {
-    Tensors(&'a mut Vec<Tensor>),
-    Slices(&'a mut dyn SliceStages),
-}
-
-impl Slopes<'_> {
-    /// Number of stages evaluated so far.
-    fn known(&self) -> usize {
-        match self {
-            Self::Tensors(k) => k.len(),
-            Self::Slices(stages) => stages.known(),
-        }
-    }
-
-    /// Refuses weights that are not one for each stage of each row.
-    pub(crate) fn check_weights(&self, rows: usize, weights: &[f64]) -> Result<()> {
-        let (got, expected) = (weights.len() / rows.max(1), self.known());
-        match weights.len() == rows * expected {
-            true => Ok(()),
-            false => Err(Error::StageCount { what: "weights", got, expected }),
-        }
-    }
-
-    pub(crate) fn tensors(&self) -> Result<Vec<Tensor>> {
-        match self {
-            Self::Tensors(k) => Ok(k.to_vec()),
-            Self::Slices(stages) => stages.tensors(),
-        }
-    }
-}
-
-/// The stages of a step on slices, whatever their type.
-pub(crate) trait SliceStages {
-    /// Evaluates those that only the interpolant needs.
-    fn complete(&mut self, rules: &Rules<'_>, step: SliceStep<'_>);
-
-    /// Number of those evaluated so far.
-    fn known(&self) -> usize;
-
-    /// Those evaluated so far.
-    fn tensors(&self) -> Result<Vec<Tensor>>;
-
-    /// That of a stage.
-    fn tensor_of(&self, stage: usize) -> Result<Tensor>;
-
-    /// `y0 + sum(w_mi k_i)` for every row `m` of weights.
-    fn combine_rows(&self, weights: &[f64]) -> Result<Tensor>;
-
-    /// `y0[r_m] + sum(w_mi k_i[r_m])` for every picked row `r_m`.
-    fn combine_picked(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor>;
-}
-
-impl<'a> Step<'a> {
-    pub(crate) fn new(
-        Ends { index, t0, t1, last }: Ends,
-        [y0, y1]: [&'a Tensor; 2],
-        slopes: Slopes<'a>,
-        rules: &'a Rules<'a>,
-    ) -> Self {
-        Self { index, t0, t1, y0, y1, last, slopes, rules }
-    }
-
+impl RowStep {
     /// Signed size of the step.
     pub fn h(&self) -> f64 {
         self.t1 - self.t0
     }
+}
 
-    /// Whether the step ends the span.
-    pub fn is_last(&self) -> bool {
-        self.last
+/// The steps that a solve accepted at once, as it hands them to a [`StepSink`]: one of the whole state, or one each of
+/// some samples of a batch that step on their own.
+pub struct Step<'a> {
+    /// The accepted steps; other rows rest or were rejected.
+    pub accepted: &'a [RowStep],
+    /// Position of the first among the accepted steps of its sample.
+    pub index: usize,
+    /// Where the first starts.
+    pub t0: f64,
+    /// Where it ends: the next step's start, exactly.
+    pub t1: f64,
+    /// States at the starts, `[..state]`, or `[rows, ..state]` where samples step on their own.
+    pub y0: &'a Tensor,
+    /// States at the ends.
+    pub y1: &'a Tensor,
+    trial: Trial<'a>,
+    space: &'a mut dyn Space,
+    endings: Vec<Ending>,
+}
+
+/// The early end of a sample's solve.
+pub(crate) enum Ending {
+    /// With an error.
+    Failure(usize, Error),
+    /// In a row, at a fraction of its step.
+    Stop(usize, f64),
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(
+        accepted: &'a [RowStep],
+        trial: Trial<'a>,
+        y1: &'a Tensor,
+        space: &'a mut dyn Space,
+    ) -> Self {
+        let (index, t0, t1) =
+            accepted.first().map_or((0, 0.0, 0.0), |first| (first.index, first.t0, first.t1));
+        Self { accepted, index, t0, t1, y0: trial.y0, y1, trial, space, endings: Vec::new() }
     }
 
-    /// The slope at `t1`, where the tableau's own last stage has it.
-    pub fn fsal_slope(&self) -> Result<Option<Tensor>> {
-        let Some(stage) = self.rules.method.fsal_stage() else { return Ok(None) };
-        match &self.slopes {
-            Slopes::Tensors(k) => Ok(k.get(stage).cloned()),
-            Slopes::Slices(stages) => stages.tensor_of(stage).map(Some),
-        }
+    /// How samples were ended.
+    pub(crate) fn endings(self) -> Vec<Ending> {
+        self.endings
     }
 
-    /// The method that made the step.
+    /// Signed size of the first of the steps.
+    pub fn h(&self) -> f64 {
+        self.t1 - self.t0
+    }
+
+    /// Whether the state steps as a whole.
+    pub fn is_whole(&self) -> bool {
+        self.trial.steps.is_whole()
+    }
+
+    /// Where the steps of all rows start and end.
+    pub fn steps(&self) -> &Steps {
+        self.trial.steps
+    }
+
+    /// The method that made the steps.
     pub fn method(&self) -> &Method {
-        &self.rules.method
+        &self.trial.rules.method
     }
 
-    /// The slopes of the stages evaluated so far: the tableau's own, and the interpolant's after
-    /// [`Step::complete`].
+    /// Ends the solve of a sample with an error; it keeps the end of this step.
+    pub fn fail(&mut self, sample: usize, error: Error) {
+        self.endings.push(Ending::Failure(sample, error));
+    }
+
+    /// Ends the solve of a row's sample, without an error, at the fraction `s` of its step: there the interpolant's
+    /// state is where the solve ends.
+    ///
+    /// # Errors
+    /// Whatever the field returns where the interpolant needs it.
+    pub fn stop(&mut self, row: usize, s: f64) -> Result<()> {
+        self.complete()?;
+        self.endings.push(Ending::Stop(row, s));
+        Ok(())
+    }
+
+    /// The slope at the end of the steps, where the method has it without the interpolant.
+    pub fn fsal_slope(&self) -> Result<Option<Tensor>> {
+        let stage = self.method().fsal_stage();
+        stage.map(|stage| self.space.slope(stage)).transpose()
+    }
+
+    /// The slopes that were evaluated so far: the method's own, and the interpolant's after [`Step::complete`].
     pub fn stages(&self) -> Result<Vec<Tensor>> {
-        self.slopes.tensors()
+        (0..self.space.known()).map(|i| self.space.slope(i)).collect()
     }
 
-    /// Returns `y0 + sum(w_mi k_i)` for every row `m` of `weights` over the stages evaluated so far,
-    /// without making tensors of them.
+    /// Returns `y0[r_m] + sum(w_mi k_i[r_m])` over the slopes evaluated so far, without making tensors of them.
     ///
     /// # Shapes
-    /// `weights`: row-major `[rows, stages]`; result: `[rows, ..state]`.
+    /// `rows`: the `r_m`, each 0 where the state steps as a whole; `weights`: row-major `[rows.len(), stages]`; result:
+    /// `[rows.len(), ..state]`.
     ///
     /// # Errors
     /// [`Error::StageCount`] for weights of more stages, or of fewer.
-    pub fn combine_rows(&self, rows: usize, weights: &[f64]) -> Result<Tensor> {
-        self.slopes.check_weights(rows, weights)?;
-        match &self.slopes {
-            Slopes::Tensors(k) => {
-                kernels::combine_rows(self.y0, weights, &k.iter().collect::<Vec<_>>())
-            }
-            Slopes::Slices(stages) => stages.combine_rows(weights),
+    pub fn combine(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        let (got, expected) = (weights.len() / rows.len().max(1), self.space.known());
+        match weights.len() == rows.len() * expected {
+            true => self.space.combine(self.trial, rows, weights),
+            false => Err(Error::StageCount { what: "weights", got, expected }),
         }
     }
 
-    /// Evaluates the stages that only the interpolant needs, once; the solve reuses the slope at
-    /// `t1` for the next step. Running statistics of the field stay as they are.
+    /// Evaluates the slopes that only the interpolant needs, once; the solve reuses the one at the end for the next
+    /// step. Running statistics of the field stay as they are.
     pub fn complete(&mut self) -> Result<()> {
-        let (Rules { method, field }, t0, t1) = (self.rules, self.t0, self.t1);
-        match &mut self.slopes {
-            Slopes::Tensors(k) => {
-                let statistics = field.snapshot()?;
-                method.extend_stages(field, (t0, t1), self.y0, k)?;
-                field.restore(&statistics)
-            }
-            Slopes::Slices(stages) => {
-                stages.complete(self.rules, SliceStep::Shared { t0, t1 });
-                Ok(())
-            }
+        let (count, field) = (self.method().interpolant().stages(), &self.trial.rules.field);
+        if self.space.known() >= count {
+            return Ok(());
         }
+        let statistics = field.snapshot()?;
+        let filled = self.space.fill(self.trial, count);
+        field.restore(&statistics)?;
+        filled
     }
 }
 
-/// Receives the accepted steps of a solve, in order; rejected steps reach nobody.
+/// Receives the accepted steps of a solve, those of a sample in order; rejected steps reach nobody.
 ///
 /// The tape of a gradient, the saver of requested times and dense output are sinks; so are `()`,
 /// which drops every step, and a pair of sinks.
 pub trait StepSink {
-    /// Takes one accepted step.
+    /// Takes accepted steps.
     ///
     /// # Errors
     /// Whatever the sink meets; the solve stops with it.

@@ -1,20 +1,37 @@
-//! The accept/reject loop, and replay of a given grid.
+//! Entries to a solve: adaptive or fixed steps, a given grid, or the first step alone.
 
 use candle_core::Tensor;
 
 use crate::clock::Clock;
 use crate::kernels::Scale;
-use crate::run::Run;
+use crate::run::{Course, Run};
 use crate::trace_guard::TraceGuard;
-use crate::{Batching, Error, Result, Solver, Stats, StepSink, Stepping, TimeSpan, VectorField};
+use crate::{
+    Batching, Error, Result, Solver, Stats, Status, StepSink, Stepping, TimeSpan, VectorField,
+};
 
 /// How a solve ended.
 #[derive(Clone, Debug)]
 pub struct SolveEnd {
-    /// State at the end of the span, detached.
+    /// State at the end, detached.
     pub y1: Tensor,
+    /// Where that is: the end of the span, unless a sink [stopped](crate::Step::stop) the solve.
+    pub t1: f64,
     /// What the solve cost.
     pub stats: Stats,
+}
+
+/// How a solve ended in which every sample stepped on its own.
+#[derive(Clone, Debug)]
+pub struct SamplesEnd {
+    /// States at the ends of the spans, `[batch, ..state]`, detached.
+    pub y1: Tensor,
+    /// What each sample's solve cost; evaluations count while it was under way.
+    pub stats: Vec<Stats>,
+    /// How each sample ended.
+    pub statuses: Vec<Status>,
+    /// Evaluations of the field, of any number of rows.
+    pub nfe: usize,
 }
 
 impl Solver {
@@ -46,9 +63,7 @@ impl Solver {
         self.validate()?;
         self.check_shared("Solver::solve", "call solve_samples")?;
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
-        let mut guard = TraceGuard::new(sink);
-        let run = Run::new(self, field, y0, clock, &mut guard)?;
-        run.finish(self.scale(y0)?.as_ref())
+        self.run_whole(field, y0, clock, sink)
     }
 
     /// Integrates over a given grid, one step from each time to the next, without error control.
@@ -71,8 +86,39 @@ impl Solver {
         span.check_times(grid)?;
         self.validate()?;
         self.check_shared("Solver::replay", "replay the samples one by one")?;
-        let (clock, mut guard) = (Clock::on_grid(self, span, &grid[1..]), TraceGuard::new(sink));
-        Run::new(self, field, y0, clock, &mut guard)?.finish(None)
+        self.run_whole(field, y0, Clock::on_grid(self, span, &grid[1..]), sink)
+    }
+
+    /// Solves every sample of a batch on its own, from row `i` of `y0` over `spans[i]`, pushing
+    /// accepted steps into `sink`.
+    ///
+    /// Each sample takes the steps that it would take alone. Samples that are done rest, and are left
+    /// out of evaluations where the field [takes rows](VectorField::takes_rows).
+    ///
+    /// # Shapes
+    /// `y0`: `[batch, ..state]`, `f32` or `f64`; result: the same.
+    ///
+    /// # Errors
+    /// Bad settings, times or states as [`Error`] lists them; [`Error::SamplesFailed`] unless
+    /// [`Solver::on_failure`] keeps the others; [`Error::ClocksDiffer`].
+    ///
+    /// # Cost
+    /// As [`Solver::solve`] of the sample with the most steps.
+    pub fn solve_samples(
+        &self,
+        field: &dyn VectorField,
+        y0: &Tensor,
+        spans: &[(f64, f64)],
+        sink: &mut dyn StepSink,
+    ) -> Result<SamplesEnd> {
+        self.validate()?;
+        if self.leapfrog || self.trace {
+            let (what, remedy) = ("a traced or leapfrog solve", "use Gradient::Aca or Naive");
+            return Err(Error::OwnClocks { what, remedy });
+        }
+        let end = Run::new(self, field, y0, Course::Samples(spans), sink)?.finish()?;
+        let (stats, statuses) = end.clocks.end(self.on_failure)?;
+        Ok(SamplesEnd { y1: end.y1, stats, statuses, nfe: end.nfe })
     }
 
     /// Returns the magnitude of the step that an adaptive solve tries first.
@@ -82,14 +128,30 @@ impl Solver {
     pub fn try_first(&self, field: &dyn VectorField, y0: &Tensor, span: (f64, f64)) -> Result<f64> {
         self.validate()?;
         self.check_shared("Solver::try_first", "ask for the samples one by one")?;
-        let scale = self.scale(y0)?;
-        let scale = scale
-            .ok_or_else(|| Error::NoErrorEstimate { method: self.tableau.name().to_owned() })?;
+        if self.scale(y0)?.is_none() {
+            return Err(Error::NoErrorEstimate { method: self.tableau.name().to_owned() });
+        }
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
-        Run::new(self, field, y0, clock, &mut ())?.try_first(&scale)
+        let mut sink = ();
+        let mut run = Run::new(self, field, y0, Course::Whole(Box::new(clock)), &mut sink)?;
+        run.first_steps()?;
+        run.clocks.first_step()
     }
 
-    /// Refuses clocks of the samples' own where there is one for all.
+    fn run_whole(
+        &self,
+        field: &dyn VectorField,
+        y0: &Tensor,
+        clock: Clock<'_>,
+        sink: &mut dyn StepSink,
+    ) -> Result<SolveEnd> {
+        let mut guard = TraceGuard::new(sink);
+        let end = Run::new(self, field, y0, Course::Whole(Box::new(clock)), &mut guard)?.finish()?;
+        let (stats, t1) = end.clocks.end_whole()?;
+        Ok(SolveEnd { y1: end.y1, t1, stats: Stats { nfe: end.nfe, ..stats } })
+    }
+
+    /// Refuses samples that step on their own where there is one step for all.
     fn check_shared(&self, what: &'static str, remedy: &'static str) -> Result<()> {
         match self.batching {
             Batching::PerSample => Err(Error::OwnClocks { what, remedy }),

@@ -29,8 +29,7 @@ pub(crate) const HELD: f64 = 0.95;
 
 /// What it takes to estimate how far steps reach.
 #[derive(Clone, Copy)]
-pub(crate) struct Probe<'a> {
-    scale: &'a Scale,
+pub(crate) struct Probe {
     /// Size of a difference of states, in units of the tolerance, below which it is rounding.
     noise: f64,
 }
@@ -44,18 +43,14 @@ pub(crate) struct Reach {
     pub(crate) rows: f64,
 }
 
-impl<'a> Probe<'a> {
+impl Probe {
     /// Prepares for states within the tolerances of `scale`, whose numbers are rounded by `epsilon`.
-    pub(crate) fn new(scale: &'a Scale, epsilon: f64) -> Result<Self> {
+    pub(crate) fn new(scale: &Scale, epsilon: f64) -> Result<Self> {
         let finest = match scale {
             Scale::Uniform { rtol, .. } => *rtol,
             Scale::Each { rtol, .. } => kernels::extremes(rtol)?[0],
         };
-        Ok(Self { scale, noise: 100.0 * epsilon / finest })
-    }
-
-    pub(crate) fn scale(&self) -> &'a Scale {
-        self.scale
+        Ok(Self { noise: 100.0 * epsilon / finest })
     }
 
     /// Reads `h rho` of a row of so many numbers off the squares of both differences, which are divided by the step

@@ -23,7 +23,7 @@ pub fn interpolate(
 }
 
 /// The weights `h b_i(s)` of the slopes, a row for every fraction.
-pub(crate) fn weights(method: &Method, h: f64, stages: usize, s: &[f64]) -> Vec<f64> {
+fn weights(method: &Method, h: f64, stages: usize, s: &[f64]) -> Vec<f64> {
     let mut weights = vec![0.0; s.len() * stages];
     for (row, &s) in weights.chunks_exact_mut(stages).zip(s) {
         method.interpolant().weights_into(s, row);

@@ -31,7 +31,6 @@
 mod interpolate;
 mod placement;
 mod ragged;
-mod sample_saver;
 mod sample_solution;
 mod save_at;
 mod saver;

@@ -1,10 +1,9 @@
 //! A solved batch whose samples had clocks of their own.
 
-use aca_core::{Error, Method, Result, SampleSink, Solver, Stats, Status, TimeSpan, VectorField};
+use aca_core::{Error, Method, Result, Solver, Stats, Status, StepSink, TimeSpan, VectorField};
 use candle_core::Tensor;
 
-use crate::sample_saver::SampleSaver;
-use crate::{DenseOutput, Placement, Ragged, SaveSamples, Solution, Spans};
+use crate::{DenseOutput, Placement, Ragged, SaveSamples, Saver, Solution, Spans};
 
 /// A solved batch whose samples had clocks of their own: what was asked for, detached from candle's
 /// graph.
@@ -61,15 +60,15 @@ impl SampleSolution {
         y0: &Tensor,
         spans: &[TimeSpan],
         save_at: &SaveSamples,
-        sink: impl SampleSink,
+        sink: impl StepSink,
     ) -> Result<Self> {
         let y0 = solver.own(y0)?;
-        let saver = SampleSaver::new(&save_at.of_batch(spans.len())?, spans, &y0)?;
+        let saver = Saver::of_samples(&save_at.of_batch(spans.len())?, spans, &y0)?;
         let mut sinks = (saver, sink);
         let ends: Vec<_> = spans.iter().map(|span| (span.t0, span.t1)).collect();
         let end = solver.solve_samples(field, &y0, &ends, &mut sinks)?;
         let method = Method::new(solver, y0.dtype())?;
-        let (flat, saved) = sinks.0.finish(&end.y1, &end.statuses, &method)?;
+        let (flat, saved) = sinks.0.finish_samples(&end.y1, &end.statuses, &method)?;
         let all = Ragged::new(flat, saved.iter().map(|sample| sample.ts.len() + 1).collect())?;
         let (ys, y1) = all.split_last()?;
         let (mut ts, mut placements, mut dense) = (Vec::new(), Vec::new(), Vec::new());

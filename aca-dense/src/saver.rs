@@ -1,27 +1,37 @@
 //! The sink that keeps what was asked for.
 
-use aca_core::{Error, Result, Step, StepSink, TimeSpan, kernels};
+use aca_core::{Error, Method, Result, RowStep, Status, Step, StepSink, TimeSpan, kernels};
 use candle_core::Tensor;
 
-use crate::interpolate::weights;
 use crate::save_at::Request;
-use crate::{DenseStep, Placement, SaveAt};
+use crate::{DenseOutput, DenseStep, Placement, SaveAt};
 
-/// Keeps the outputs that a [`SaveAt`] asks for while a solve runs.
+/// Keeps the outputs that a [`SaveAt`] asks for while a solve runs: of a whole state, or of each sample of a batch.
 pub struct Saver {
-    span: TimeSpan,
+    whole: bool,
     y0: Tensor,
+    /// One for a whole state.
+    samples: Vec<Sample>,
+    /// Tensors that hold outputs, `[.., ..state]`; those of a whole state in their order.
+    pieces: Vec<Tensor>,
+}
+
+/// What was kept of one sample.
+struct Sample {
+    span: TimeSpan,
     request: Request,
     /// Number of requested times that are already there.
     served: usize,
     ts: Vec<f64>,
     placements: Vec<Placement>,
-    /// Tensors `[times, ..state]`, one or more a step.
-    rows: Vec<Tensor>,
+    /// Where its outputs lie: a piece and its row.
+    rows: Vec<(usize, usize)>,
     dense: Vec<DenseStep>,
+    /// Whether an output was not finite, after which nothing more is kept.
+    broken: bool,
 }
 
-/// What a [`Saver`] kept.
+/// What a [`Saver`] kept of a whole state.
 pub struct Saved {
     /// The times of the outputs, in the span's direction.
     pub ts: Vec<f64>,
@@ -33,93 +43,237 @@ pub struct Saved {
     pub dense: Option<Vec<DenseStep>>,
 }
 
+/// What a [`Saver`] kept of one sample.
+pub(crate) struct SavedSample {
+    pub(crate) ts: Vec<f64>,
+    pub(crate) placements: Vec<Placement>,
+    pub(crate) dense: Option<DenseOutput>,
+}
+
+impl Sample {
+    fn new(save_at: &SaveAt, span: TimeSpan, row: usize) -> Result<Self> {
+        let request = save_at.resolve(span)?;
+        let (ts, placements, rows, dense) = Default::default();
+        let mut sample =
+            Self { span, request, served: 0, ts, placements, rows, dense, broken: false };
+        if sample.starts_at_t0() {
+            sample.served = 1;
+            sample.push(span.t0, Placement { step: 0, s: 0.0 }, (0, row));
+        }
+        Ok(sample)
+    }
+
+    fn starts_at_t0(&self) -> bool {
+        self.request.times.first() == Some(&self.span.t0)
+    }
+
+    fn push(&mut self, t: f64, placement: Placement, row: (usize, usize)) {
+        self.ts.push(t);
+        self.placements.push(placement);
+        self.rows.push(row);
+    }
+
+    /// Number of the next requested times that lie before `t`.
+    fn pending_before(&self, t: f64) -> usize {
+        let pending = &self.request.times[self.served..];
+        pending.iter().take_while(|&&time| self.span.before(time, t)).count()
+    }
+
+    /// Takes back all outputs from number `first` on.
+    fn take_back(&mut self, first: usize) {
+        self.served -= self.ts.len() - first;
+        self.ts.truncate(first);
+        self.placements.truncate(first);
+        self.rows.truncate(first);
+        self.broken = true;
+    }
+
+    /// Notes the requested times that the solve did not come to, whose outputs are in piece `nan`.
+    fn miss(&mut self, nan: usize) {
+        for m in self.served..self.request.times.len() {
+            let nowhere = Placement { step: usize::MAX, s: f64::NAN };
+            self.push(self.request.times[m], nowhere, (nan, 0));
+        }
+    }
+}
+
 impl Saver {
-    /// Prepares to keep what `save_at` asks of a solve from `y0` over `span`.
+    /// Prepares to keep what `save_at` asks of a solve of a whole state from `y0` over `span`.
     ///
     /// # Errors
     /// Those of [`TimeSpan::check_times`].
     pub fn new(save_at: &SaveAt, span: TimeSpan, y0: &Tensor) -> Result<Self> {
-        let request = save_at.resolve(span)?;
-        let (ts, placements, rows, dense) = Default::default();
-        let mut saver =
-            Self { span, y0: y0.clone(), request, served: 0, ts, placements, rows, dense };
-        if saver.request.times.first() == Some(&span.t0) {
-            saver.served = 1;
-            saver.push(span.t0, Placement { step: 0, s: 0.0 }, &saver.y0.clone())?;
+        let sample = Sample::new(save_at, span, 0)?;
+        let pieces = if sample.starts_at_t0() { vec![y0.unsqueeze(0)?] } else { Vec::new() };
+        Ok(Self { whole: true, y0: y0.clone(), samples: vec![sample], pieces })
+    }
+
+    /// Prepares to keep what each sample of a batch is asked for.
+    pub(crate) fn of_samples(each: &[SaveAt], spans: &[TimeSpan], y0: &Tensor) -> Result<Self> {
+        let samples = each.iter().zip(spans).enumerate();
+        let samples = samples.map(|(row, (save_at, &span))| Sample::new(save_at, span, row));
+        let samples = samples.collect::<Result<_>>()?;
+        Ok(Self { whole: false, y0: y0.clone(), samples, pieces: vec![y0.clone()] })
+    }
+
+    /// Returns what was kept of a whole state; times that a solve did not come to hold NaN.
+    pub fn finish(mut self) -> Result<Saved> {
+        let nan = self.pieces.len();
+        let Some(mut sample) = self.samples.pop() else { return Err(Error::NoTimes) };
+        sample.miss(nan);
+        let state = self.y0.unsqueeze(0)?;
+        for _ in sample.served..sample.request.times.len() {
+            self.pieces.push((state.zeros_like()? * f64::NAN)?);
         }
-        Ok(saver)
-    }
-
-    /// Returns what was kept.
-    pub fn finish(self) -> Result<Saved> {
-        let ys = match self.rows[..] {
-            [] => self.y0.unsqueeze(0)?.narrow(0, 0, 0)?,
-            _ => Tensor::cat(&self.rows, 0)?,
+        let ys = match self.pieces[..] {
+            [] => state.narrow(0, 0, 0)?,
+            _ => Tensor::cat(&self.pieces, 0)?,
         };
-        let dense = self.request.dense.then_some(self.dense);
-        Ok(Saved { ts: self.ts, placements: self.placements, ys, dense })
+        let dense = sample.request.dense.then_some(sample.dense);
+        Ok(Saved { ts: sample.ts, placements: sample.placements, ys, dense })
     }
 
-    fn push(&mut self, t: f64, placement: Placement, y: &Tensor) -> Result<()> {
-        self.ts.push(t);
-        self.placements.push(placement);
-        self.rows.push(y.unsqueeze(0)?);
+    /// Returns each sample's outputs, its end `y1` the last, one sample after the other; times that a
+    /// sample did not come to hold NaN.
+    pub(crate) fn finish_samples(
+        mut self,
+        y1: &Tensor,
+        statuses: &[Status],
+        method: &Method,
+    ) -> Result<(Tensor, Vec<SavedSample>)> {
+        let nan = (y1.narrow(0, 0, 1)?.zeros_like()? * f64::NAN)?;
+        let (ends, missing) = (self.pieces.len(), self.pieces.len() + 1);
+        self.pieces.extend([y1.clone(), nan]);
+        let (mut rows, mut saved) = (Vec::new(), Vec::new());
+        for (row, mut sample) in self.samples.into_iter().enumerate() {
+            sample.miss(missing);
+            rows.extend(&sample.rows);
+            rows.push((ends, row));
+            let Sample { span, request, ts, placements, dense, .. } = sample;
+            let dense = request.dense.then(|| {
+                let y0 = self.y0.get(row)?;
+                // A sample that failed has a solution up to its last step.
+                let t1 = match statuses[row].is_finished() {
+                    true => span.t1,
+                    false => dense.last().map_or(span.t0, |step| step.t1),
+                };
+                let span = TimeSpan { t1, ..span };
+                Ok::<_, Error>(DenseOutput::new(method.clone(), span, y0, dense))
+            });
+            saved.push(SavedSample { ts, placements, dense: dense.transpose()? });
+        }
+        let rows: Vec<_> = rows.iter().map(|&(piece, row)| (&self.pieces[piece], row)).collect();
+        Ok((kernels::gather_rows(&rows)?, saved))
+    }
+
+    /// Keeps the requested times strictly inside the steps.
+    fn save_inside(&mut self, step: &mut Step<'_>) -> Result<()> {
+        let (mut rows, mut weights, mut whose) = (Vec::new(), Vec::new(), Vec::new());
+        let piece = self.pieces.len();
+        for own in step.accepted {
+            let sample = &mut self.samples[own.sample];
+            let count = sample.pending_before(own.t1);
+            for m in sample.served..sample.served + count {
+                let t = sample.request.times[m];
+                let placement = Placement::new(own.index, (own.t0, own.t1), t);
+                let interpolant = step.method().interpolant();
+                let start = weights.len();
+                weights.resize(start + interpolant.stages(), 0.0);
+                interpolant.weights_into(placement.s, &mut weights[start..]);
+                weights[start..].iter_mut().for_each(|w| *w *= own.h());
+                whose.push((*own, sample.ts.len()));
+                sample.push(t, placement, (piece, rows.len()));
+                rows.push(own.row);
+            }
+            sample.served += count;
+        }
+        if !rows.is_empty() {
+            step.complete()?;
+            let outputs = step.combine(&rows, &weights)?;
+            self.fail_non_finite(&outputs, &whose, step)?;
+            self.pieces.push(outputs);
+        }
         Ok(())
     }
 
-    /// Keeps the requested times strictly inside the step.
-    fn save_inside(&mut self, step: &mut Step<'_>) -> Result<()> {
-        let pending = &self.request.times[self.served..];
-        let count = pending.iter().take_while(|&&t| self.span.before(t, step.t1)).count();
-        if count == 0 {
+    /// Fails samples with outputs that are not finite: nothing else judges the slope at a step's end, which
+    /// they may need. `whose` has each output's step and its number among the sample's. For a GPU's answer the
+    /// solve would have to wait.
+    fn fail_non_finite(
+        &mut self,
+        outputs: &Tensor,
+        whose: &[(RowStep, usize)],
+        step: &mut Step<'_>,
+    ) -> Result<()> {
+        if !outputs.device().is_cpu() || kernels::first_non_finite(outputs)?.is_none() {
             return Ok(());
         }
-        let times = pending[..count].to_vec();
-        let placed = times.iter().map(|&t| Placement::new(step.index, (step.t0, step.t1), t));
-        let placed: Vec<_> = placed.collect();
-        let s: Vec<f64> = placed.iter().map(|placement| placement.s).collect();
-        step.complete()?;
-        let stages = step.method().interpolant().stages();
-        let rows = step.combine_rows(s.len(), &weights(step.method(), step.h(), stages, &s))?;
-        check_finite(&rows, &times, step.h())?;
-        self.rows.push(rows);
-        self.served += count;
-        self.ts.extend(times);
-        self.placements.extend(placed);
+        for (&(own, number), index) in whose.iter().zip(kernels::non_finite_rows(outputs)?) {
+            let sample = &mut self.samples[own.sample];
+            let Some(index) = index.filter(|_| !sample.broken) else { continue };
+            let (what, t, h) = ("output", sample.ts[number], own.h());
+            sample.take_back(number);
+            step.fail(own.sample, Error::NonFinite { what, t, h, index });
+        }
         Ok(())
     }
-}
 
-/// Looks at outputs inside a step of size `h`: nothing else judges the slope at its end, which they may need.
-/// For a GPU's answer the solve would have to wait.
-fn check_finite(rows: &Tensor, times: &[f64], h: f64) -> Result<()> {
-    if !rows.device().is_cpu() {
-        return Ok(());
-    }
-    let (what, state) = ("output", rows.elem_count() / times.len());
-    match kernels::first_non_finite(rows)? {
-        Some(entry) => {
-            let (t, index) = (times[entry / state], entry % state);
-            Err(Error::NonFinite { what, t, h, index })
+    /// Keeps the states at the ends of steps that were asked for.
+    fn save_ends(&mut self, step: &Step<'_>) -> Result<()> {
+        let (piece, mut rows) = (self.pieces.len(), Vec::new());
+        for own in step.accepted {
+            let sample = &mut self.samples[own.sample];
+            if sample.broken {
+                continue;
+            }
+            let requested = sample.request.times.get(sample.served) == Some(&own.t1);
+            sample.served += usize::from(requested);
+            if requested || sample.request.steps {
+                let end = Placement { step: own.index, s: 1.0 };
+                sample.push(own.t1, end, (piece, rows.len()));
+                rows.push(own.row);
+            }
         }
-        None => Ok(()),
+        if !rows.is_empty() {
+            self.pieces.push(match self.whole {
+                true => step.y1.unsqueeze(0)?,
+                false => kernels::pick_rows(step.y1, &rows)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps what the dense output of the samples needs that asked for it.
+    fn save_dense(&mut self, step: &mut Step<'_>) -> Result<()> {
+        let wanted = |own: &&RowStep| {
+            let sample = &self.samples[own.sample];
+            sample.request.dense && !sample.broken
+        };
+        let wanted: Vec<RowStep> = step.accepted.iter().filter(wanted).copied().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        step.complete()?;
+        let stages = step.stages()?;
+        for RowStep { sample, row, t0, t1, .. } in wanted {
+            let copy = |x: &Tensor| -> Result<Tensor> {
+                match self.whole {
+                    true => Ok(x.clone()),
+                    false => Ok(kernels::pick_rows(x, &[row])?.squeeze(0)?),
+                }
+            };
+            let k = stages.iter().map(copy).collect::<Result<_>>()?;
+            let (y0, y1) = (copy(step.y0)?, copy(step.y1)?);
+            self.samples[sample].dense.push(DenseStep { t0, t1, y0, y1, k });
+        }
+        Ok(())
     }
 }
 
 impl StepSink for Saver {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.save_inside(step)?;
-        let requested = self.request.times.get(self.served) == Some(&step.t1);
-        self.served += usize::from(requested);
-        if requested || self.request.steps {
-            self.push(step.t1, Placement { step: step.index, s: 1.0 }, step.y1)?;
-        }
-        if self.request.dense {
-            step.complete()?;
-            let k = step.stages()?;
-            let (y0, y1) = (step.y0.clone(), step.y1.clone());
-            self.dense.push(DenseStep { t0: step.t0, t1: step.t1, y0, y1, k });
-        }
-        Ok(())
+        self.save_ends(step)?;
+        self.save_dense(step)
     }
 }

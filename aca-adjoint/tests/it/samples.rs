@@ -1,6 +1,6 @@
 //! Every sample by its own clock: a batch is its samples, each solved alone.
 
-use aca_adjoint::{Gradient, Ode};
+use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::{Batching, Error, OnFailure, Solver, Time, Tolerance, VectorField};
 use aca_dense::{Placement, Ragged, SaveAt};
 use aca_tableau::{BOSH3, DOP853, DOPRI5, RK4, TSIT5, Tableau};
@@ -326,10 +326,37 @@ fn kept_failures_leave_the_others_as_they_are() {
 
 #[test]
 fn strategies_without_clocks_of_samples_say_so() {
-    for gradient in [Gradient::Mali, Gradient::AcaBudget { checkpoints: 3 }] {
+    for gradient in [Gradient::Mali, Gradient::Backsolve(Backsolve::default())] {
         let ode = Ode::new(solver(&DOPRI5), blow_up, vec![]).unwrap().gradient(gradient);
         let error = ode.solve_samples(&starts(), (0.0, 0.1), SaveAt::End).err().unwrap();
         assert!(matches!(error, Error::OwnClocks { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_budget_for_each_sample_gives_the_bits_of_all_checkpoints() {
+    for rows in [true, false] {
+        let gradient = |gradient: Gradient| {
+            let (field, vars) = field(rows);
+            let y0 = Var::from_tensor(&starts()).unwrap();
+            let ode = Ode::new(solver(&DOPRI5), field, vars.clone()).unwrap().gradient(gradient);
+            let times = SaveAt::All(vec![SaveAt::Steps, SaveAt::End]);
+            let sol = ode.solve_samples(&y0, spans(1.0), times).unwrap();
+            let loss = sol.ys.flat().sqr().unwrap().sum_all().unwrap();
+            let grads = loss.backward().unwrap();
+            let bits = |var: &Var| {
+                let g = grads.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                g.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+            };
+            let bits: Vec<_> = std::iter::once(&y0).chain(&vars).map(bits).collect();
+            (bits, sol.nfe_backward())
+        };
+        let (all, fewest) = gradient(Gradient::Aca);
+        for checkpoints in [1, 2, 5] {
+            let (some, evaluations) = gradient(Gradient::AcaBudget { checkpoints });
+            assert!(some == all, "{checkpoints} checkpoints, rows alone: {rows}");
+            assert!(evaluations > fewest, "a budget of {checkpoints} recomputes steps");
+        }
     }
 }
 

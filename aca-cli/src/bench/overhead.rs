@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use aca_core::{OnSlices, SliceTime, Solver, Time, Tolerance, VectorField};
+use aca_core::{Native, NativeTime, Solver, Time, Tolerance, VectorField};
 use aca_models::systems::LinearDecay;
 use aca_tableau::DOPRI5;
 use candle_core::{DType, Device, Tensor};
@@ -44,7 +44,7 @@ struct Overhead {
 pub fn run(args: &BenchArgs) -> Result<()> {
     let cases = [false, true].into_iter().flat_map(|slices| SIZES.map(|size| (slices, size)));
     // Larger states are tensors in any case.
-    let cases = cases.filter(|(slices, size)| !slices || *size <= OnSlices::LARGEST);
+    let cases = cases.filter(|(slices, size)| !slices || *size <= Native::LARGEST);
     let figures = cases.map(|(slices, size)| measure(slices, size, args.reps as usize));
     let figures = figures.collect::<Result<Vec<_>>>()?;
     if args.json {
@@ -90,11 +90,11 @@ fn measure(slices: bool, size: usize, reps: usize) -> Result<Overhead> {
 
 /// Evaluates the field as a solve does.
 fn evaluate(field: &dyn VectorField, y0: &Tensor, times: usize) -> Result<()> {
-    if let Some(OnSlices::F64(mut field)) = field.on_slices(y0) {
+    if let Some(Native::F64(mut field)) = field.native(y0) {
         let y = y0.flatten_all()?.to_vec1::<f64>()?;
         let mut dy = y.clone();
         for _ in 0..times {
-            field.eval(SliceTime::new(0.0), black_box(&y), black_box(&mut dy));
+            field.eval(NativeTime::new(0.0), black_box(&y), black_box(&mut dy));
         }
         return Ok(());
     }

@@ -70,7 +70,7 @@ fn there_and_back(rtol: f64) -> Result<([Row; 2], Return)> {
     let (y0, mut kept) = (Tensor::new(&Y0, &Device::Cpu)?, Checkpoints::default());
     let times = SaveAt::Times(ts.clone());
     let sol = Solution::record(&solver, &field, &y0, (0.0, END), &times, &mut kept)?;
-    let replayed = replayed(&solver, &field, &kept.0, &sol, rtol)?;
+    let replayed = replayed(&solver, &field, &kept.of_sample(0)?, &sol, rtol)?;
 
     let (backward, end) = back(&solver, &field, &sol.y1, &ts)?;
     let turned = Return { rtol, ts, forward: sol.ys.to_vec2()?, backward };

@@ -5,7 +5,9 @@ use candle_core::Device;
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
-use super::{Element, Term, Terms, View, combine, cpu, dot};
+#[cfg(feature = "cuda")]
+use super::combine;
+use super::{Element, Term, View, combine_slices, cpu};
 use crate::{Error, Result};
 
 /// Inner products of one row of a step, whose error estimate is `e`, with the cotangents that arrive at its end and
@@ -91,42 +93,115 @@ pub fn products_slices<T: Element>(
     sums.into_iter().map(Products::from).collect()
 }
 
-/// Numbers that [`difference`] looks at.
+/// Numbers of a large state that [`differences`] looks at.
 const WINDOW: usize = 4096;
 
-/// Returns by how much `base + sum(w_i x_i)` differs from `expected`, relative to the largest of both and the base: 0
-/// where both ends have the same bits.
+/// Relative distances, one a row.
+pub type RowDifferences = SmallVec<[f64; 1]>;
+
+/// Returns by how much `base + h sum(w_i x_i)` differs from `expected` in every row, relative to the largest of both and
+/// the base: 0 where both have the same bits.
 ///
-/// Of a large state 4096 numbers are looked at, those of number `window` (modulo how many there are): a walk that counts
-/// it up looks at all of them in turn.
+/// Of a large state some 4096 numbers are looked at, those of number `window` (modulo how many there are): a walk that
+/// counts it up looks at all of them in turn.
 ///
 /// # Shapes
-/// All tensors: the same shape and dtype.
-pub fn difference(
+/// All tensors: the same shape and dtype; they are taken for as many rows as there are step sizes `h`.
+pub fn differences(
     expected: &Tensor,
     base: &Tensor,
+    h: &[f64],
     terms: &[Term<'_>],
     window: usize,
-) -> Result<f64> {
+) -> Result<RowDifferences> {
+    on_gpu!(expected, _gpu => differences_on_gpu((expected, base), h, terms, window));
+    let (expected, base) = (expected.contiguous()?, base.contiguous()?);
+    let copies = contiguous(terms)?;
+    with_element!(expected.dtype(), T => {
+        let (expected, base) = (View::held(&expected), View::held(&base));
+        let views: SmallVec<[_; 8]> = copies.iter().map(|(_, x)| View::held(x)).collect();
+        let mut slices = SmallVec::<[(f64, &[T]); 16]>::new();
+        for ((w, _), view) in copies.iter().zip(&views) {
+            slices.push((*w, view.slice()?));
+        }
+        let mut out = RowDifferences::from_elem(0.0, h.len());
+        let ends = (expected.slice::<T>()?, base.slice::<T>()?);
+        differences_slices::<T, WINDOW>(&mut out, ends, h, &slices, window);
+        Ok(out)
+    })
+}
+
+/// [`differences`] where kernels for slices do not reach: of a whole state in its window, of rows in full.
+#[cfg(feature = "cuda")]
+fn differences_on_gpu(
+    (expected, base): (&Tensor, &Tensor),
+    h: &[f64],
+    terms: &[Term<'_>],
+    window: usize,
+) -> Result<RowDifferences> {
     let size = expected.elem_count();
-    if size > WINDOW {
+    if h.len() == 1 && size > WINDOW {
         let first = window % size.div_ceil(WINDOW) * WINDOW;
         let cut = |x: &Tensor| -> Result<Tensor> {
             Ok(x.flatten_all()?.narrow(0, first, WINDOW.min(size - first))?)
         };
         let parts = terms.iter().map(|&(w, x)| Ok((w, cut(x)?)));
         let parts = parts.collect::<Result<SmallVec<[(f64, Tensor); 8]>>>()?;
-        let terms: Terms<'_> = parts.iter().map(|(w, x)| (*w, x)).collect();
-        return difference(&cut(expected)?, &cut(base)?, &terms, 0);
+        let terms: super::Terms<'_> = parts.iter().map(|(w, x)| (*w, x)).collect();
+        return differences_on_gpu((&cut(expected)?, &cut(base)?), h, &terms, 0);
     }
-    let sum = combine(Some(base), terms)?;
-    let off = combine(Some(&sum), &[(-1.0, expected)])?;
-    let off = dot(&off, &off)?.sqrt();
-    if off == 0.0 {
-        return Ok(0.0);
+    let end = super::combine_steps(Some(base), h, terms)?;
+    let off = combine(Some(&end), &[(-1.0, expected)])?;
+    let squares = |x: &Tensor| super::dots(h.len(), x, x);
+    let (off, end) = (squares(&off)?, squares(&end)?);
+    let (expected, base) = (squares(expected)?, squares(base)?);
+    let relative = |row: usize| match off[row] {
+        0.0 => 0.0,
+        off => (off / expected[row].max(base[row]).max(end[row])).sqrt(),
+    };
+    Ok((0..h.len()).map(relative).collect())
+}
+
+/// [`differences`] of slices, of `LIMIT` numbers at the most: whole rows, or a part of one that is longer.
+///
+/// # Panics
+/// When a slice is shorter than `expected`.
+pub fn differences_slices<T: Element, const LIMIT: usize>(
+    out: &mut [f64],
+    (expected, base): (&[T], &[T]),
+    h: &[f64],
+    terms: &[(f64, &[T])],
+    window: usize,
+) {
+    let (size, rows) = (expected.len(), out.len());
+    let length = size / rows;
+    let unit = if length > LIMIT { LIMIT } else { LIMIT / length * length };
+    let first = window % size.div_ceil(unit) * unit;
+    let own = first..(first + unit).min(size);
+    let mut parts = SmallVec::<[(f64, &[T]); 16]>::new();
+    for (w, x) in terms {
+        parts.push((*w, &x[own.clone()]));
     }
-    let largest = dot(expected, expected)?.max(dot(base, base)?).max(dot(&sum, &sum)?);
-    Ok(off / largest.sqrt())
+    let mut end = [T::zero(); LIMIT];
+    let end = &mut end[..own.len()];
+    let (expected, base) = (&expected[own.clone()], &base[own.clone()]);
+    let h = if rows == 1 { h } else { &h[own.start / length..own.end / length] };
+    combine_slices(end, Some(base), h, &parts);
+    if *end == *expected {
+        return;
+    }
+    for (row, out) in out.iter_mut().enumerate() {
+        let part = (row * length).max(own.start)..((row + 1) * length).min(own.end);
+        if part.start < part.end {
+            let part = part.start - own.start..part.end - own.start;
+            let (end, expected, base) = (&end[part.clone()], &expected[part.clone()], &base[part]);
+            let off = end.iter().zip(expected).map(|(a, b)| (a.to_f64() - b.to_f64()).powi(2));
+            let off = off.sum::<f64>().sqrt();
+            let norm = |x: &[T]| cpu::dot(x, x).sqrt();
+            *out =
+                if off == 0.0 { 0.0 } else { off / norm(end).max(norm(expected)).max(norm(base)) };
+        }
+    }
 }
 
 fn contiguous(terms: &[Term<'_>]) -> Result<SmallVec<[(f64, Tensor); 8]>> {

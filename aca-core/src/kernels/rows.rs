@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::{
-    Scale, Term, View, add_slice_rows, combine_slices_picked, cpu, difference_squares_slices,
-    first_non_finite, scaled_norms_slices_each,
+    RowNorms, Scale, Term, Terms, View, add_slice_rows, combine, combine_slices_picked, cpu,
+    difference_squares_slices, first_non_finite, scaled_norms_slices_each,
 };
 use crate::{Error, Result};
 
@@ -23,6 +23,18 @@ pub struct RowTerm {
     pub weight: f64,
     /// The row of the source.
     pub source: usize,
+}
+
+/// Returns `base + h sum(w_i x_i)`, or the sum alone without a base, with one `h` for the whole state or one for each
+/// row.
+///
+/// # Shapes
+/// As [`combine`] and [`combine_each`].
+pub fn combine_steps(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Result<Tensor> {
+    match *h {
+        [h] => combine(base, &terms.iter().map(|&(w, x)| (h * w, x)).collect::<Terms<'_>>()),
+        _ => combine_each(base, h, terms),
+    }
 }
 
 /// Returns `base + sum(h_r w_i x_i)`, where `h_r` belongs to the row, or the sum alone.
@@ -117,11 +129,23 @@ pub fn scaled_norms_each(
     scale: &Scale,
     k: &[&Tensor],
     weights: &[Vec<f64>],
-) -> Result<Vec<SmallVec<[f64; 2]>>> {
-    let rows = y0.dims()[0];
+) -> Result<RowNorms> {
+    norms(y0.dims()[0], (y0, y1), scale, k, weights)
+}
+
+/// [`scaled_norms_each`] of states that are taken for so many rows.
+pub(crate) fn norms(
+    rows: usize,
+    (y0, y1): (&Tensor, &Tensor),
+    scale: &Scale,
+    k: &[&Tensor],
+    weights: &[Vec<f64>],
+) -> Result<RowNorms> {
     let (y0, y1) = (y0.contiguous()?, y1.contiguous()?);
     let k = k.iter().map(|k| Ok(k.contiguous()?)).collect::<Result<SmallVec<[_; 8]>>>()?;
-    on_gpu!(y0, gpu => cuda::norms(gpu, (&y0, &y1), scale, (&k, weights), rows));
+    on_gpu!(y0, gpu => {
+        Ok(cuda::norms(gpu, (&y0, &y1), scale, (&k, weights), rows)?.into())
+    });
     with_element!(y0.dtype(), T => {
         let (y0, y1) = (View::held(&y0), View::held(&y1));
         let states = (y0.slice::<T>()?, y1.slice::<T>()?);
@@ -161,14 +185,12 @@ pub(crate) fn difference_squares(
     })
 }
 
-/// Returns the inner product of each pair of rows.
-///
-/// # Shapes
-/// `a`, `b`: `[rows, ..state]`.
-pub fn dot_each(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
-    let length = a.elem_count() / a.dims()[0];
+/// Returns the inner product of each pair of rows of two tensors of the same shape and dtype, which are taken for so
+/// many rows.
+pub fn dots(rows: usize, a: &Tensor, b: &Tensor) -> Result<SmallVec<[f64; 1]>> {
+    let length = a.elem_count() / rows;
     let (a, b) = (a.contiguous()?, b.contiguous()?);
-    on_gpu!(a, gpu => cuda::dots(gpu, &a, &b, a.dims()[0]));
+    on_gpu!(a, gpu => Ok(cuda::dots(gpu, &a, &b, rows)?.into()));
     with_element!(a.dtype(), T => {
         let (a, b) = (View::held(&a), View::held(&b));
         let rows = a.slice::<T>()?.chunks_exact(length).zip(b.slice::<T>()?.chunks_exact(length));
@@ -208,6 +230,11 @@ pub fn gather_rows(sources: &[(&Tensor, usize)]) -> Result<Tensor> {
         }
         Ok(Tensor::from_vec(out, row_shape(first, sources.len()), &Device::Cpu)?)
     })
+}
+
+/// Returns these rows of a tensor.
+pub fn pick_rows(x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    gather_rows(&rows.iter().map(|&row| (x, row)).collect::<Vec<_>>())
 }
 
 /// Returns the rows of `a` where `mask` says so, of `b` elsewhere.

@@ -1,52 +1,86 @@
 //! The same operations on slices, for steps that make no tensors.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
-use super::{Differences, Element, RowTerm, Scale, cpu};
+use super::{Differences, Element, RowNorms, RowTerm, Scale, cpu};
 use crate::Result;
 
-/// Writes `base + sum(w_i x_i)`, or the sum alone without a base, to `out`: what
-/// [`combine`](super::combine) does, to the same bits.
+/// Writes `base + h sum(w_i x_i)`, or the sum alone without a base, to `out`, with one `h` for all or one a row: what
+/// [`combine_steps`](super::combine_steps) does, to the same bits.
 ///
 /// # Panics
 /// When a slice is shorter than `out`.
-pub fn combine_slices<T: Element>(out: &mut [T], base: Option<&[T]>, terms: &[(T, &[T])]) {
-    cpu::combine_over(out, base, terms);
-}
-
-/// [`scaled_norms`](super::scaled_norms) of slices.
-///
-/// # Errors
-/// When tolerances of each entry are of another type.
-pub fn scaled_norms_slices<T: Element>(
-    y0: &[T],
-    y1: &[T],
-    scale: &Scale,
-    k: &[&[T]],
-    weights: &[Vec<f64>],
-) -> Result<SmallVec<[f64; 2]>> {
-    let tolerances = scale.views()?;
-    let scale = scale.body::<T>(&tolerances)?;
-    let norm = |e: &Vec<f64>| {
-        let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0);
-        let terms: SmallVec<[_; 8]> = terms.map(|(&e, &k)| (T::from_f64(e), k)).collect();
-        (cpu::sum_of_squares(y0, y1, scale, &terms) / y0.len() as f64).sqrt()
-    };
-    Ok(weights.iter().map(norm).collect())
-}
-
-/// Writes `base + sum(h_r w_i x_i)`, where `h_r` belongs to the row, to `out`: what
-/// [`combine_each`](super::combine_each) does, to the same bits.
-///
-/// # Panics
-/// When a slice is shorter than `out`.
-pub fn combine_slices_each<T: Element>(
+#[inline]
+pub fn combine_slices<T: Element>(
     out: &mut [T],
     base: Option<&[T]>,
     h: &[f64],
     terms: &[(f64, &[T])],
 ) {
-    cpu::combine_each_over(out, base, h, terms);
+    match *h {
+        [h] => with_terms(terms.iter().map(|&(w, x)| (h * w, x)), terms.len(), |terms| {
+            cpu::combine_over(out, base, terms);
+        }),
+        _ => cpu::combine_each_over(out, base, h, terms),
+    }
+}
+
+/// Terms of ordinary tableaux.
+const FEW: usize = 16;
+
+/// Hands over a list of at most `most` weighted slices, in the type of their numbers. The list of ordinary tableaux is an
+/// array: to push onto a vector takes as long as to add up a small state.
+#[inline(always)]
+pub(super) fn with_terms<'a, T: Element, R>(
+    terms: impl Iterator<Item = (f64, &'a [T])>,
+    most: usize,
+    work: impl FnOnce(&[(T, &[T])]) -> R,
+) -> R {
+    if most > FEW {
+        let terms: Vec<_> = terms.map(|(w, x)| (T::from_f64(w), x)).collect();
+        return work(&terms);
+    }
+    let (mut list, mut count) = ([(T::zero(), &[][..]); FEW], 0);
+    for (w, x) in terms {
+        list[count] = (T::from_f64(w), x);
+        count += 1;
+    }
+    work(&list[..count])
+}
+
+/// The rows of `k` whose weight is not zero, with their weights.
+#[inline(always)]
+fn weighted<'a, T>(
+    weights: &'a [f64],
+    k: &'a [T],
+    size: usize,
+) -> impl Iterator<Item = (f64, &'a [T])> {
+    let slopes = weights.iter().enumerate().filter(|(_, w)| **w != 0.0);
+    slopes.map(move |(i, &w)| (w, &k[i * size..][..size]))
+}
+
+/// [`combine_slices`] over the weights that are not zero, where `x_i` is row `i` of `k`.
+///
+/// # Panics
+/// As [`combine_slices`].
+#[inline]
+pub fn combine_slopes<T: Element>(
+    out: &mut [T],
+    base: Option<&[T]>,
+    h: &[f64],
+    weights: &[f64],
+    k: &[T],
+) {
+    let terms = weighted(weights, k, out.len());
+    match *h {
+        [h] => with_terms(terms.map(|(w, x)| (h * w, x)), weights.len(), |terms| {
+            cpu::combine_over(out, base, terms);
+        }),
+        _ => {
+            let terms: SmallVec<[_; FEW]> = terms.collect();
+            cpu::combine_each_over(out, base, h, &terms);
+        }
+    }
 }
 
 /// [`combine_picked`](super::combine_picked) of slices whose rows have `length` numbers.
@@ -63,7 +97,28 @@ pub fn combine_slices_picked<T: Element>(
     cpu::combine_picked(base, length, rows, weights, xs)
 }
 
-/// [`scaled_norms_each`](super::scaled_norms_each) of slices.
+/// [`scaled_norms`](super::scaled_norms) of slices.
+///
+/// # Errors
+/// When tolerances of each entry are of another type.
+pub fn scaled_norms_slices<T: Element>(
+    (y0, y1): (&[T], &[T]),
+    scale: &Scale,
+    k: &[&[T]],
+    weights: &[Vec<f64>],
+) -> Result<SmallVec<[f64; 2]>> {
+    let tolerances = scale.views()?;
+    let scale = scale.body::<T>(&tolerances)?;
+    let mut norms = SmallVec::new();
+    for e in weights {
+        let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e, k));
+        let square = with_terms(terms, e.len(), |terms| cpu::sum_of_squares(y0, y1, scale, terms));
+        norms.push((square / y0.len() as f64).sqrt());
+    }
+    Ok(norms)
+}
+
+/// [`scaled_norms_each`](super::scaled_norms_each) of slices that are taken for so many rows.
 ///
 /// # Errors
 /// When tolerances of each entry are of another type.
@@ -73,22 +128,20 @@ pub fn scaled_norms_slices_each<T: Element>(
     scale: &Scale,
     k: &[&[T]],
     weights: &[Vec<f64>],
-) -> Result<Vec<SmallVec<[f64; 2]>>> {
+) -> Result<RowNorms> {
+    if rows == 1 {
+        return Ok([scaled_norms_slices(states, scale, k, weights)?].into());
+    }
     let tolerances = scale.views()?;
     let scale = scale.body::<T>(&tolerances)?;
     let length = states.0.len() / rows;
-    let norms_of = |e: &Vec<f64>| {
-        let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0);
-        let terms: SmallVec<[_; 8]> = terms.map(|(&e, &k)| (T::from_f64(e), k)).collect();
-        let squares = cpu::sums_of_squares(states, length, scale, &terms).into_iter();
-        squares.map(move |square| (square / length as f64).sqrt())
-    };
-    let Some((first, others)) = weights.split_first() else {
-        return Ok(vec![SmallVec::new(); rows]);
-    };
-    let mut norms: Vec<SmallVec<_>> = norms_of(first).map(|norm| smallvec![norm]).collect();
-    for e in others {
-        norms.iter_mut().zip(norms_of(e)).for_each(|(norms, norm)| norms.push(norm));
+    let mut norms = RowNorms::from_elem(SmallVec::new(), rows);
+    for e in weights {
+        let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e, k));
+        let squares =
+            with_terms(terms, e.len(), |terms| cpu::sums_of_squares(states, length, scale, terms));
+        let squares = norms.iter_mut().zip(squares);
+        squares.for_each(|(norms, square)| norms.push((square / length as f64).sqrt()));
     }
     Ok(norms)
 }
@@ -106,17 +159,16 @@ pub(crate) fn difference_squares_slices<T: Element>(
 ) -> Result<Differences> {
     let tolerances = scale.views()?;
     let scale = scale.body::<T>(&tolerances)?;
-    let [mut a, mut b] = [SmallVec::<[_; 16]>::new(), SmallVec::<[_; 16]>::new()];
-    for (terms, weights) in [&mut a, &mut b].into_iter().zip(weights) {
-        // Adapters of iterators are not inlined here in every profile.
-        for (&w, &k) in weights.iter().zip(k) {
-            if w != 0.0 {
-                terms.push((T::from_f64(w), k));
-            }
-        }
-    }
     let mut out = Differences::from_elem([0.0; 2], rows);
-    cpu::difference_squares(&mut out, states, scale, [&a, &b]);
+    let [a, b] = weights.map(|weights| {
+        let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0);
+        terms.map(|(&w, &k)| (w, k))
+    });
+    with_terms(a, k.len(), |a| {
+        with_terms(b, k.len(), |b| {
+            cpu::difference_squares(&mut out, states, scale, [a, b]);
+        });
+    });
     Ok(out)
 }
 

@@ -1,28 +1,32 @@
 //! Rows on slices, each with a clock of its own, take the steps of the same rows on tensors, to the same bits.
 
-use aca_core::{OnFailure, Result, SampleSink, SampleSteps, Solver, Stats, Status, Tolerance};
+use aca_core::{OnFailure, Result, Solver, Stats, Status, Step, StepSink, Tolerance};
 use aca_tableau::{ALL, DOPRI5, RK4};
 use candle_core::{Device, IndexOp, Tensor};
 
 use crate::common::values;
 use crate::slices::{Bits, Forced, solvers};
 
-impl SampleSink for Bits {
-    fn accept(&mut self, steps: &mut SampleSteps<'_>) -> Result<()> {
+/// Every number that a sink can see of the steps of samples.
+#[derive(Default)]
+struct RowBits(Bits);
+
+impl StepSink for RowBits {
+    fn accept(&mut self, steps: &mut Step<'_>) -> Result<()> {
         if steps.accepted.iter().any(|step| step.index % 2 == 1) {
             steps.complete()?;
         }
         let k = steps.stages()?;
         for step in steps.accepted {
-            self.0.extend([step.sample, step.index].map(|i| i as u64));
-            self.0.extend([step.t0, step.t1].map(f64::to_bits));
+            self.0.0.extend([step.sample, step.index].map(|i| i as u64));
+            self.0.0.extend([step.t0, step.t1].map(f64::to_bits));
             for x in [steps.y0, steps.y1].into_iter().chain(&k) {
-                self.add(&x.i(step.row)?);
+                self.0.add(&x.i(step.row)?);
             }
         }
         let rows: Vec<usize> = steps.accepted.iter().map(|step| step.row).collect();
         let weights: Vec<f64> = (0..rows.len() * k.len()).map(|i| 0.1 * i as f64 - 0.3).collect();
-        self.add(&steps.combine_picked(&rows, &weights)?.flatten_all()?);
+        self.0.add(&steps.combine(&rows, &weights)?.flatten_all()?);
         Ok(())
     }
 }
@@ -38,8 +42,9 @@ fn y0() -> Tensor {
 }
 
 fn run(solver: &Solver, y0: &Tensor, slices: bool) -> (Vec<u64>, Vec<Stats>, Vec<String>, usize) {
-    let (field, mut bits) = (Forced { jump: 1.3, slices }, Bits::default());
+    let (field, mut bits) = (Forced { jump: 1.3, slices }, RowBits::default());
     let end = solver.solve_samples(&field, y0, &SPANS, &mut bits).unwrap();
+    let mut bits = bits.0;
     bits.add(&end.y1.flatten_all().unwrap());
     let status = |status: &Status| match status {
         Status::Finished => String::new(),

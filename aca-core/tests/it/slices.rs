@@ -1,7 +1,7 @@
 //! A field on slices takes the steps of the same field on tensors, to the same bits.
 
 use aca_core::{
-    Error, OnSlices, Result, SliceField, SliceTime, Solver, Step, StepSink, Stepping, Time,
+    Error, Native, NativeField, NativeTime, Result, Solver, Step, StepSink, Stepping, Time,
     Tolerance, Tolerances, VectorField,
 };
 use aca_tableau::{ALL, DOP853, DOPRI5, RK4, Tableau};
@@ -35,23 +35,32 @@ impl VectorField for Forced {
         true
     }
 
-    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+    fn native(&self, y: &Tensor) -> Option<Native<'_>> {
         let is_double = self.slices && y.dtype() == DType::F64;
-        is_double.then(|| OnSlices::F64(Box::new(Numbers(self))))
+        is_double.then(|| Native::F64(Box::new(Numbers(self))))
     }
 }
 
 struct Numbers<'a>(&'a Forced);
 
-impl SliceField<f64> for Numbers<'_> {
-    fn eval(&mut self, t: SliceTime<'_>, y: &[f64], dy: &mut [f64]) {
+impl NativeField<f64> for Numbers<'_> {
+    fn eval(&mut self, t: NativeTime<'_>, y: &[f64], dy: &mut [f64]) {
         let length = y.len() / t.samples().map_or(1, <[usize]>::len);
         for (i, (dy, y)) in dy.iter_mut().zip(y).enumerate() {
             *dy = self.0.slope(t.of_row(i / length), *y);
         }
     }
 
-    fn pull(&mut self, _: SliceTime<'_>, _: &[f64], _: &[f64], _: &mut [f64], _: &mut [f64]) {}
+    fn pull(
+        &mut self,
+        _: NativeTime<'_>,
+        _: &[f64],
+        _: &[f64],
+        _: &mut [f64],
+        _: &mut [f64],
+        _: &mut [f64],
+    ) {
+    }
 
     fn variables(&self) -> Vec<Var> {
         Vec::new()
@@ -79,7 +88,7 @@ impl StepSink for Bits {
         let k = step.stages()?;
         k.iter().for_each(|k| self.add(k));
         let weights: Vec<f64> = (0..2 * k.len()).map(|i| 0.1 * i as f64 - 0.3).collect();
-        self.add(&step.combine_rows(2, &weights)?.flatten_all()?);
+        self.add(&step.combine(&[0; 2], &weights)?.flatten_all()?);
         Ok(())
     }
 }
@@ -199,12 +208,12 @@ fn weights_of_stages_that_were_not_evaluated_are_refused() {
     impl StepSink for Eager {
         fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
             let weights = vec![0.1; 3 * DOP853.interpolant().stages()];
-            let error = step.combine_rows(3, &weights).unwrap_err();
+            let error = step.combine(&[0; 3], &weights).unwrap_err();
             let text = "weights of 16 stages were given where 12 are needed; complete a step before \
                         its inside is looked at";
             assert_eq!(error.to_string(), text);
             step.complete()?;
-            step.combine_rows(3, &weights).map(|_| ())
+            step.combine(&[0; 3], &weights).map(|_| ())
         }
     }
     for slices in [true, false] {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::kernels::Element;
-use aca_core::{OnSlices, Pullback, SliceField, SliceTime, Stepping, Time, VectorField};
+use aca_core::{Native, NativeField, NativeTime, Pullback, Stepping, Time, VectorField};
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
 
@@ -125,11 +125,11 @@ impl VectorField for Metered {
         self.field.takes_rows()
     }
 
-    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+    fn native(&self, y: &Tensor) -> Option<Native<'_>> {
         let meter = &*self.meter;
-        Some(match self.field.on_slices(y)? {
-            OnSlices::F32(field) => OnSlices::F32(Box::new(MeteredSlices { field, meter })),
-            OnSlices::F64(field) => OnSlices::F64(Box::new(MeteredSlices { field, meter })),
+        Some(match self.field.native(y)? {
+            Native::F32(field) => Native::F32(Box::new(MeteredSlices { field, meter })),
+            Native::F64(field) => Native::F64(Box::new(MeteredSlices { field, meter })),
         })
     }
 
@@ -144,27 +144,28 @@ impl VectorField for Metered {
 
 /// The same on slices.
 struct MeteredSlices<'a, T> {
-    field: Box<dyn SliceField<T> + 'a>,
+    field: Box<dyn NativeField<T> + 'a>,
     meter: &'a Meter,
 }
 
-impl<T: Element> SliceField<T> for MeteredSlices<'_, T> {
-    fn eval(&mut self, t: SliceTime<'_>, y: &[T], dy: &mut [T]) {
+impl<T: Element> NativeField<T> for MeteredSlices<'_, T> {
+    fn eval(&mut self, t: NativeTime<'_>, y: &[T], dy: &mut [T]) {
         self.field.eval(t, y, dy);
     }
 
     fn pull(
         &mut self,
-        t: SliceTime<'_>,
+        t: NativeTime<'_>,
         y: &[T],
         lambda: &[T],
         y_bar: &mut [T],
         theta_bar: &mut [T],
+        t_bar: &mut [f64],
     ) {
         // A replay evaluates a stage and pulls back through it, which on tensors is one evaluation; those of a
         // forward solve are told by its statistics.
         self.meter.evaluated();
-        self.field.pull(t, y, lambda, y_bar, theta_bar);
+        self.field.pull(t, y, lambda, y_bar, theta_bar, t_bar);
     }
 
     fn variables(&self) -> Vec<Var> {
@@ -199,7 +200,7 @@ mod tests {
         let theta = field.theta().clone();
         let metered = Metered { field: Arc::new(field), meter: Arc::default() };
         let y = Tensor::new(&[1.2f64, 1.8], &Device::Cpu).unwrap();
-        assert!(matches!(metered.on_slices(&y), Some(OnSlices::F64(_))));
+        assert!(matches!(metered.native(&y), Some(Native::F64(_))));
         assert!(metered.fits(&y.narrow(0, 0, 1).unwrap()).is_err());
         let [metered, solution] = counted(metered, &theta);
         assert_eq!((metered, solution), (60, 60), "six stages of ten steps have a weight");

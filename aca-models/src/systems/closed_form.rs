@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::View;
-use aca_core::{Cotangents, OnSlices, Pullback, Time, VectorField, linearize_traced};
+use aca_core::{Cotangents, Native, Pullback, Time, VectorField, linearize_traced};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
@@ -224,7 +224,7 @@ impl<S: System> VectorField for ClosedForm<S> {
         self.places(&Time::new(0.0), y0).map(|_| ())
     }
 
-    fn on_slices(&self, y: &Tensor) -> Option<OnSlices<'_>> {
+    fn native(&self, y: &Tensor) -> Option<Native<'_>> {
         // What does not fit is refused, with its reason, by the first evaluation on tensors.
         self.bound(y).ok().flatten()
     }

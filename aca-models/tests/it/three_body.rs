@@ -1,6 +1,7 @@
 //! The three-body workload: its gradient against an independent reference.
 
 use aca_adjoint::{Checkpoints, Ode};
+use aca_core::kernels::{self, Terms};
 use aca_core::{Method, Solver, Tableau, Time, Tolerance, VectorField};
 use aca_dense::{SaveAt, interpolate};
 use aca_models::systems::{ClosedForm, ThreeBody};
@@ -74,14 +75,17 @@ fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> (Tensor, Vec<Var>) {
     };
     let (mut rows, mut copies) = (vec![y0.clone()], Vec::new());
     let mut y = y0;
-    for step in &steps.0 {
+    for step in &steps.of_sample(0).unwrap() {
         let (t0, t1, h) = (step.t0, step.t1, step.t1 - step.t0);
         y = at_value(&y, &step.y0);
         let (mut k, mut exact): (Vec<Tensor>, Vec<Tensor>) = (Vec::new(), Vec::new());
         for i in 0..DOPRI5.stages() {
-            let state = method.stage_state(i, &step.y0, h, &exact).unwrap();
+            let terms = method.a_row(i).iter().copied().zip(&exact).filter(|(a, _)| *a != 0.0);
+            let terms: Terms<'_> = terms.map(|(a, k)| (h * a, k)).collect();
+            let state = kernels::combine(Some(&step.y0), &terms).unwrap();
             let at = at_value(&sum(&y, h, DOPRI5.a_row(i), &k), &state);
-            let t = Time::new(method.stage_time(t0, t1, i));
+            let t = Time::new(method.time((t0, t1), method.c(i)));
+            drop(terms);
             exact.push(field.eval(&t, &state).unwrap());
             let copy = ThreeBody::field(MASSES).unwrap();
             k.push(at_value(&copy.trace(&t, &at).unwrap(), &exact[i]));

@@ -150,8 +150,8 @@ impl VectorField for Boxed {
         self.0.trace(t, y)
     }
 
-    fn on_slices(&self, y: &Tensor) -> Option<aca_core::OnSlices<'_>> {
-        self.0.on_slices(y)
+    fn native(&self, y: &Tensor) -> Option<aca_core::Native<'_>> {
+        self.0.native(y)
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
+use super::super::slices::with_terms;
 use super::{
     BUFFER, Element, Scale, TASK, Terms, add_terms, begin, combine_blocks, divide_by_scale,
     sum_of_products, sum_of_squares, unwritten, vectorised, written,
@@ -119,12 +120,13 @@ pub(crate) fn combine_picked<T: Element>(
         let weights = weights.chunks_exact(xs.len());
         for ((out, &row), weights) in out.chunks_exact_mut(length).zip(rows).zip(weights) {
             let start = row * length;
-            let terms = weights.iter().zip(xs).map(|(&w, x)| (T::from_f64(w), &x[start..]));
-            let terms: SmallVec<[_; 16]> = terms.collect();
-            vectorised(
-                #[inline(always)]
-                || combine_blocks(out, 0, Some(&base[start..]), &terms),
-            );
+            let terms = weights.iter().zip(xs).map(|(&w, x)| (w, &x[start..]));
+            with_terms(terms, xs.len(), |terms| {
+                vectorised(
+                    #[inline(always)]
+                    || combine_blocks(out, 0, Some(&base[start..]), terms),
+                );
+            });
         }
     })
 }

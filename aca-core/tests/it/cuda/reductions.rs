@@ -92,8 +92,8 @@ fn inner_products_on_a_gpu_add_up_in_double_precision() {
     for dtype in DTYPES {
         for shape in [[1, 1], [3, 7], [2, 2048], [1, 200_000]] {
             let [a, b] = [1, 2].map(|seed| Twin::noise(&shape, seed, dtype, &gpu));
-            let expected = kernels::dot_each(&a.cpu, &b.cpu).unwrap();
-            let found = kernels::dot_each(&a.gpu, &b.gpu).unwrap();
+            let expected = kernels::dots(shape[0], &a.cpu, &b.cpu).unwrap();
+            let found = kernels::dots(shape[0], &a.gpu, &b.gpu).unwrap();
             let bound = shape[1] as f64 * f64::EPSILON * 16.0;
             for (found, expected) in found.iter().zip(&expected) {
                 let off = (found - expected).abs();

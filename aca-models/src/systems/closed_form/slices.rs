@@ -4,7 +4,7 @@ use std::iter::repeat;
 use std::ops::Range;
 
 use aca_core::kernels::{Element, View};
-use aca_core::{OnSlices, SliceField, SliceTime, Time};
+use aca_core::{Native, NativeField, NativeTime, Time};
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{ClosedForm, Each, Places, System};
@@ -12,14 +12,14 @@ use crate::Real;
 
 impl<S: System> ClosedForm<S> {
     /// The field with copies of the parameters, if it works on states like `y`.
-    pub(super) fn bound(&self, y: &Tensor) -> Result<Option<OnSlices<'_>>> {
+    pub(super) fn bound(&self, y: &Tensor) -> Result<Option<Native<'_>>> {
         if !(y.device().is_cpu() && self.theta.device().is_cpu()) {
             return Ok(None);
         }
         let places = self.places(&Time::new(0.0), y)?;
         Ok(match y.dtype() {
-            DType::F32 => Some(OnSlices::F32(Box::new(self.bind::<f32>(places)?))),
-            DType::F64 => Some(OnSlices::F64(Box::new(self.bind::<f64>(places)?))),
+            DType::F32 => Some(Native::F32(Box::new(self.bind::<f32>(places)?))),
+            DType::F64 => Some(Native::F64(Box::new(self.bind::<f64>(places)?))),
             _ => None,
         })
     }
@@ -41,7 +41,7 @@ struct Bound<'a, S, T> {
 
 impl<S: System, T: Real + Element> Bound<'_, S, T> {
     /// The samples whose states have parameters of their own, and how many states a sample has.
-    fn samples<'t>(&self, t: SliceTime<'t>, y: &[T]) -> Option<(&'t [usize], usize)> {
+    fn samples<'t>(&self, t: NativeTime<'t>, y: &[T]) -> Option<(&'t [usize], usize)> {
         match &self.places.each {
             Each::State => t.samples().map(|own| (own, y.len() / S::DIM / own.len())),
             _ => None,
@@ -49,8 +49,8 @@ impl<S: System, T: Real + Element> Bound<'_, S, T> {
     }
 }
 
-impl<S: System, T: Real + Element> SliceField<T> for Bound<'_, S, T> {
-    fn eval(&mut self, t: SliceTime<'_>, y: &[T], dy: &mut [T]) {
+impl<S: System, T: Real + Element> NativeField<T> for Bound<'_, S, T> {
+    fn eval(&mut self, t: NativeTime<'_>, y: &[T], dy: &mut [T]) {
         match self.samples(t, y) {
             Some((samples, count)) => {
                 slopes(self.system, &self.theta, of_samples(samples, count), y, dy);
@@ -62,11 +62,12 @@ impl<S: System, T: Real + Element> SliceField<T> for Bound<'_, S, T> {
     #[inline]
     fn pull(
         &mut self,
-        t: SliceTime<'_>,
+        t: NativeTime<'_>,
         y: &[T],
         lambda: &[T],
         y_bar: &mut [T],
         theta_bar: &mut [T],
+        _t_bar: &mut [f64],
     ) {
         let (states, bars) = ([y, lambda], [y_bar, theta_bar]);
         match self.samples(t, y) {

@@ -1,0 +1,91 @@
+//! The outputs of a solve, handed out step by step.
+
+use aca_core::kernels::RowTerm;
+use aca_dense::Placement;
+
+/// The outputs of each sample, as rows of one list; a whole state is one sample.
+#[derive(Clone, Debug)]
+pub(crate) struct Outputs<'a> {
+    /// First row of each sample's outputs, and where the last one's end.
+    starts: Vec<usize>,
+    placements: &'a [Placement],
+}
+
+/// An output in the step of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowOutput {
+    pub(crate) row: usize,
+    /// Its fraction of the step.
+    pub(crate) s: f64,
+    /// Its row among all outputs.
+    pub(crate) index: usize,
+}
+
+impl RowOutput {
+    /// Its cotangent as a term of its row.
+    pub(crate) fn term(&self, weight: f64) -> RowTerm {
+        RowTerm { row: self.row, weight, source: self.index }
+    }
+}
+
+/// The outputs of one step of every row.
+#[derive(Debug, Default)]
+pub(crate) struct StepOutputs {
+    pub(crate) starts: Vec<RowOutput>,
+    pub(crate) inside: Vec<RowOutput>,
+    pub(crate) ends: Vec<RowOutput>,
+}
+
+impl<'a> Outputs<'a> {
+    /// Joins the placements of all outputs, one sample after the other, to their numbers.
+    pub(crate) fn new(counts: &[usize], placements: &'a [Placement]) -> Self {
+        let mut starts = vec![0];
+        counts.iter().for_each(|count| starts.push(starts[starts.len() - 1] + count));
+        Self { starts, placements }
+    }
+
+    /// Number of all outputs.
+    pub(crate) fn len(&self) -> usize {
+        self.placements.len()
+    }
+
+    /// Number of a sample's outputs.
+    pub(crate) fn count(&self, sample: usize) -> usize {
+        self.starts[sample + 1] - self.starts[sample]
+    }
+
+    /// Position of an output among those of its sample.
+    pub(crate) fn position(&self, sample: usize, output: RowOutput) -> usize {
+        output.index - self.starts[sample]
+    }
+
+    /// Adds the outputs of a row whose sample is in step `step`.
+    pub(crate) fn add_step(&self, out: &mut StepOutputs, row: usize, sample: usize, step: usize) {
+        for output in self.of_step(row, sample, step) {
+            match output.s {
+                0.0 => out.starts.push(output),
+                1.0 => out.ends.push(output),
+                _ => out.inside.push(output),
+            }
+        }
+    }
+
+    /// The outputs in step `step` of a sample that is in row `row`.
+    pub(crate) fn of_step(
+        &self,
+        row: usize,
+        sample: usize,
+        step: usize,
+    ) -> impl Iterator<Item = RowOutput> + '_ {
+        let start = self.starts[sample];
+        let own = &self.placements[start..self.starts[sample + 1]];
+        let first = own.partition_point(|placement| placement.step < step);
+        let own = own[first..].iter().enumerate().take_while(move |(_, p)| p.step == step);
+        own.map(move |(i, placement)| RowOutput { row, s: placement.s, index: start + first + i })
+    }
+
+    /// All of a sample's outputs.
+    pub(crate) fn of_sample(&self, sample: usize) -> std::ops::Range<usize> {
+        self.starts[sample]..self.starts[sample + 1]
+    }
+}

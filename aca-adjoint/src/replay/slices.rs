@@ -1,0 +1,420 @@
+//! The replay of a step on slices, for fields that offer them.
+
+use aca_core::kernels::{self, Element, View};
+use aca_core::{Method, NativeField, NativeTime, Result, SliceStages, StageCotangents, Steps};
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor};
+use smallvec::SmallVec;
+
+use super::{
+    Arriving, Found, Known, Replay, ReplayStep, Replayed, RowTimes, Times, looked_into, meets,
+};
+use crate::outputs::RowOutput;
+use crate::params::Accumulator;
+use crate::report::RowFinding;
+
+/// Numbers of a state that a step compares with those that ran.
+const WINDOW: usize = 64;
+
+/// Replays steps in buffers that every step uses again, with cotangents of the parameters summed until the end.
+pub(crate) struct OnSlices<'a, T> {
+    field: Box<dyn NativeField<T> + 'a>,
+    /// States of the stages, one after the other.
+    states: Vec<T>,
+    /// Slopes of the stages.
+    k: Vec<T>,
+    /// Cotangents of the states.
+    mu: Vec<T>,
+    /// Whether anything depends on the stage.
+    reached: Vec<bool>,
+    lambda: Vec<T>,
+    theta: Vec<T>,
+    /// Cotangents of the stages' times, one a row, one stage after the other.
+    dt: Vec<f64>,
+    /// The step replayed last: slopes at its start, and where each row of it started.
+    later: Later<T>,
+    /// For sums that a step is measured by.
+    scratch: Vec<T>,
+}
+
+/// What a replayed step leaves for the one before it.
+struct Later<T> {
+    k1: Vec<T>,
+    t: Vec<f64>,
+}
+
+/// What enters a step, as slices.
+struct Entering<'a, T> {
+    method: &'a Method,
+    steps: &'a Steps,
+    looked_into: Option<Steps>,
+    y0: &'a [T],
+    a: &'a [T],
+    inside: &'a [RowOutput],
+    before: &'a [RowOutput],
+    /// Cotangents of all outputs of the solve.
+    g: &'a [T],
+    /// Number of stages that anything depends on.
+    count: usize,
+    /// `b_i(s_m)`, the weights of one output after the other.
+    weights: Vec<f64>,
+}
+
+impl<'a, T: Element> Entering<'a, T> {
+    fn new(
+        step: &ReplayStep<'a>,
+        [y0, a, g]: [&'a [T]; 3],
+        inside: &'a [RowOutput],
+        before: &'a [RowOutput],
+    ) -> Self {
+        let &ReplayStep { method, steps, .. } = step;
+        let count = method.stages_with_weight(!inside.is_empty());
+        let mut weights = vec![0.0; inside.len() * count];
+        for (weights, output) in weights.chunks_exact_mut(count).zip(inside) {
+            method.interpolant().weights_into(output.s, weights);
+        }
+        let looked_into = looked_into(steps, inside);
+        Self { method, steps, looked_into, y0, a, inside, before, g, count, weights }
+    }
+
+    fn size(&self) -> usize {
+        self.y0.len()
+    }
+
+    /// Numbers in a row.
+    fn length(&self) -> usize {
+        self.y0.len() / self.steps.rows()
+    }
+
+    /// The step as stage `i` sees it.
+    fn steps_of(&self, i: usize) -> &Steps {
+        match &self.looked_into {
+            Some(steps) if i >= self.method.stages() => steps,
+            _ => self.steps,
+        }
+    }
+
+    /// The cotangent of an output.
+    fn output(&self, output: &RowOutput) -> &'a [T] {
+        let length = self.length();
+        &self.g[output.index * length..][..length]
+    }
+
+    /// The outputs' cotangents as weighted slices of the whole state, where it is one row.
+    fn push_outputs(&self, terms: &mut Terms<'a, T>, weight: impl Fn(usize) -> f64) {
+        for (m, output) in self.inside.iter().enumerate().filter(|_| self.steps.is_whole()) {
+            terms.push((weight(m), self.output(output)));
+        }
+    }
+
+    /// Adds the outputs' cotangents to the rows that they belong to, where there are several.
+    fn add_outputs(&self, out: &mut [T], weight: impl Fn(usize, f64) -> f64) {
+        if self.steps.is_whole() || self.inside.is_empty() {
+            return;
+        }
+        let h = self.steps.h();
+        let terms = self.inside.iter().enumerate();
+        let terms = terms.map(|(m, output)| output.term(weight(m, h[output.row])));
+        kernels::add_slice_rows(out, h.len(), terms.filter(|term| term.weight != 0.0), self.g);
+    }
+}
+
+/// A weighted list of slices.
+type Terms<'a, T> = SmallVec<[(f64, &'a [T]); 16]>;
+
+/// Row `i` of a buffer of rows.
+#[inline]
+fn row<T>(buffer: &[T], i: usize, size: usize) -> &[T] {
+    &buffer[i * size..][..size]
+}
+
+/// Cotangents under way back through one step.
+struct Pull<'p, 'e, 'f, T> {
+    entering: &'p Entering<'e, T>,
+    field: &'p mut (dyn NativeField<T> + 'f),
+    states: &'p [T],
+    mu: &'p mut [T],
+    reached: &'p mut [bool],
+    lambda: &'p mut [T],
+    theta: &'p mut [T],
+    dt: &'p mut [f64],
+}
+
+impl<T: Element> Pull<'_, '_, '_, T> {
+    /// Writes the cotangent of slope `i`; `false` when nothing depends on it.
+    #[inline]
+    fn write_lambda(&mut self, i: usize, weights: &[f64]) -> bool {
+        let (entering, size) = (self.entering, self.entering.size());
+        let mut terms = Terms::new();
+        if let Some(&b) = entering.method.tableau().b().get(i).filter(|b| **b != 0.0) {
+            terms.push((b, entering.a));
+        }
+        for (j, &w) in weights.iter().enumerate().skip(i + 1) {
+            if w != 0.0 && self.reached[j] {
+                terms.push((w, row(self.mu, j, size)));
+            }
+        }
+        let output = |m: usize| entering.weights[m * entering.count + i];
+        let outputs = (0..entering.inside.len()).any(|m| output(m) != 0.0);
+        if terms.is_empty() && !outputs {
+            return false;
+        }
+        if outputs {
+            entering.push_outputs(&mut terms, output);
+        }
+        kernels::combine_slices(self.lambda, None, entering.steps.h(), &terms);
+        if outputs {
+            entering.add_outputs(self.lambda, |m, h| h * output(m));
+        }
+        true
+    }
+}
+
+impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
+    #[inline]
+    fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()> {
+        self.reached[i] = self.write_lambda(i, weights);
+        if self.reached[i] {
+            let (entering, size) = (self.entering, self.entering.size());
+            let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
+            let rows = entering.steps.rows();
+            let (state, mu) = (row(self.states, i, size), &mut self.mu[i * size..][..size]);
+            let dt = &mut self.dt[i * rows..][..rows];
+            self.field.pull(t, state, self.lambda, mu, self.theta, dt);
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T: Element> OnSlices<'a, T> {
+    pub(crate) fn new(field: Box<dyn NativeField<T> + 'a>, size: usize, method: &Method) -> Self {
+        let stages = method.stages().max(method.interpolant().stages());
+        let theta = field.variables().iter().map(|var| var.elem_count()).sum();
+        let zeros = |count: usize| vec![T::zero(); count];
+        Self {
+            field,
+            states: zeros(stages * size),
+            k: zeros(stages * size),
+            mu: zeros(stages * size),
+            reached: vec![false; stages],
+            lambda: zeros(size),
+            theta: zeros(theta),
+            dt: Vec::new(),
+            later: Later { k1: zeros(size), t: Vec::new() },
+            scratch: zeros(size),
+        }
+    }
+
+    /// Evaluates the stages again: the same states as in the forward solve, bit for bit; those of the error estimate
+    /// included.
+    fn evaluate(
+        &mut self,
+        step: &ReplayStep<'_>,
+        entering: &Entering<'_, T>,
+        slope: Option<&Tensor>,
+    ) -> Result<()> {
+        let (size, method) = (entering.size(), entering.method);
+        let count = entering.count.max(method.error_weights().len());
+        if let Some(slope) = slope {
+            self.later.k1[..size].copy_from_slice(View::new(&slope.contiguous()?)?.slice()?);
+        }
+        let known = slope.is_some() || meets(method, entering.steps, &self.later.t);
+        let given = method.fsal_stage().filter(|end| known && *end < count);
+        let mut stages = SliceStages {
+            method,
+            field: &mut *self.field,
+            counter: step.field,
+            steps: entering.steps,
+            y0: entering.y0,
+            states: &mut self.states,
+            k: &mut self.k,
+            known: 0,
+            given: given.map(|end| (end, &self.later.k1[..size])),
+            end: None,
+        };
+        stages.fill(count.min(method.stages()))?;
+        if let Some(looked_into) = &entering.looked_into {
+            stages.steps = looked_into;
+        }
+        stages.fill(count)?;
+        // One linearization a stage that anything depends on, though its value may be known.
+        step.field.count(usize::from(given.is_some_and(|end| end < entering.count)));
+        Ok(())
+    }
+
+    /// Returns the cotangent of the step's start.
+    fn pull_back(&mut self, entering: &Entering<'_, T>) -> Result<Vec<T>> {
+        let size = entering.size();
+        self.reached.fill(false);
+        self.dt.clear();
+        self.dt.resize(self.reached.len() * entering.steps.rows(), 0.0);
+        let mut pull = Pull {
+            entering,
+            field: &mut *self.field,
+            states: &self.states,
+            mu: &mut self.mu,
+            reached: &mut self.reached,
+            lambda: &mut self.lambda[..size],
+            theta: &mut self.theta,
+            dt: &mut self.dt,
+        };
+        entering.method.pull(&mut pull, entering.count)?;
+        let mut terms = Terms::new();
+        for i in 0..entering.count {
+            if self.reached[i] {
+                terms.push((1.0, row(&self.mu, i, size)));
+            }
+        }
+        entering.push_outputs(&mut terms, |_| 1.0);
+        let mut start = vec![T::zero(); size];
+        kernels::combine_slices(&mut start, Some(entering.a), &[1.0], &terms);
+        entering.add_outputs(&mut start, |_, _| 1.0);
+        Ok(start)
+    }
+
+    /// Compares the replayed ends with those that ran, and measures cotangents and error estimates. What is found of
+    /// rows that rest means nothing.
+    // Out of line, since inlined it takes registers away from the replay around it.
+    #[inline(never)]
+    fn find(
+        &mut self,
+        entering: &Entering<'_, T>,
+        start: &[T],
+        known: &Known<'_>,
+    ) -> Result<Found> {
+        let (size, rows) = (entering.size(), entering.steps.rows());
+        let length = entering.length();
+        let mut found = Found::from_elem(RowFinding::default(), rows);
+        let mut off = SmallVec::<[f64; 1]>::from_elem(0.0, rows);
+        if let Some(y1) = known.y1 {
+            let y1 = y1.contiguous()?;
+            let (view, mut terms) = (View::new(&y1)?, Terms::new());
+            for (i, b) in entering.method.tableau().b().iter().enumerate() {
+                if *b != 0.0 {
+                    terms.push((*b, row(&self.k, i, size)));
+                }
+            }
+            let (ends, h) = ((view.slice()?, entering.y0), entering.steps.h());
+            kernels::differences_slices::<T, WINDOW>(&mut off, ends, h, &terms, known.window);
+        }
+        let arriving = &mut self.scratch[..size];
+        arriving.copy_from_slice(entering.a);
+        for output in entering.inside {
+            let (g, own) =
+                (entering.output(output), &mut arriving[output.row * length..][..length]);
+            own.iter_mut().zip(g).for_each(|(a, g)| *a += *g);
+            found[output.row].outputs += norm(g);
+        }
+        let mut terms = SmallVec::<[(T, &[T]); 16]>::new();
+        for (i, w) in entering.method.error_weights().iter().enumerate() {
+            if *w != 0.0 {
+                terms.push((T::from_f64(*w), row(&self.k, i, size)));
+            }
+        }
+        let products = kernels::products_slices(rows, &self.scratch[..size], start, &terms);
+        for (i, (found, products)) in found.iter_mut().zip(products).enumerate() {
+            (found.products, found.off) = (products, off[i]);
+            found.size = norm(row(entering.y0, i, length));
+            if found.outputs > 0.0 {
+                // What arrived is bounded by the norms of its parts, which cannot cancel.
+                let a = norm(row(entering.a, i, length));
+                found.products.arriving = (a + found.outputs).powi(2);
+            }
+        }
+        Ok(found)
+    }
+
+    /// How every row's contribution moves with times: the sums of [`super::tensors`], on slices.
+    fn times(&mut self, entering: &Entering<'_, T>) -> Times {
+        let (method, size, length) = (entering.method, entering.size(), entering.length());
+        let rows = entering.steps.rows();
+        let mut times = Times { rows: vec![RowTimes::default(); rows], ..Times::default() };
+        let (k, sum) = (&self.k, &mut self.scratch[..size]);
+        let mut add = |x: &[T], weights: &[f64], times: &mut Times| {
+            kernels::combine_slopes(sum, None, &[1.0], weights, k);
+            for (i, times) in times.rows.iter_mut().enumerate() {
+                times.h += kernels::dot_slices(row(x, i, length), row(sum, i, length));
+            }
+        };
+        add(entering.a, method.tableau().b(), &mut times);
+        for i in (0..entering.count).filter(|i| self.reached[*i]) {
+            add(row(&self.mu, i, size), method.a_row(i), &mut times);
+            for (times, dt) in times.rows.iter_mut().zip(&self.dt[i * rows..]) {
+                times.h += method.c(i) * dt;
+                times.t0 += dt;
+            }
+        }
+        // The product of an output's cotangent with weighted slopes of its row.
+        let product = |output: &RowOutput, weights: &[f64]| -> f64 {
+            let own = |i: usize| row(row(k, i, size), output.row, length);
+            let slopes = weights.iter().enumerate().filter(|(_, w)| **w != 0.0);
+            let g = entering.output(output);
+            slopes.map(|(i, w)| w * kernels::dot_slices(g, own(i))).sum()
+        };
+        for output in entering.inside {
+            let slope = product(output, &method.interpolant().derivative_weights(output.s));
+            let value = product(output, &method.interpolant().weights(output.s));
+            let row = &mut times.rows[output.row];
+            row.h += value - output.s * slope;
+            row.t0 -= slope;
+            times.inside.push(slope);
+        }
+        times.before = entering.before.iter().map(|output| product(output, &[1.0])).collect();
+        times
+    }
+}
+
+impl<T: Element> Replay for OnSlices<'_, T> {
+    fn replay(
+        &mut self,
+        step: &ReplayStep<'_>,
+        arriving: &Arriving<'_>,
+        known: &Known<'_>,
+        _theta: &mut Accumulator<'_>,
+    ) -> Result<Replayed> {
+        let tensors = [step.y0.contiguous()?, arriving.a.contiguous()?, arriving.g.contiguous()?];
+        let [y0, a, g] = &tensors;
+        let (y0, a, g) = (View::new(y0)?, View::new(a)?, View::new(g)?);
+        let numbers = [y0.slice()?, a.slice()?, g.slice()?];
+        let entering = Entering::new(step, numbers, arriving.inside, arriving.before);
+        self.evaluate(step, &entering, known.slope)?;
+        let start = self.pull_back(&entering)?;
+        let found = self.find(&entering, &start, known)?;
+        let times = known.want_times.then(|| self.times(&entering));
+        self.later.k1[..entering.size()].copy_from_slice(row(&self.k, 0, entering.size()));
+        self.later.t.clear();
+        self.later.t.extend((0..step.steps.rows()).map(|row| step.steps.ends(row).0));
+        let start = Tensor::from_vec(start, arriving.a.shape(), &Device::Cpu)?;
+        Ok(Replayed { start, found, times })
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<()> {
+        let Later { k1, t } = &mut self.later;
+        if t.is_empty() {
+            return Ok(());
+        }
+        let length = k1.len() / t.len();
+        // Rows move towards the front, none over one that has yet to move.
+        for (to, &from) in rows.iter().enumerate() {
+            k1.copy_within(from * length..(from + 1) * length, to * length);
+            t[to] = t[from];
+        }
+        k1.truncate(rows.len() * length);
+        t.truncate(rows.len());
+        Ok(())
+    }
+
+    fn finish(&mut self, theta: &mut Accumulator<'_>) -> Result<()> {
+        let (mut store, mut rest) = (GradStore::default(), &self.theta[..]);
+        for var in self.field.variables() {
+            let (own, others) = rest.split_at(var.elem_count());
+            store.insert(&var, Tensor::from_slice(own, var.shape(), &Device::Cpu)?);
+            rest = others;
+        }
+        theta.add_store(&store)
+    }
+}
+
+fn norm<T: Element>(x: &[T]) -> f64 {
+    kernels::dot_slices(x, x).sqrt()
+}

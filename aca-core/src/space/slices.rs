@@ -1,0 +1,283 @@
+//! Steps on slices, for fields that offer them.
+
+use candle_core::{Device, Shape, Tensor};
+use smallvec::SmallVec;
+
+use super::{Register, Space, Trial};
+use crate::kernels::{self, Differences, Element, Scale, View};
+use crate::native::{NativeField, NativeTime};
+use crate::scheme::Stages;
+use crate::{Evaluator, Method, Result, Steps};
+
+/// The slopes of a step on slices, in buffers that every step uses again.
+pub struct SliceStages<'s, 'f, T> {
+    /// The method.
+    pub method: &'s Method,
+    /// The field.
+    pub field: &'s mut (dyn NativeField<T> + 'f),
+    /// Counts evaluations.
+    pub counter: &'s Evaluator<'s>,
+    /// Where the step starts and ends.
+    pub steps: &'s Steps,
+    /// Its start.
+    pub y0: &'s [T],
+    /// States at which slopes are evaluated, one after the other; or the last alone, where there is no place for more.
+    pub states: &'s mut [T],
+    /// Slopes, one after the other.
+    pub k: &'s mut [T],
+    /// How many of them there are.
+    pub known: usize,
+    /// A slope that need not be evaluated, with its number.
+    pub given: Option<(usize, &'s [T])>,
+    /// The state at the end, where it is known, for the slope there.
+    pub end: Option<&'s [T]>,
+}
+
+impl<T: Element> SliceStages<'_, '_, T> {
+    /// Appends slopes until there are `count`.
+    #[inline]
+    pub fn fill(&mut self, count: usize) -> Result<()> {
+        let method = self.method;
+        method.fill(self, count)
+    }
+}
+
+impl<T: Element> Stages for SliceStages<'_, '_, T> {
+    #[inline]
+    fn known(&self) -> usize {
+        self.known
+    }
+
+    #[inline]
+    fn evaluate(&mut self, c: f64, weights: &[f64]) -> Result<()> {
+        let (size, i) = (self.y0.len(), self.known);
+        let start = if self.states.len() > size { i * size } else { 0 };
+        let state = &mut self.states[start..][..size];
+        let (k, rest) = self.k.split_at_mut(i * size);
+        match self.end {
+            Some(end) if i == self.method.interpolant().end_stage() => state.copy_from_slice(end),
+            _ => kernels::combine_slopes(state, Some(self.y0), self.steps.h(), weights, k),
+        }
+        match self.given {
+            Some((given, slope)) if given == i => rest[..size].copy_from_slice(slope),
+            _ => {
+                let t = NativeTime::of(self.method, self.steps, c);
+                self.field.eval(t, state, &mut rest[..size]);
+                self.counter.count(1);
+            }
+        }
+        self.known += 1;
+        Ok(())
+    }
+
+    fn mix(&mut self, weights: &[f64]) -> Result<()> {
+        let (size, i) = (self.y0.len(), self.known);
+        let (k, rest) = self.k.split_at_mut(i * size);
+        kernels::combine_slopes(&mut rest[..size], None, &[1.0], weights, k);
+        self.known += 1;
+        Ok(())
+    }
+}
+
+/// A run's state and slopes as slices.
+pub(crate) struct SliceSpace<'a, T> {
+    field: Box<dyn NativeField<T> + 'a>,
+    shape: Shape,
+    y: Vec<T>,
+    y1: Vec<T>,
+    /// The state of the stage under way.
+    state: Vec<T>,
+    /// Slopes, one after the other.
+    k: Vec<T>,
+    known: usize,
+}
+
+impl<'a, T: Element> SliceSpace<'a, T> {
+    pub(crate) fn new(
+        field: Box<dyn NativeField<T> + 'a>,
+        method: &Method,
+        y: &Tensor,
+    ) -> Result<Self> {
+        let numbers = View::new(y)?.slice::<T>()?.to_vec();
+        let count = method.stages().max(method.interpolant().stages());
+        let (state, k) = (numbers.clone(), vec![T::zero(); count * numbers.len()]);
+        let shape = y.shape().clone();
+        Ok(Self { field, shape, y: numbers.clone(), y1: numbers, state, k, known: 0 })
+    }
+
+    fn size(&self) -> usize {
+        self.y.len()
+    }
+
+    /// Slope `i`.
+    fn k(&self, i: usize) -> &[T] {
+        &self.k[i * self.size()..][..self.size()]
+    }
+
+    /// The first `count` slopes.
+    fn slopes(&self, count: usize) -> SmallVec<[&[T]; 16]> {
+        (0..count).map(|i| self.k(i)).collect()
+    }
+
+    fn register(&self, register: Register) -> &[T] {
+        match register {
+            Register::Slope(i) => self.k(i),
+            Register::End => &self.y1,
+        }
+    }
+
+    fn tensor(&self, numbers: &[T]) -> Result<Tensor> {
+        Ok(Tensor::from_slice(numbers, &self.shape, &Device::Cpu)?)
+    }
+
+    /// Goes on with the slopes of the step.
+    #[inline]
+    fn fill_slopes(&mut self, trial: Trial<'_>, count: usize, tried: bool) -> Result<()> {
+        let mut stages = SliceStages {
+            method: &trial.rules.method,
+            field: &mut *self.field,
+            counter: &trial.rules.field,
+            steps: trial.steps,
+            y0: &self.y,
+            states: &mut self.state,
+            k: &mut self.k,
+            known: self.known,
+            given: None,
+            end: Some(&self.y1[..]).filter(|_| tried),
+        };
+        let filled = stages.fill(count);
+        self.known = stages.known;
+        filled
+    }
+}
+
+impl<T: Element> Space for SliceSpace<'_, T> {
+    fn known(&self) -> usize {
+        self.known
+    }
+
+    fn fill(&mut self, trial: Trial<'_>, count: usize) -> Result<()> {
+        self.fill_slopes(trial, count, self.known > 1)
+    }
+
+    fn attempt(&mut self, trial: Trial<'_>) -> Result<()> {
+        let tableau = trial.rules.method.tableau();
+        self.known = self.known.min(1);
+        self.fill_slopes(trial, trial.rules.method.stages(), false)?;
+        match tableau.is_fsal() {
+            // The last stage was evaluated at y1 itself.
+            true => std::mem::swap(&mut self.y1, &mut self.state),
+            false => {
+                let (h, b) = (trial.steps.h(), tableau.b());
+                kernels::combine_slopes(&mut self.y1, Some(&self.y), h, b, &self.k);
+            }
+        }
+        Ok(())
+    }
+
+    fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
+        let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
+        let (k, ends) =
+            (self.slopes(trial.rules.method.tableau().stages()), (&self.y[..], &self.y1[..]));
+        if let [h] = *h {
+            let norms = kernels::scaled_norms_slices(ends, scale, &k, b_error)?;
+            out.push(h.abs() * Method::ratio(&norms));
+            return Ok(());
+        }
+        let norms = kernels::scaled_norms_slices_each(h.len(), ends, scale, &k, b_error)?;
+        out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Method::ratio(norms)));
+        Ok(())
+    }
+
+    fn differences(
+        &self,
+        _trial: Trial<'_>,
+        rows: usize,
+        weights: [&[f64]; 2],
+        scale: &Scale,
+    ) -> Result<Differences> {
+        let (k, ends) = (self.slopes(weights[0].len()), (&self.y[..], &self.y1[..]));
+        kernels::difference_squares_slices(rows, ends, scale, &k, weights)
+    }
+
+    fn first_non_finite(&self, register: Register, row: Option<usize>) -> Result<Option<usize>> {
+        let numbers = self.register(register);
+        let numbers = match row {
+            None => numbers,
+            Some(row) => {
+                let length = numbers.len() / self.shape.dims()[0];
+                &numbers[row * length..][..length]
+            }
+        };
+        Ok(numbers.iter().position(|x| !x.to_f64().is_finite()))
+    }
+
+    fn ends(&mut self, _trial: Trial<'_>, moved: Option<&[bool]>) -> Result<Tensor> {
+        if let Some(moved) = moved {
+            copy_rows(&mut self.y1, &self.y, moved, false);
+        }
+        self.tensor(&self.y1)
+    }
+
+    fn slope(&self, i: usize) -> Result<Tensor> {
+        self.tensor(self.k(i))
+    }
+
+    fn combine(&self, trial: Trial<'_>, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        let (slopes, dims) = (self.slopes(self.known), self.shape.dims());
+        let (length, state) = match trial.steps.is_whole() {
+            true => (self.size(), dims),
+            false => (self.size() / dims[0], &dims[1..]),
+        };
+        let out = kernels::combine_slices_picked(&self.y, length, rows, weights, &slopes);
+        Ok(Tensor::from_vec(out, [&[rows.len()], state].concat(), &Device::Cpu)?)
+    }
+
+    fn set_end(&mut self, row: Option<usize>, y: &Tensor) -> Result<()> {
+        let (y, view) = (y.contiguous()?, row.unwrap_or(0));
+        let numbers = View::new(&y)?;
+        let numbers = numbers.slice::<T>()?;
+        self.y1[view * numbers.len()..][..numbers.len()].copy_from_slice(numbers);
+        Ok(())
+    }
+
+    fn advance(&mut self, end: Option<usize>, moved: Option<&[bool]>) -> Result<()> {
+        std::mem::swap(&mut self.y, &mut self.y1);
+        self.known = usize::from(end.is_some());
+        let Some(end) = end.filter(|end| *end > 0) else { return Ok(()) };
+        let size = self.size();
+        let (start, rest) = self.k.split_at_mut(size);
+        let end = &rest[(end - 1) * size..][..size];
+        match moved {
+            Some(moved) => copy_rows(start, end, moved, true),
+            None => start.copy_from_slice(end),
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: &[usize], y: &Tensor) -> Result<()> {
+        let length = y.elem_count() / rows.len();
+        let (stages, size) = (self.k.len() / self.size(), y.elem_count());
+        // Rows move towards the front, none over one that has yet to move.
+        for (to, &from) in rows.iter().enumerate() {
+            self.k.copy_within(from * length..(from + 1) * length, to * length);
+        }
+        self.k.truncate(stages * size);
+        self.y.truncate(size);
+        self.y.copy_from_slice(View::new(y)?.slice()?);
+        self.y1.truncate(size);
+        self.state.truncate(size);
+        self.known = self.known.min(1);
+        self.shape = y.shape().clone();
+        Ok(())
+    }
+}
+
+/// Copies the rows where `mask` says `which`.
+fn copy_rows<T: Copy>(to: &mut [T], from: &[T], mask: &[bool], which: bool) {
+    let length = to.len() / mask.len();
+    let rows = to.chunks_exact_mut(length).zip(from.chunks_exact(length)).zip(mask);
+    for ((to, from), _) in rows.filter(|(_, mask)| **mask == which) {
+        to.copy_from_slice(from);
+    }
+}

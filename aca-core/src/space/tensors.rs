@@ -1,0 +1,251 @@
+//! Steps on tensors, of any device.
+
+use candle_core::Tensor;
+use smallvec::SmallVec;
+
+use super::{Register, Space, Trial};
+use crate::kernels::{self, Differences, Scale, Terms};
+use crate::scheme::Stages;
+use crate::{Error, Evaluator, Method, Pullback, Result, Steps, Time};
+
+/// The slopes of a step on tensors, wherever it starts: what solves and replays are made of.
+pub struct TensorStages<'a> {
+    method: &'a Method,
+    field: &'a Evaluator<'a>,
+    steps: &'a Steps,
+    y0: &'a Tensor,
+    /// The slopes so far, and the state of the last that was evaluated.
+    pub k: Vec<Tensor>,
+    state: Option<Tensor>,
+    /// The state at the end, where it is known, for the slope there.
+    end: Option<Tensor>,
+    /// The pullback of every slope that was evaluated, with its time, where they are kept.
+    points: Option<Vec<Option<Point<'a>>>>,
+}
+
+/// A stage's time and the pullback of the field there.
+pub type Point<'a> = (Time, Pullback<'a>);
+
+impl<'a> TensorStages<'a> {
+    /// Starts a step from `y0`, `[..state]` or `[rows, ..state]`, with the slopes `k` that are known.
+    pub fn new(
+        method: &'a Method,
+        field: &'a Evaluator<'a>,
+        (steps, y0): (&'a Steps, &'a Tensor),
+        k: Vec<Tensor>,
+    ) -> Self {
+        Self { method, field, steps, y0, k, state: None, end: None, points: None }
+    }
+
+    /// Keeps the pullbacks of the slopes that are evaluated from here on.
+    pub fn linearizing(self) -> Self {
+        Self { points: Some(Vec::new()), ..self }
+    }
+
+    /// Goes on with other steps of the same rows: those of rows whose inside is looked at.
+    pub fn with_steps(&mut self, steps: &'a Steps) {
+        self.steps = steps;
+    }
+
+    /// Appends slopes until there are `count`.
+    pub fn fill(&mut self, count: usize) -> Result<()> {
+        let method = self.method;
+        method.fill(self, count)
+    }
+
+    /// The end of the step, `y0 + h sum(b_i k_i)`.
+    pub fn end(&mut self) -> Result<Tensor> {
+        let tableau = self.method.tableau();
+        match self.state.take() {
+            // The last stage of a FSAL tableau is evaluated at y1 itself.
+            Some(state) if tableau.is_fsal() && self.k.len() == tableau.stages() => Ok(state),
+            _ => self.sum(Some(self.y0), self.steps.h(), tableau.b()),
+        }
+    }
+
+    /// The pullbacks that were kept.
+    pub fn into_points(self) -> (Vec<Tensor>, Vec<Option<Point<'a>>>) {
+        (self.k, self.points.unwrap_or_default())
+    }
+
+    /// `base + h sum(w_i k_i)` over the weights that are not zero.
+    fn sum(&self, base: Option<&Tensor>, h: &[f64], weights: &[f64]) -> Result<Tensor> {
+        let terms = weights.iter().zip(&self.k).filter(|(w, _)| **w != 0.0);
+        let terms: Terms<'_> = terms.map(|(&w, k)| (w, k)).collect();
+        kernels::combine_steps(base, h, &terms)
+    }
+}
+
+impl Stages for TensorStages<'_> {
+    fn known(&self) -> usize {
+        self.k.len()
+    }
+
+    fn evaluate(&mut self, c: f64, weights: &[f64]) -> Result<()> {
+        self.state = None;
+        let at_end = self.k.len() == self.method.interpolant().end_stage();
+        let state = match self.end.take().filter(|_| at_end) {
+            Some(end) => end,
+            None if weights.is_empty() => self.y0.clone(),
+            None => self.sum(Some(self.y0), self.steps.h(), weights)?,
+        };
+        let t = self.method.times(self.steps, c)?;
+        if let Some(points) = &mut self.points {
+            let (slope, pullback) = self.field.linearize_at(&t, &state)?;
+            points.resize_with(self.k.len(), || None);
+            points.push(Some((t, pullback)));
+            self.k.push(slope);
+        } else {
+            self.k.push(self.field.eval_at(&t, &state)?);
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn mix(&mut self, weights: &[f64]) -> Result<()> {
+        self.k.push(self.sum(None, &[1.0], weights)?);
+        Ok(())
+    }
+}
+
+/// A run's state and slopes as tensors.
+#[derive(Default)]
+pub(crate) struct TensorSpace {
+    k: Vec<Tensor>,
+    y1: Option<Tensor>,
+}
+
+impl TensorSpace {
+    fn y1(&self) -> Result<&Tensor> {
+        self.y1.as_ref().ok_or_else(untried)
+    }
+
+    fn register(&self, register: Register) -> Result<&Tensor> {
+        match register {
+            Register::Slope(i) => self.k.get(i).ok_or_else(untried),
+            Register::End => self.y1(),
+        }
+    }
+}
+
+/// A run tries a step before it looks at one.
+fn untried() -> Error {
+    candle_core::Error::msg("no step was tried").into()
+}
+
+impl Trial<'_> {
+    /// Goes on with the slopes `k` of the step.
+    fn stages(&self, k: Vec<Tensor>) -> TensorStages<'_> {
+        TensorStages::new(&self.rules.method, &self.rules.field, (self.steps, self.y0), k)
+    }
+}
+
+impl Space for TensorSpace {
+    fn known(&self) -> usize {
+        self.k.len()
+    }
+
+    fn fill(&mut self, trial: Trial<'_>, count: usize) -> Result<()> {
+        let mut stages = trial.stages(std::mem::take(&mut self.k));
+        stages.end = self.y1.clone();
+        let filled = stages.fill(count);
+        self.k = stages.k;
+        filled
+    }
+
+    fn attempt(&mut self, trial: Trial<'_>) -> Result<()> {
+        self.y1 = None;
+        self.k.truncate(1);
+        let mut stages = trial.stages(std::mem::take(&mut self.k));
+        let end = stages.fill(trial.rules.method.stages()).and_then(|()| stages.end());
+        self.k = stages.k;
+        self.y1 = Some(end?);
+        Ok(())
+    }
+
+    fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
+        let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
+        let k: SmallVec<[&Tensor; 8]> =
+            self.k[..trial.rules.method.tableau().stages()].iter().collect();
+        let ends = (trial.y0, self.y1()?);
+        let norms = kernels::norms(h.len(), ends, scale, &k, b_error)?;
+        out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Method::ratio(norms)));
+        Ok(())
+    }
+
+    fn differences(
+        &self,
+        trial: Trial<'_>,
+        rows: usize,
+        weights: [&[f64]; 2],
+        scale: &Scale,
+    ) -> Result<Differences> {
+        let k = &self.k[..weights[0].len()];
+        kernels::difference_squares(rows, (trial.y0, self.y1()?), scale, k, weights)
+    }
+
+    fn first_non_finite(&self, register: Register, row: Option<usize>) -> Result<Option<usize>> {
+        let x = self.register(register)?;
+        match row {
+            None => kernels::first_non_finite(x),
+            Some(row) => kernels::first_non_finite(&x.get(row)?),
+        }
+    }
+
+    fn ends(&mut self, trial: Trial<'_>, moved: Option<&[bool]>) -> Result<Tensor> {
+        let y1 = self.y1.take().ok_or_else(untried)?;
+        let y1 = match moved {
+            Some(moved) => kernels::choose_rows(moved, &y1, trial.y0)?,
+            None => y1,
+        };
+        self.y1 = Some(y1.clone());
+        Ok(y1)
+    }
+
+    fn slope(&self, i: usize) -> Result<Tensor> {
+        self.register(Register::Slope(i)).cloned()
+    }
+
+    fn combine(&self, trial: Trial<'_>, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        let k: SmallVec<[&Tensor; 8]> = self.k.iter().collect();
+        match trial.steps.is_whole() {
+            true => kernels::combine_rows(trial.y0, weights, &k),
+            false => kernels::combine_picked(trial.y0, rows, weights, &k),
+        }
+    }
+
+    fn set_end(&mut self, row: Option<usize>, y: &Tensor) -> Result<()> {
+        let y1 = self.y1.take().ok_or_else(untried)?;
+        self.y1 = Some(match row {
+            None => y.clone(),
+            Some(row) => {
+                let rows = y1.dims()[0];
+                let sources = (0..rows).map(|i| if i == row { (y, 0) } else { (&y1, i) });
+                kernels::gather_rows(&sources.collect::<Vec<_>>())?
+            }
+        });
+        Ok(())
+    }
+
+    fn advance(&mut self, end: Option<usize>, moved: Option<&[bool]>) -> Result<()> {
+        self.y1 = None;
+        let end = end.map(|end| self.slope(end)).transpose()?;
+        let start = self.k.first().cloned();
+        self.k.clear();
+        self.k.extend(match (end, start, moved) {
+            (Some(end), Some(start), Some(moved)) => {
+                Some(kernels::choose_rows(moved, &end, &start)?)
+            }
+            (end, ..) => end,
+        });
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: &[usize], _y: &Tensor) -> Result<()> {
+        self.k.truncate(1);
+        for k in &mut self.k {
+            *k = kernels::pick_rows(k, rows)?;
+        }
+        Ok(())
+    }
+}

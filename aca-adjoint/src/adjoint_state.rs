@@ -124,7 +124,7 @@ fn moved(steps: &Steps, row: usize, (t0, t1): (f64, f64)) -> Steps {
     let own = |i: usize, t: f64| if i == row { t } else { steps.ends(i).0 };
     let all = (0..steps.rows()).map(|i| (own(i, t0), own(i, t1)));
     let (t0, t1): (Vec<f64>, Vec<f64>) = all.unzip();
-    Steps::of_samples(samples.clone(), &t0, &t1)
+    Steps::of_samples(samples.clone(), t0, t1)
 }
 
 fn stages<'a>(step: &ReplayStep<'a>, count: usize) -> Result<TensorStages<'a>> {

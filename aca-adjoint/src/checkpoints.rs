@@ -35,32 +35,101 @@ pub struct Checkpoints {
     capacity: usize,
     /// One for a whole state; for a batch as many as samples took steps so far.
     samples: Vec<Trail>,
+    states: Slots,
     whole: bool,
+}
+
+/// Kept states: each a tensor of the whole state, or of rows of several samples.
+#[derive(Clone, Debug, Default)]
+struct Slots {
+    tensors: Vec<Option<Tensor>>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    /// Keeps a tensor; returns its place.
+    fn keep(&mut self, tensor: Tensor) -> u32 {
+        match self.free.pop() {
+            Some(slot) => {
+                self.tensors[slot as usize] = Some(tensor);
+                slot
+            }
+            None => {
+                self.tensors.push(Some(tensor));
+                (self.tensors.len() - 1) as u32
+            }
+        }
+    }
+
+    /// Lets the start of a step go.
+    fn free(&mut self, step: &mut Taken) {
+        self.tensors[step.slot as usize] = None;
+        self.free.push(std::mem::replace(&mut step.slot, FORGOTTEN));
+    }
+
+    /// The tensor that holds the start of a step, and its row there.
+    fn get(&self, step: &Taken) -> Result<(&Tensor, usize)> {
+        match self.tensors.get(step.slot as usize) {
+            Some(Some(tensor)) => Ok((tensor, step.row as usize)),
+            _ => Err(candle_core::Error::msg("the start of a step was let go").into()),
+        }
+    }
 }
 
 /// The steps of one sample.
 #[derive(Clone, Debug, Default)]
 struct Trail {
-    /// The times between them.
-    grid: Vec<f64>,
-    /// By rising step; the first is the initial state.
+    t0: f64,
+    steps: Vec<Taken>,
+    /// Within a budget, the steps whose starts are kept, by rising number; the first is the initial state.
     kept: Vec<Kept>,
 }
 
-/// A kept state and how dear it is: the higher the level, the longer it stays.
-#[derive(Clone, Debug)]
+/// A step that was taken: where it ended, and where the state lies that it started from, if that is kept: a slot, and
+/// its row where that holds states of several samples.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    t1: f64,
+    slot: u32,
+    row: u32,
+}
+
+/// No slot.
+const FORGOTTEN: u32 = u32::MAX;
+
+/// A step whose start is kept, and how dear that is: the higher the level, the longer it stays.
+#[derive(Clone, Copy, Debug)]
 struct Kept {
     step: usize,
     level: usize,
-    at: At,
 }
 
-/// Where a kept state lies: a tensor, and its row where that holds states of several samples.
-type At = (Tensor, usize);
+/// Where a row stands before a step of its sample.
+struct Place<'a> {
+    step: usize,
+    state: (&'a Tensor, usize),
+}
+
+impl Trail {
+    /// Where a step starts.
+    fn start(&self, step: usize) -> f64 {
+        step.checked_sub(1).map_or(self.t0, |before| self.steps[before].t1)
+    }
+
+    fn dispensable(&self) -> Option<usize> {
+        let (mut highest, mut oldest) = (0, None);
+        for (place, kept) in self.kept.iter().enumerate().rev() {
+            oldest = if kept.level < highest { Some(place) } else { oldest };
+            highest = highest.max(kept.level);
+        }
+        oldest
+    }
+}
 
 impl Default for Checkpoints {
     fn default() -> Self {
-        Self { capacity: usize::MAX, samples: Vec::new(), whole: true }
+        let (samples, states) = Default::default();
+        Self { capacity: usize::MAX, samples, states, whole: true }
     }
 }
 
@@ -77,34 +146,36 @@ impl Checkpoints {
         }
     }
 
-    /// The kept steps of a whole state, or of a sample of a batch.
+    /// The kept steps of a whole state (sample 0), or of a sample of a batch.
+    ///
+    /// # Errors
+    /// Only if candle cannot take rows of a batch.
     pub fn of_sample(&self, sample: usize) -> Result<Vec<Checkpoint>> {
-        let trail = self.samples.get(sample);
-        let kept = trail.iter().flat_map(|trail| &trail.kept);
-        let checkpoint = |kept: &Kept| {
-            let grid = trail.map_or(&[][..], |trail| &trail.grid);
-            let y0 = if self.whole { kept.at.0.clone() } else { kept.at.0.get(kept.at.1)? };
-            Ok(Checkpoint { t0: grid[kept.step], t1: grid[kept.step + 1], y0 })
+        let Some(trail) = self.samples.get(sample) else { return Ok(Vec::new()) };
+        let kept = trail.steps.iter().enumerate().filter(|(_, step)| step.slot != FORGOTTEN);
+        let checkpoint = |(step, taken): (usize, &Taken)| {
+            let (y, row) = self.states.get(taken)?;
+            let y0 = if self.whole { y.clone() } else { y.get(row)? };
+            Ok(Checkpoint { t0: trail.start(step), t1: taken.t1, y0 })
         };
         kept.map(checkpoint).collect()
     }
 
     /// Number of accepted steps of a sample.
     pub(crate) fn steps(&self, sample: usize) -> usize {
-        self.samples.get(sample).map_or(0, |trail| trail.grid.len().saturating_sub(1))
+        self.samples.get(sample).map_or(0, |trail| trail.steps.len())
     }
 
     /// Where a sample's solve started and ended; `None` without steps.
     pub(crate) fn ends(&self, sample: usize) -> Option<(f64, f64)> {
-        let grid = &self.samples.get(sample)?.grid;
-        grid.first().copied().zip(grid.last().copied())
+        let trail = self.samples.get(sample)?;
+        Some((trail.t0, trail.steps.last()?.t1))
     }
 
     /// The state after a step of a whole state, if it is kept as the start of the next.
     pub(crate) fn after(&self, step: usize) -> Option<Tensor> {
-        let kept = &self.samples.first()?.kept;
-        let place = kept.binary_search_by_key(&(step + 1), |kept| kept.step).ok()?;
-        Some(kept[place].at.0.clone())
+        let next = self.samples.first()?.steps.get(step + 1)?;
+        self.states.get(next).ok().map(|(y, _)| y.clone())
     }
 
     /// Whether it pays to leave rows out of `samples`, of which `under_way` have steps to go. One without any
@@ -115,134 +186,159 @@ impl Checkpoints {
                 || samples.iter().any(|&sample| self.steps(sample) == 0))
     }
 
-    /// Returns the steps of rows that hold `samples`, each its own of that number or none, and the states where they
-    /// start, where all states are kept.
-    fn look_up(&self, samples: &Arc<[usize]>, wanted: &[Option<usize>]) -> Result<(Steps, Tensor)> {
-        let mut places = Places::new();
-        for (&sample, step) in samples.iter().zip(wanted) {
-            places.push(match (step, self.samples.get(sample)) {
-                (Some(step), Some(trail)) => {
-                    Place { step: *step, at: trail.kept[*step].at.clone() }
-                }
-                _ => self.rest(sample)?,
-            });
-        }
-        Ok((self.steps_of(samples, &places, |row| wanted[row].is_some()), self.states_of(&places)?))
+    /// The trail of a sample, or of another where it has no steps: where a row rests that has none to go.
+    fn trail(&self, sample: usize) -> Result<&Trail> {
+        let own = self.samples.get(sample).filter(|trail| !trail.steps.is_empty());
+        let any = own.or_else(|| self.samples.iter().find(|trail| !trail.steps.is_empty()));
+        Ok(any.ok_or_else(|| candle_core::Error::msg("there are no steps to replay"))?)
     }
 
-    /// As [`Checkpoints::look_up`] within a budget. Later states are forgotten; those that must be computed again are
-    /// kept by the same rule.
-    fn compute(
-        &mut self,
-        samples: &Arc<[usize]>,
-        wanted: &[Option<usize>],
-        (method, field): (&Method, &Evaluator<'_>),
-    ) -> Result<(Steps, Tensor)> {
-        let mut places = Places::new();
-        for (&sample, step) in samples.iter().zip(wanted) {
-            places.push(self.latest(sample, *step)?);
-        }
-        let is_behind =
-            |places: &[Place], row: usize| wanted[row].is_some_and(|w| places[row].step < w);
-        while (0..places.len()).any(|row| is_behind(&places, row)) {
-            // Rows that are where they should be rest.
-            let steps = self.steps_of(samples, &places, |row| is_behind(&places, row));
-            let y0 = self.states_of(&places)?;
-            let mut stages = TensorStages::new(method, field, (&steps, &y0), Vec::new());
-            stages.fill(method.stages())?;
-            let y1 = stages.end()?;
-            let behind: Vec<usize> =
-                (0..places.len()).filter(|row| is_behind(&places, *row)).collect();
-            for row in behind {
-                let step = places[row].step + 1;
-                places[row] = Place { step, at: (y1.clone(), row) };
-                self.keep(samples[row], step, &places[row].at.clone())?;
-            }
-        }
-        Ok((self.steps_of(samples, &places, |row| wanted[row].is_some()), self.states_of(&places)?))
-    }
-
-    /// The latest kept state of a sample that is not beyond `step`, after which all are forgotten.
-    fn latest(&mut self, sample: usize, step: Option<usize>) -> Result<Place> {
-        if let (Some(trail), Some(step)) = (self.samples.get_mut(sample), step) {
-            trail.kept.truncate(trail.kept.partition_point(|kept| kept.step <= step));
-            if let Some(kept) = trail.kept.last() {
-                return Ok(Place { step: kept.step, at: kept.at.clone() });
-            }
-        }
-        self.rest(sample)
-    }
-
-    /// Where a row rests whose sample has no step to go: at the sample's own start, where the field was finite, or at
-    /// that of another.
-    fn rest(&self, sample: usize) -> Result<Place> {
-        let own = self.samples.get(sample).and_then(|trail| trail.kept.first());
-        let kept = own.or_else(|| self.samples.iter().find_map(|trail| trail.kept.first()));
-        let kept =
-            kept.ok_or_else(|| candle_core::Error::msg("checkpoints keep initial states"))?;
-        Ok(Place { step: kept.step, at: kept.at.clone() })
-    }
-
-    /// The steps from these places of the rows that go; the others rest.
-    fn steps_of(
+    /// Returns the steps from `places` of the rows that go, and the states there; other rows rest.
+    fn at(
         &self,
         samples: &Arc<[usize]>,
-        places: &[Place],
+        places: &[Place<'_>],
         goes: impl Fn(usize) -> bool,
-    ) -> Steps {
-        let grid = |row: usize| match self.samples.get(samples[row]) {
-            Some(trail) if !trail.grid.is_empty() => &trail.grid[..],
-            _ => self
-                .samples
-                .iter()
-                .map(|trail| &trail.grid[..])
-                .find(|g| !g.is_empty())
-                .unwrap_or(&[0.0]),
+    ) -> Result<(Steps, Tensor)> {
+        let ends = |row: usize| -> Result<(f64, f64)> {
+            let (trail, step) = (self.trail(samples[row])?, places[row].step);
+            let t0 = trail.start(step);
+            Ok((t0, if goes(row) { trail.steps[step].t1 } else { t0 }))
         };
-        let t0 = |row: usize| grid(row)[places[row].step];
-        let t1 = |row: usize| if goes(row) { grid(row)[places[row].step + 1] } else { t0(row) };
-        if self.whole {
-            return Steps::whole(t0(0), t1(0));
+        if let ([place], true) = (places, self.whole) {
+            let (t0, t1) = ends(0)?;
+            return Ok((Steps::whole(t0, t1), place.state.0.clone()));
         }
-        let rows = 0..places.len();
-        let (t0, t1): (Vec<f64>, Vec<f64>) = rows.map(|row| (t0(row), t1(row))).unzip();
-        Steps::of_samples(samples.clone(), &t0, &t1)
+        let (mut t0, mut t1) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
+        for row in 0..places.len() {
+            let ends = ends(row)?;
+            t0.push(ends.0);
+            t1.push(ends.1);
+        }
+        let states: Vec<_> = places.iter().map(|place| place.state).collect();
+        Ok((Steps::of_samples(samples.clone(), t0, t1), kernels::gather_rows(&states)?))
     }
 
-    fn states_of(&self, places: &[Place]) -> Result<Tensor> {
-        match places {
-            [place] if self.whole => Ok(place.at.0.clone()),
-            _ => {
-                let rows = places.iter().map(|place| (&place.at.0, place.at.1));
-                kernels::gather_rows(&rows.collect::<Vec<_>>())
+    /// Where rows stand that hold `samples`: before the latest step whose start is kept and that is not beyond the one
+    /// they want; those that want none rest at the start, where the field was finite.
+    fn latest(
+        &self,
+        samples: &[usize],
+        wanted: &[Option<usize>],
+    ) -> Result<SmallVec<[Place<'_>; 1]>> {
+        let place = |(&sample, step): (&usize, &Option<usize>)| {
+            let trail = self.trail(sample)?;
+            let step = match step {
+                Some(step) if self.capacity == usize::MAX => *step,
+                Some(step) => {
+                    trail.kept.iter().rev().map(|kept| kept.step).find(|s| s <= step).unwrap_or(0)
+                }
+                None => 0,
+            };
+            Ok(Place { step, state: self.states.get(&trail.steps[step])? })
+        };
+        samples.iter().zip(wanted).map(place).collect()
+    }
+
+    /// Forgets the starts of steps beyond those that rows want, which a budget has room for no longer.
+    fn forget_beyond(&mut self, samples: &[usize], wanted: &[Option<usize>]) {
+        for (&sample, step) in samples.iter().zip(wanted) {
+            let (Some(trail), Some(step)) = (self.samples.get_mut(sample), step) else { continue };
+            let first = trail.kept.partition_point(|kept| kept.step <= *step);
+            for kept in trail.kept.drain(first..) {
+                self.states.free(&mut trail.steps[kept.step]);
             }
         }
     }
 
-    /// Keeps the state where a step starts, as the capacity allows.
-    fn keep(&mut self, sample: usize, step: usize, (y0, row): &At) -> Result<()> {
-        let (capacity, whole) = (self.capacity, self.whole);
+    /// Takes one step of every row that is before the one it wants, and keeps where it comes to as the budget allows;
+    /// returns whether there was any, and where all rows are now.
+    fn advance(
+        &mut self,
+        samples: &Arc<[usize]>,
+        (wanted, reached): (&[Option<usize>], &mut [usize]),
+        y: &Tensor,
+        rules: (&Method, &Evaluator<'_>),
+    ) -> Result<Option<Tensor>> {
+        let behind = |row: usize| wanted[row].is_some_and(|step| reached[row] < step);
+        let behind: Vec<bool> = (0..wanted.len()).map(behind).collect();
+        if !behind.contains(&true) {
+            return Ok(None);
+        }
+        let whole = self.whole;
+        let places: Vec<Place<'_>> = reached
+            .iter()
+            .enumerate()
+            .map(|(row, &step)| Place { step, state: (y, row) })
+            .collect();
+        let (steps, y) = self.at(samples, &places, |row| behind[row])?;
+        let mut stages = TensorStages::new(rules.0, rules.1, (&steps, &y), Vec::new());
+        stages.fill(rules.0.stages())?;
+        let y1 = stages.end()?;
+        for row in (0..behind.len()).filter(|row| behind[*row]) {
+            reached[row] += 1;
+            let y1 = if whole { y1.clone() } else { kernels::pick_rows(&y1, &[row])? };
+            self.keep_within(samples[row], reached[row], y1);
+        }
+        Ok(Some(y1))
+    }
+
+    /// Keeps the start of a step as the budget allows.
+    fn keep_within(&mut self, sample: usize, step: usize, y0: Tensor) {
         let trail = &mut self.samples[sample];
-        let level = if trail.kept.len() < capacity {
+        let level = if trail.kept.len() < self.capacity {
             0
         } else if let Some(place) = trail.dispensable() {
-            trail.kept.remove(place);
+            let kept = trail.kept.remove(place);
+            self.states.free(&mut trail.steps[kept.step]);
             0
+        } else if let (Some(previous), true) = (trail.kept.last().copied(), trail.kept.len() > 1) {
+            trail.kept.pop();
+            self.states.free(&mut trail.steps[previous.step]);
+            previous.level + 1
         } else {
             // The initial state stays whatever happens: all others can be computed from it.
-            match trail.kept.len() {
-                1 => return Ok(()),
-                _ => trail.kept.pop().map_or(0, |previous| previous.level + 1),
-            }
+            return;
         };
         // Nothing that comes later may make the initial state dispensable.
         let level = if step == 0 { usize::MAX } else { level };
-        // A row of a budget must not hold on to the whole batch.
-        let at = match whole || capacity == usize::MAX {
-            true => (y0.clone(), *row),
-            false => (kernels::pick_rows(y0, &[*row])?, 0),
+        trail.kept.push(Kept { step, level });
+        trail.steps[step].slot = self.states.keep(y0);
+        trail.steps[step].row = 0;
+    }
+}
+
+impl StepSink for Checkpoints {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        self.whole = step.is_whole();
+        let all = self.whole || step.accepted.len() == step.steps().rows();
+        let budget = self.capacity < usize::MAX;
+        let slot = match (all, budget) {
+            (_, true) => FORGOTTEN,
+            (true, false) => self.states.keep(step.y0.clone()),
+            // Rows that rested or were rejected are not kept.
+            (false, false) => {
+                let rows: Vec<usize> = step.accepted.iter().map(|own| own.row).collect();
+                self.states.keep(kernels::pick_rows(step.y0, &rows)?)
+            }
         };
-        trail.kept.push(Kept { step, level, at });
+        for (position, own) in step.accepted.iter().enumerate() {
+            if self.samples.len() <= own.sample {
+                self.samples.resize_with(own.sample + 1, Trail::default);
+            }
+            let trail = &mut self.samples[own.sample];
+            if own.index == 0 {
+                trail.t0 = own.t0;
+            }
+            let row = if all { own.row } else { position } as u32;
+            trail.steps.push(Taken { t1: own.t1, slot, row });
+            if budget {
+                let whole = self.whole;
+                let y0 =
+                    if whole { step.y0.clone() } else { kernels::pick_rows(step.y0, &[own.row])? };
+                self.keep_within(own.sample, own.index, y0);
+            }
+        }
         Ok(())
     }
 }
@@ -262,65 +358,29 @@ impl<'a> States<'a> {
     }
 
     /// Returns the steps of rows that hold `samples`, each its own of that number or none, and the states where they
-    /// start; other rows rest. Those of a budget are asked for from the newest to the oldest.
+    /// start; other rows rest. Those of a budget are asked for from the newest to the oldest, and computed again from
+    /// the latest that is kept.
     pub(crate) fn restore(
         &mut self,
         samples: &Arc<[usize]>,
         wanted: &[Option<usize>],
         rules: (&Method, &Evaluator<'_>),
     ) -> Result<(Steps, Tensor)> {
-        match self {
-            Self::All(checkpoints) => checkpoints.look_up(samples, wanted),
-            Self::Budget(checkpoints) => checkpoints.compute(samples, wanted, rules),
-        }
-    }
-}
-
-/// One a row.
-type Places = SmallVec<[Place; 1]>;
-
-/// Where a row stands: before a step of its sample, in a state.
-struct Place {
-    step: usize,
-    at: At,
-}
-
-impl Trail {
-    fn dispensable(&self) -> Option<usize> {
-        let (mut highest, mut oldest) = (0, None);
-        for (place, kept) in self.kept.iter().enumerate().rev() {
-            oldest = if kept.level < highest { Some(place) } else { oldest };
-            highest = highest.max(kept.level);
-        }
-        oldest
-    }
-}
-
-impl StepSink for Checkpoints {
-    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
-        self.whole = step.is_whole();
-        let all = self.whole || step.accepted.len() == step.steps().rows();
-        // Rows that rested or were rejected are not kept.
-        let y0 = match all || self.capacity < usize::MAX {
-            true => step.y0.clone(),
-            false => {
-                let rows: Vec<usize> = step.accepted.iter().map(|own| own.row).collect();
-                kernels::pick_rows(step.y0, &rows)?
-            }
+        let goes = |row: usize| wanted[row].is_some();
+        let budget = match self {
+            Self::All(all) => return all.at(samples, &all.latest(samples, wanted)?, goes),
+            Self::Budget(budget) => budget,
         };
-        for (position, own) in step.accepted.iter().enumerate() {
-            if self.samples.len() <= own.sample {
-                self.samples.resize_with(own.sample + 1, Trail::default);
-            }
-            let grid = &mut self.samples[own.sample].grid;
-            if grid.is_empty() {
-                grid.push(own.t0);
-            }
-            grid.push(own.t1);
-            let row = if all || self.capacity < usize::MAX { own.row } else { position };
-            self.keep(own.sample, own.index, &(y0.clone(), row))?;
+        budget.forget_beyond(samples, wanted);
+        let places = budget.latest(samples, wanted)?;
+        let mut reached: Vec<usize> = places.iter().map(|place| place.step).collect();
+        let (_, mut y) = budget.at(samples, &places, |_| false)?;
+        drop(places);
+        while let Some(next) = budget.advance(samples, (wanted, &mut reached), &y, rules)? {
+            y = next;
         }
-        Ok(())
+        let place = |(row, &step): (usize, &usize)| Place { step, state: (&y, row) };
+        budget.at(samples, &reached.iter().enumerate().map(place).collect::<Vec<_>>(), goes)
     }
 }
 

@@ -50,7 +50,7 @@ impl<'a> Clocks<'a> {
         let failures = bad.into_iter().map(|index| index.map(initial)).collect();
         let samples: Arc<[usize]> = (0..spans.len()).collect();
         let t: Vec<f64> = clocks.iter().map(|clock| clock.t).collect();
-        let steps = Steps::of_samples(samples.clone(), &t, &t);
+        let steps = Steps::of_samples(samples.clone(), t.clone(), t);
         Ok(Self::over(clocks, failures, samples, steps))
     }
 
@@ -310,7 +310,7 @@ impl<'a> Clocks<'a> {
         self.samples = rows.iter().map(|&row| self.samples[row]).collect();
         self.under_way = (0..rows.len()).collect();
         let t: Vec<f64> = self.samples.iter().map(|&sample| self.clocks[sample].t).collect();
-        self.steps = Steps::of_samples(self.samples.clone(), &t, &t);
+        self.steps = Steps::of_samples(self.samples.clone(), t.clone(), t);
         rows
     }
 

@@ -146,7 +146,8 @@ impl Solver {
         sink: &mut dyn StepSink,
     ) -> Result<SolveEnd> {
         let mut guard = TraceGuard::new(sink);
-        let end = Run::new(self, field, y0, Course::Whole(Box::new(clock)), &mut guard)?.finish()?;
+        let end =
+            Run::new(self, field, y0, Course::Whole(Box::new(clock)), &mut guard)?.finish()?;
         let (stats, t1) = end.clocks.end_whole()?;
         Ok(SolveEnd { y1: end.y1, t1, stats: Stats { nfe: end.nfe, ..stats } })
     }

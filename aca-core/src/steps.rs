@@ -26,8 +26,8 @@ impl Steps {
     }
 
     /// A step of every row, given where each starts and ends; the rows hold these samples.
-    pub fn of_samples(samples: Arc<[usize]>, t0: &[f64], t1: &[f64]) -> Self {
-        let h = t0.iter().zip(t1).map(|(t0, t1)| t1 - t0).collect();
+    pub fn of_samples(samples: Arc<[usize]>, t0: Vec<f64>, t1: Vec<f64>) -> Self {
+        let h = t0.iter().zip(&t1).map(|(t0, t1)| t1 - t0).collect();
         Self { samples: Some(samples), t0: t0.into(), t1: t1.into(), h }
     }
 

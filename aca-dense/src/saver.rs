@@ -168,49 +168,47 @@ impl Saver {
 
     /// Keeps the requested times strictly inside the steps.
     fn save_inside(&mut self, step: &mut Step<'_>) -> Result<()> {
-        let (mut rows, mut weights, mut whose) = (Vec::new(), Vec::new(), Vec::new());
-        let piece = self.pieces.len();
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        let (piece, interpolant) = (self.pieces.len(), step.method().interpolant());
+        let stages = interpolant.stages();
         for own in step.accepted {
             let sample = &mut self.samples[own.sample];
             let count = sample.pending_before(own.t1);
-            for m in sample.served..sample.served + count {
-                let t = sample.request.times[m];
+            let start = weights.len();
+            weights.resize(start + count * stages, 0.0);
+            for weights in weights[start..].chunks_exact_mut(stages) {
+                let t = sample.request.times[sample.served];
                 let placement = Placement::new(own.index, (own.t0, own.t1), t);
-                let interpolant = step.method().interpolant();
-                let start = weights.len();
-                weights.resize(start + interpolant.stages(), 0.0);
-                interpolant.weights_into(placement.s, &mut weights[start..]);
-                weights[start..].iter_mut().for_each(|w| *w *= own.h());
-                whose.push((*own, sample.ts.len()));
+                interpolant.weights_into(placement.s, weights);
+                weights.iter_mut().for_each(|w| *w *= own.h());
                 sample.push(t, placement, (piece, rows.len()));
+                sample.served += 1;
                 rows.push(own.row);
             }
-            sample.served += count;
         }
         if !rows.is_empty() {
             step.complete()?;
             let outputs = step.combine(&rows, &weights)?;
-            self.fail_non_finite(&outputs, &whose, step)?;
+            self.fail_non_finite(&outputs, step)?;
             self.pieces.push(outputs);
         }
         Ok(())
     }
 
-    /// Fails samples with outputs that are not finite: nothing else judges the slope at a step's end, which
-    /// they may need. `whose` has each output's step and its number among the sample's. For a GPU's answer the
-    /// solve would have to wait.
-    fn fail_non_finite(
-        &mut self,
-        outputs: &Tensor,
-        whose: &[(RowStep, usize)],
-        step: &mut Step<'_>,
-    ) -> Result<()> {
+    /// Fails samples with outputs inside their steps that are not finite: nothing else judges the slope at a step's end,
+    /// which they may need. For a GPU's answer the solve would have to wait.
+    fn fail_non_finite(&mut self, outputs: &Tensor, step: &mut Step<'_>) -> Result<()> {
         if !outputs.device().is_cpu() || kernels::first_non_finite(outputs)?.is_none() {
             return Ok(());
         }
-        for (&(own, number), index) in whose.iter().zip(kernels::non_finite_rows(outputs)?) {
+        let (piece, bad) = (self.pieces.len(), kernels::non_finite_rows(outputs)?);
+        for own in step.accepted {
             let sample = &mut self.samples[own.sample];
-            let Some(index) = index.filter(|_| !sample.broken) else { continue };
+            let found = sample.rows.iter().enumerate().find_map(|(number, row)| {
+                let index = if row.0 == piece { bad[row.1] } else { None };
+                Some((number, index?))
+            });
+            let Some((number, index)) = found else { continue };
             let (what, t, h) = ("output", sample.ts[number], own.h());
             sample.take_back(number);
             step.fail(own.sample, Error::NonFinite { what, t, h, index });

@@ -1,6 +1,6 @@
 //! The same operations on slices, for steps that make no tensors.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Differences, Element, RowNorms, RowTerm, Scale, cpu};
 use crate::Result;
@@ -18,7 +18,7 @@ pub fn combine_slices<T: Element>(
     terms: &[(f64, &[T])],
 ) {
     match *h {
-        [h] => with_terms(terms.iter().map(|&(w, x)| (h * w, x)), terms.len(), |terms| {
+        [h] => with_terms(terms.iter().map(|&(w, x)| (h * w, x)), |terms| {
             cpu::combine_over(out, base, terms);
         }),
         _ => cpu::combine_each_over(out, base, h, terms),
@@ -28,24 +28,18 @@ pub fn combine_slices<T: Element>(
 /// Terms of ordinary tableaux.
 const FEW: usize = 16;
 
-/// Hands over a list of at most `most` weighted slices, in the type of their numbers. The list of ordinary tableaux is an
-/// array: to push onto a vector takes as long as to add up a small state.
+/// Hands over a list of weighted slices, in the type of their numbers.
 #[inline(always)]
 pub(super) fn with_terms<'a, T: Element, R>(
     terms: impl Iterator<Item = (f64, &'a [T])>,
-    most: usize,
     work: impl FnOnce(&[(T, &[T])]) -> R,
 ) -> R {
-    if most > FEW {
-        let terms: Vec<_> = terms.map(|(w, x)| (T::from_f64(w), x)).collect();
-        return work(&terms);
-    }
-    let (mut list, mut count) = ([(T::zero(), &[][..]); FEW], 0);
+    let mut list = SmallVec::<[(T, &[T]); FEW]>::new();
+    // Not `collect`: what that calls is not inlined here in every profile.
     for (w, x) in terms {
-        list[count] = (T::from_f64(w), x);
-        count += 1;
+        list.push((T::from_f64(w), x));
     }
-    work(&list[..count])
+    work(&list)
 }
 
 /// The rows of `k` whose weight is not zero, with their weights.
@@ -73,7 +67,7 @@ pub fn combine_slopes<T: Element>(
 ) {
     let terms = weighted(weights, k, out.len());
     match *h {
-        [h] => with_terms(terms.map(|(w, x)| (h * w, x)), weights.len(), |terms| {
+        [h] => with_terms(terms.map(|(w, x)| (h * w, x)), |terms| {
             cpu::combine_over(out, base, terms);
         }),
         _ => {
@@ -112,7 +106,7 @@ pub fn scaled_norms_slices<T: Element>(
     let mut norms = SmallVec::new();
     for e in weights {
         let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e, k));
-        let square = with_terms(terms, e.len(), |terms| cpu::sum_of_squares(y0, y1, scale, terms));
+        let square = with_terms(terms, |terms| cpu::sum_of_squares(y0, y1, scale, terms));
         norms.push((square / y0.len() as f64).sqrt());
     }
     Ok(norms)
@@ -135,13 +129,15 @@ pub fn scaled_norms_slices_each<T: Element>(
     let tolerances = scale.views()?;
     let scale = scale.body::<T>(&tolerances)?;
     let length = states.0.len() / rows;
-    let mut norms = RowNorms::from_elem(SmallVec::new(), rows);
-    for e in weights {
+    let mut norms = RowNorms::with_capacity(rows);
+    for (number, e) in weights.iter().enumerate() {
         let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e, k));
-        let squares =
-            with_terms(terms, e.len(), |terms| cpu::sums_of_squares(states, length, scale, terms));
-        let squares = norms.iter_mut().zip(squares);
-        squares.for_each(|(norms, square)| norms.push((square / length as f64).sqrt()));
+        let squares = with_terms(terms, |terms| cpu::sums_of_squares(states, length, scale, terms));
+        let means = squares.into_iter().map(|square| (square / length as f64).sqrt());
+        match number {
+            0 => norms.extend(means.map(|norm| smallvec![norm])),
+            _ => norms.iter_mut().zip(means).for_each(|(norms, norm)| norms.push(norm)),
+        }
     }
     Ok(norms)
 }
@@ -164,8 +160,8 @@ pub(crate) fn difference_squares_slices<T: Element>(
         let terms = weights.iter().zip(k).filter(|(w, _)| **w != 0.0);
         terms.map(|(&w, &k)| (w, k))
     });
-    with_terms(a, k.len(), |a| {
-        with_terms(b, k.len(), |b| {
+    with_terms(a, |a| {
+        with_terms(b, |b| {
             cpu::difference_squares(&mut out, states, scale, [a, b]);
         });
     });

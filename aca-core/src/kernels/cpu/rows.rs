@@ -121,7 +121,7 @@ pub(crate) fn combine_picked<T: Element>(
         for ((out, &row), weights) in out.chunks_exact_mut(length).zip(rows).zip(weights) {
             let start = row * length;
             let terms = weights.iter().zip(xs).map(|(&w, x)| (w, &x[start..]));
-            with_terms(terms, xs.len(), |terms| {
+            with_terms(terms, |terms| {
                 vectorised(
                     #[inline(always)]
                     || combine_blocks(out, 0, Some(&base[start..]), terms),

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, RowTerm};
-use aca_core::{Error, Evaluator, Method, Native, Result, TensorStages, TimeSpan, VectorField};
+use aca_core::{
+    Error, Evaluator, Native, Result, Stepper, Steps, TensorStages, TimeSpan, VectorField,
+};
 use aca_dense::Placement;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
 use crate::adjoint_state::AdjointProbe;
@@ -24,12 +26,12 @@ use crate::{AdjointState, Gradients, Params, TimeGradients};
 /// Memory: the kept states, and the graphs of one step.
 ///
 /// # Source
-/// Zhuang et al., "Adaptive Checkpoint Adjoint Method for Gradient Estimation in Neural ODE",
+/// Zhuang et al., "Adaptive Checkpoint Adjoint Stepper for Gradient Estimation in Neural ODE",
 /// ICML 2020, algorithm 2; the outputs' part of the formula is ours.
 pub(crate) struct Aca {
     pub(crate) field: Arc<dyn VectorField>,
     pub(crate) params: Params,
-    pub(crate) method: Method,
+    pub(crate) method: Stepper,
     pub(crate) y0: Tensor,
     /// States at the ends of the spans, and the slope there where the last step has it.
     pub(crate) end: (Tensor, Option<Tensor>),
@@ -153,7 +155,7 @@ impl<'a, 'w> Sweep<'a, 'w> {
             field,
             outputs,
             cotangents,
-            states: States::new(&tape.checkpoints),
+            states: States::new(&tape.checkpoints, &tape.end.0),
             theta: Accumulator::new(&tape.params),
             replay: replay::replay(native, tape.y0.elem_count(), &tape.method),
             samples: (0..batch).collect(),
@@ -266,10 +268,15 @@ impl<'a, 'w> Sweep<'a, 'w> {
         if self.a.is_none() && outputs.ends.is_empty() && outputs.inside.is_empty() {
             self.a = self.arrive(None, &outputs.starts)?;
             self.y1 = None;
+            if self.tape.checkpoints.are_times() {
+                let (_, y0) = self.restore(&wanted)?;
+                self.check_start(&y0, &wanted)?;
+            }
             return self.probe_starts(&wanted);
         }
         let rules = (&self.tape.method, self.field);
-        let (steps, y0) = self.states.restore(&samples, &wanted, rules)?;
+        let (steps, y0) = self.restore(&wanted)?;
+        self.check_start(&y0, &wanted)?;
         let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
         if self.y1.is_none() {
             self.y1 = wanted[0].and_then(|step| self.tape.checkpoints.after(step));
@@ -285,8 +292,9 @@ impl<'a, 'w> Sweep<'a, 'w> {
         self.probe.visit(&step, &arriving, &samples, &self.tape.params)?;
         let last = turn == 0 && self.tape.samples.is_none();
         let slope = self.tape.end.1.as_ref().filter(|_| last);
-        let known =
-            Known { y1: self.y1.as_ref(), slope, window: turn, want_times: self.want_times };
+        // Steps that were undone start where they should up to rounding alone.
+        let y1 = self.y1.as_ref().filter(|_| !self.tape.checkpoints.are_times());
+        let known = Known { y1, slope, window: turn, want_times: self.want_times };
         let replayed = self.replay.replay(&step, &arriving, &known, &mut self.theta)?;
         for (row, (&sample, index)) in samples.iter().zip(&wanted).enumerate() {
             if let Some(index) = *index {
@@ -302,15 +310,50 @@ impl<'a, 'w> Sweep<'a, 'w> {
         self.probe_starts(&wanted)
     }
 
+    /// The steps of all rows, and the states where they start.
+    fn restore(&mut self, wanted: &[Option<usize>]) -> Result<(Steps, Tensor)> {
+        self.states.restore(&self.samples, wanted, (&self.tape.method, self.field))
+    }
+
+    /// Refuses a walk back over undone steps that went astray: what it found at the start of a span must be the state
+    /// that the solve began with.
+    fn check_start(&self, found: &Tensor, wanted: &[Option<usize>]) -> Result<()> {
+        if !self.tape.checkpoints.are_times() || !wanted.contains(&Some(0)) {
+            return Ok(());
+        }
+        let bound = if found.dtype() == DType::F32 { 1e-4 } else { 1e-6 };
+        for (row, &sample) in self.samples.iter().enumerate() {
+            let own = |x: &Tensor, row: usize| match self.tape.samples {
+                None => Ok(x.clone()),
+                Some(_) => x.get(row),
+            };
+            if wanted[row] != Some(0) {
+                continue;
+            }
+            let (found, y0) = (own(found, row)?, own(&self.tape.y0, sample)?);
+            let off = kernels::combine(Some(&found), &[(-1.0, &y0)])?;
+            let size = |x: &Tensor| kernels::dot(x, x).map(f64::sqrt);
+            let largest = size(&y0)?.max(size(&own(&self.tape.end.0, sample)?)?);
+            let drift = if size(&off)? == 0.0 { 0.0 } else { size(&off)? / largest };
+            if drift > bound || drift.is_nan() {
+                return Err(Error::LeapfrogDrift { drift, bound });
+            }
+        }
+        Ok(())
+    }
+
     /// Lets the probe look at starts of spans once their first steps are done.
     fn probe_starts(&mut self, wanted: &[Option<usize>]) -> Result<()> {
-        let Some(a) = self.a.as_ref().filter(|_| self.probe.is_wanted()) else { return Ok(()) };
+        let Some(a) = self.a.clone().filter(|_| self.probe.is_wanted()) else { return Ok(()) };
         let first = wanted.iter().map(|step| *step == Some(0)).collect::<Vec<_>>();
         if first.contains(&true) {
             let rules = (&self.tape.method, self.field);
-            let (steps, y0) = self.states.restore(&self.samples, wanted, rules)?;
+            let (steps, y0) = match self.tape.checkpoints.are_times() {
+                true => self.tape.checkpoints.starts(&self.samples, wanted, &self.tape.y0)?,
+                false => self.restore(wanted)?,
+            };
             let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
-            self.probe.visit_starts(&step, a, &self.samples, &first)?;
+            self.probe.visit_starts(&step, &a, &self.samples, &first)?;
         }
         Ok(())
     }
@@ -388,6 +431,7 @@ impl<'a, 'w> Sweep<'a, 'w> {
             return Ok(());
         }
         self.leave()?;
+        self.states.keep(&rows)?;
         let gather =
             |x: &Option<Tensor>| x.as_ref().map(|x| kernels::pick_rows(x, &rows)).transpose();
         (self.a, self.y1) = (gather(&self.a)?, gather(&self.y1)?);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::{
-    Error, Evaluator, Method, Result, Step, StepSink, Steps, TensorStages, kernels, pays_to_gather,
+    Error, Evaluator, Result, Step, StepSink, Stepper, Steps, TensorStages, kernels, pays_to_gather,
 };
 use candle_core::Tensor;
 use smallvec::SmallVec;
@@ -146,6 +146,16 @@ impl Checkpoints {
         }
     }
 
+    /// Keeps times alone, for methods whose steps can be undone.
+    pub(crate) fn of_times() -> Self {
+        Self { capacity: 0, ..Self::default() }
+    }
+
+    /// Whether times alone are kept.
+    pub(crate) fn are_times(&self) -> bool {
+        self.capacity == 0
+    }
+
     /// The kept steps of a whole state (sample 0), or of a sample of a batch.
     ///
     /// # Errors
@@ -200,14 +210,29 @@ impl Checkpoints {
         places: &[Place<'_>],
         goes: impl Fn(usize) -> bool,
     ) -> Result<(Steps, Tensor)> {
+        let steps = self.steps_of(samples, places, goes)?;
+        if let ([place], true) = (places, self.whole) {
+            return Ok((steps, place.state.0.clone()));
+        }
+        let states: Vec<_> = places.iter().map(|place| place.state).collect();
+        Ok((steps, kernels::gather_rows(&states)?))
+    }
+
+    /// The steps from `places` of the rows that go; other rows rest.
+    fn steps_of(
+        &self,
+        samples: &Arc<[usize]>,
+        places: &[Place<'_>],
+        goes: impl Fn(usize) -> bool,
+    ) -> Result<Steps> {
         let ends = |row: usize| -> Result<(f64, f64)> {
             let (trail, step) = (self.trail(samples[row])?, places[row].step);
             let t0 = trail.start(step);
             Ok((t0, if goes(row) { trail.steps[step].t1 } else { t0 }))
         };
-        if let ([place], true) = (places, self.whole) {
+        if self.whole {
             let (t0, t1) = ends(0)?;
-            return Ok((Steps::whole(t0, t1), place.state.0.clone()));
+            return Ok(Steps::whole(t0, t1));
         }
         let (mut t0, mut t1) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
         for row in 0..places.len() {
@@ -215,8 +240,22 @@ impl Checkpoints {
             t0.push(ends.0);
             t1.push(ends.1);
         }
-        let states: Vec<_> = places.iter().map(|place| place.state).collect();
-        Ok((Steps::of_samples(samples.clone(), t0, t1), kernels::gather_rows(&states)?))
+        Ok(Steps::of_samples(samples.clone(), t0, t1))
+    }
+
+    /// The steps of all rows, from the initial states of a batch.
+    pub(crate) fn starts(
+        &self,
+        samples: &Arc<[usize]>,
+        wanted: &[Option<usize>],
+        y0: &Tensor,
+    ) -> Result<(Steps, Tensor)> {
+        let place = |(&sample, step): (&usize, &Option<usize>)| Place {
+            step: step.unwrap_or(0),
+            state: (y0, sample),
+        };
+        let places: Vec<Place<'_>> = samples.iter().zip(wanted).map(place).collect();
+        self.at(samples, &places, |row| wanted[row].is_some())
     }
 
     /// Where rows stand that hold `samples`: before the latest step whose start is kept and that is not beyond the one
@@ -258,7 +297,7 @@ impl Checkpoints {
         samples: &Arc<[usize]>,
         (wanted, reached): (&[Option<usize>], &mut [usize]),
         y: &Tensor,
-        rules: (&Method, &Evaluator<'_>),
+        rules: (&Stepper, &Evaluator<'_>),
     ) -> Result<Option<Tensor>> {
         let behind = |row: usize| wanted[row].is_some_and(|step| reached[row] < step);
         let behind: Vec<bool> = (0..wanted.len()).map(behind).collect();
@@ -332,7 +371,7 @@ impl StepSink for Checkpoints {
             }
             let row = if all { own.row } else { position } as u32;
             trail.steps.push(Taken { t1: own.t1, slot, row });
-            if budget {
+            if budget && self.capacity > 0 {
                 let whole = self.whole;
                 let y0 =
                     if whole { step.y0.clone() } else { kernels::pick_rows(step.y0, &[own.row])? };
@@ -347,14 +386,26 @@ impl StepSink for Checkpoints {
 pub(crate) enum States<'a> {
     All(&'a Checkpoints),
     Budget(Checkpoints),
+    /// Times, and where the walk back stands: states at the ends of the next steps.
+    Undone(&'a Checkpoints, Tensor),
 }
 
 impl<'a> States<'a> {
-    pub(crate) fn new(checkpoints: &'a Checkpoints) -> Self {
+    /// Starts where the solve ended, in `y1`.
+    pub(crate) fn new(checkpoints: &'a Checkpoints, y1: &Tensor) -> Self {
         match checkpoints.capacity {
             usize::MAX => Self::All(checkpoints),
+            0 => Self::Undone(checkpoints, y1.clone()),
             _ => Self::Budget(checkpoints.clone()),
         }
+    }
+
+    /// Keeps these rows of what the walk back stands on.
+    pub(crate) fn keep(&mut self, rows: &[usize]) -> Result<()> {
+        if let Self::Undone(_, y1) = self {
+            *y1 = kernels::pick_rows(y1, rows)?;
+        }
+        Ok(())
     }
 
     /// Returns the steps of rows that hold `samples`, each its own of that number or none, and the states where they
@@ -364,11 +415,12 @@ impl<'a> States<'a> {
         &mut self,
         samples: &Arc<[usize]>,
         wanted: &[Option<usize>],
-        rules: (&Method, &Evaluator<'_>),
+        rules: (&Stepper, &Evaluator<'_>),
     ) -> Result<(Steps, Tensor)> {
         let goes = |row: usize| wanted[row].is_some();
         let budget = match self {
             Self::All(all) => return all.at(samples, &all.latest(samples, wanted)?, goes),
+            Self::Undone(times, y1) => return undo(times, y1, (samples, wanted), rules),
             Self::Budget(budget) => budget,
         };
         budget.forget_beyond(samples, wanted);
@@ -382,6 +434,25 @@ impl<'a> States<'a> {
         let place = |(row, &step): (usize, &usize)| Place { step, state: (&y, row) };
         budget.at(samples, &reached.iter().enumerate().map(place).collect::<Vec<_>>(), goes)
     }
+}
+
+/// Undoes the steps that end in `y1`, each by one of the opposite size, and moves `y1` to where they started.
+fn undo(
+    times: &Checkpoints,
+    y1: &mut Tensor,
+    (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
+    (method, field): (&Stepper, &Evaluator<'_>),
+) -> Result<(Steps, Tensor)> {
+    let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), state: (y1, 0) };
+    let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
+    let steps = times.steps_of(samples, &places, |row| wanted[row].is_some())?;
+    let back = steps.reversed();
+    let mut stages = TensorStages::new(method, field, (&back, y1), Vec::new());
+    stages.fill(method.stages())?;
+    let y0 = stages.end()?;
+    drop(stages);
+    *y1 = y0.clone();
+    Ok((steps, y0))
 }
 
 /// The sink that keeps the times between the accepted steps of a whole state alone.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aca_core::{
-    Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Stepping, Time,
-    TimeSpan, VectorField, large_stack,
+    Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Stepper, Stepping,
+    Time, TimeSpan, VectorField, large_stack,
 };
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
@@ -35,12 +35,13 @@ type Finished = (Solution, Arc<dyn Backward>);
 impl Forward<'_> {
     /// Solves with what `gradient` needs to keep.
     pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Finished> {
-        if self.solver.leapfrog && !matches!(gradient, Gradient::Mali | Gradient::Naive) {
+        let leapfrog = matches!(self.solver.method, Method::Leapfrog);
+        if leapfrog && !matches!(gradient, Gradient::Mali | Gradient::Naive) {
             return Err(Error::LeapfrogGradient);
         }
         match gradient {
             Gradient::Aca | Gradient::AcaBudget { .. } => {
-                let mut kept = (checkpoints(gradient)?, EndSlope::default());
+                let mut kept = (self.checkpoints(gradient)?, EndSlope::default());
                 let sol = self.record(&self.held(false), self.y0, &mut kept)?;
                 let (end, limited) = ((sol.y1.clone(), kept.1.0), sol.stats.stability_limited);
                 Ok((sol, self.aca(end, kept.0, None, limited)?))
@@ -51,7 +52,13 @@ impl Forward<'_> {
                 Ok((sol, Arc::new(traced)))
             }
             Gradient::Backsolve(settings) => self.backsolve(settings),
-            Gradient::Mali => self.mali(),
+            Gradient::Mali if leapfrog => self.mali(),
+            Gradient::Mali => {
+                let mut kept = self.checkpoints(gradient)?;
+                let sol = self.record(&self.plain(), self.y0, &mut kept)?;
+                let end = (sol.y1.clone(), None);
+                Ok((sol, self.aca(end, kept, None, 0)?))
+            }
         }
     }
 
@@ -97,7 +104,7 @@ impl Forward<'_> {
         Ok(Arc::new(Aca {
             field: self.field.clone(),
             params: self.params.clone(),
-            method: Method::new(self.solver, self.y0.dtype())?,
+            method: Stepper::new(self.solver, self.y0.dtype())?,
             y0: self.y0.detach(),
             end,
             checkpoints,
@@ -115,7 +122,7 @@ impl Forward<'_> {
         let sol = self.record(&solver, &y0, &mut steps)?.detach();
         Ok((
             sol,
-            Arc::new(Naive { params, method: Method::new(&solver, self.y0.dtype())?, y0, steps }),
+            Arc::new(Naive { params, method: Stepper::new(&solver, self.y0.dtype())?, y0, steps }),
         ))
     }
 
@@ -148,12 +155,27 @@ impl Forward<'_> {
     }
 
     fn mali(&self) -> Result<Finished> {
-        let solver = Solver { leapfrog: true, ..self.plain() };
+        let solver = self.plain();
         let mut trail = Trail::default();
         let sol = self.record(&solver, self.y0, &mut trail)?;
         let (field, params) = (self.field.clone(), self.params.clone());
-        let (method, y0) = (Method::new(&solver, self.y0.dtype())?, self.y0.detach());
+        let (method, y0) = (Stepper::new(&solver, self.y0.dtype())?, self.y0.detach());
         Ok((sol, Arc::new(Mali { field, params, method, y0, trail })))
+    }
+
+    /// Where checkpoints go of a strategy that replays steps.
+    ///
+    /// # Errors
+    /// [`Error::NotReversible`] where there is no way back without them.
+    pub(crate) fn checkpoints(&self, gradient: &Gradient) -> Result<Checkpoints> {
+        match gradient {
+            &Gradient::AcaBudget { checkpoints } => Checkpoints::within(checkpoints),
+            Gradient::Mali if self.solver.method.is_reversible() => Ok(Checkpoints::of_times()),
+            Gradient::Mali => {
+                Err(Error::NotReversible { method: self.solver.method.name().to_owned() })
+            }
+            _ => Ok(Checkpoints::default()),
+        }
     }
 
     /// Nodes that one step adds to candle's graph, at most: every stage its field and a weighted sum
@@ -164,15 +186,7 @@ impl Forward<'_> {
         let statistics = field.snapshot()?;
         let traced = self.field.trace(&Time::new(self.span.t0), &y);
         field.restore(&statistics)?;
-        let stages = self.solver.tableau.interpolant().stages();
+        let stages = Stepper::new(self.solver, self.y0.dtype())?.interpolant().stages();
         Ok(stages * (traced?.sorted_nodes().len() + 2 * stages))
-    }
-}
-
-/// Where checkpoints go of a strategy that replays steps.
-pub(crate) fn checkpoints(gradient: &Gradient) -> Result<Checkpoints> {
-    match gradient {
-        &Gradient::AcaBudget { checkpoints } => Checkpoints::within(checkpoints),
-        _ => Ok(Checkpoints::default()),
     }
 }

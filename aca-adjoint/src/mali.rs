@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, Term};
-use aca_core::{Error, Evaluator, Method, Result, Step, StepSink, VectorField};
+use aca_core::{Error, Evaluator, Result, Step, StepSink, Stepper, VectorField};
 use aca_dense::Placement;
 use candle_core::{DType, Tensor};
 
@@ -45,7 +45,7 @@ impl StepSink for Trail {
 pub(crate) struct Mali {
     pub(crate) field: Arc<dyn VectorField>,
     pub(crate) params: Params,
-    pub(crate) method: Method,
+    pub(crate) method: Stepper,
     pub(crate) y0: Tensor,
     pub(crate) trail: Trail,
 }

@@ -1,6 +1,6 @@
 //! Candle's own graph through every accepted step.
 
-use aca_core::{Graph, Method, Result, Step, StepSink, large_stack};
+use aca_core::{Graph, Result, Step, StepSink, Stepper, large_stack};
 use aca_dense::{Placement, interpolate};
 use candle_core::{Tensor, Var};
 
@@ -66,7 +66,7 @@ impl Drop for TracedSteps {
 /// Memory: all graphs of all steps. No evaluation of the field in backward.
 pub(crate) struct Naive {
     pub(crate) params: Params,
-    pub(crate) method: Method,
+    pub(crate) method: Stepper,
     pub(crate) y0: Var,
     pub(crate) steps: TracedSteps,
 }

@@ -5,7 +5,7 @@
 //! outputs at the fractions `s_m`. No gradient flows through `h`.
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Evaluator, Method, Native, Result, Steps};
+use aca_core::{Evaluator, Native, Result, Stepper, Steps};
 use candle_core::Tensor;
 use smallvec::SmallVec;
 
@@ -19,7 +19,7 @@ mod tensors;
 /// One accepted step of every row, or of the whole state.
 #[derive(Clone, Copy)]
 pub(crate) struct ReplayStep<'a> {
-    pub(crate) method: &'a Method,
+    pub(crate) method: &'a Stepper,
     pub(crate) field: &'a Evaluator<'a>,
     pub(crate) steps: &'a Steps,
     pub(crate) y0: &'a Tensor,
@@ -108,7 +108,7 @@ pub(crate) trait Replay {
 pub(crate) fn replay<'a>(
     native: Option<Native<'a>>,
     size: usize,
-    method: &Method,
+    method: &Stepper,
 ) -> Box<dyn Replay + 'a> {
     match native {
         Some(Native::F32(field)) => Box::new(slices::OnSlices::new(field, size, method)),
@@ -133,7 +133,7 @@ fn looked_into(steps: &Steps, inside: &[RowOutput]) -> Option<Steps> {
 
 /// Whether every row's step ends where another step starts, at `t`, with the field the same on both sides; rows
 /// that rest do not matter.
-fn meets(method: &Method, steps: &Steps, t: &[f64]) -> bool {
+fn meets(method: &Stepper, steps: &Steps, t: &[f64]) -> bool {
     let meets = |row: usize| {
         let (t0, t1) = steps.ends(row);
         t0 == t1 || (t.get(row) == Some(&t1) && !method.is_jump(t1))

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Method, Result, TimeSpan};
+use aca_core::{Error, Evaluator, Method, Result, Stepper, TimeSpan};
 use aca_dense::{Placement, SampleSolution, SaveSamples};
 use candle_core::Var;
 
 use crate::aca::Samples;
 use crate::backward::Backward;
 use crate::checkpoints::Checkpoints;
-use crate::forward::{Forward, checkpoints};
+use crate::forward::Forward;
 use crate::outputs::Outputs;
 use crate::sample_naive::Course;
 use crate::{Gradient, Tape};
@@ -22,12 +22,13 @@ impl Forward<'_> {
         spans: &[TimeSpan],
         save_at: &SaveSamples,
     ) -> Result<(SampleSolution, Tape)> {
-        if !matches!(gradient, Gradient::Aca | Gradient::AcaBudget { .. } | Gradient::Naive) {
+        let leapfrog = matches!(self.solver.method, Method::Leapfrog);
+        if leapfrog || matches!(gradient, Gradient::NaiveThroughStepSize | Gradient::Backsolve(_)) {
             let (what, remedy) = ("this gradient strategy", "use Aca, AcaBudget or Naive");
             return Err(Error::OwnClocks { what, remedy });
         }
         let (solver, field) = (self.held(false), self.field.as_ref());
-        let mut checkpoints = checkpoints(gradient)?;
+        let mut checkpoints = self.checkpoints(gradient)?;
         let sol =
             SampleSolution::record(&solver, field, self.y0, spans, save_at, &mut checkpoints)?;
         let counts = sol.outputs_and_ends().counts().to_vec();
@@ -54,7 +55,7 @@ impl Forward<'_> {
         outputs: &Outputs<'_>,
         failed: &[bool],
     ) -> Result<Arc<dyn Backward>> {
-        let method = &Method::new(self.solver, self.y0.dtype())?;
+        let method = &Stepper::new(self.solver, self.y0.dtype())?;
         let y0 = Var::from_tensor(&self.y0.detach())?;
         let plain = Evaluator::new(self.field.as_ref(), &y0)?;
         let statistics = plain.snapshot()?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Evaluator, Method, Result, Steps, TensorStages, large_stack};
+use aca_core::{Evaluator, Result, Stepper, Steps, TensorStages, large_stack};
 use aca_dense::Placement;
 use candle_core::{Tensor, Var};
 
@@ -40,7 +40,7 @@ impl Drop for Kept {
 
 /// What a traced solve goes along.
 pub(crate) struct Course<'a> {
-    pub(crate) method: &'a Method,
+    pub(crate) method: &'a Stepper,
     pub(crate) field: Evaluator<'a>,
     pub(crate) checkpoints: &'a Checkpoints,
     pub(crate) outputs: &'a Outputs<'a>,
@@ -117,7 +117,7 @@ impl Course<'_> {
     fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<Turn> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
         let wanted: Vec<Option<usize>> = samples.iter().map(step).collect();
-        let mut states = States::new(self.checkpoints);
+        let mut states = States::new(self.checkpoints, &y);
         let (steps, starts) = states.restore(&samples, &wanted, (self.method, &self.field))?;
         let y = match wanted.iter().all(Option::is_some) {
             true => y,

@@ -1,8 +1,8 @@
 //! The naive baseline of the ACA paper: the search for the step size stays in the graph.
 
 use aca_core::{
-    Error, Pid, Progress, Result, Solver, Stats, Stepping, Time, TimeSpan, Tolerance, Tolerances,
-    VectorField, large_stack,
+    Error, Pid, Progress, Result, Solver, Stats, Stepping, Tableau, Time, TimeSpan, Tolerance,
+    Tolerances, VectorField, large_stack,
 };
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
@@ -61,7 +61,7 @@ pub(crate) fn solve(
 ) -> Result<(Solution, ThroughStepSize)> {
     let &Forward { solver, params, span, save_at, .. } = forward;
     let (field, y0) = (forward.field.as_ref(), Var::from_tensor(&forward.y0.detach())?);
-    let tolerance = supported(solver, field)?;
+    let (tolerance, tableau) = supported(solver, field)?;
     let nodes_per_step = nodes_per_step + CONTROL_NODES;
     let times = match save_at {
         SaveAt::End => vec![span.t1],
@@ -75,7 +75,7 @@ pub(crate) fn solve(
     };
     span.check_times(&times)?;
     let h = solver.try_first(field, &y0, (span.t0, span.t1))?;
-    let mut run = Run::new(solver, field, tolerance, span, &y0, h)?;
+    let mut run = Run::new((solver, tableau), field, tolerance, span, &y0, h)?;
     run.solve(times.clone(), nodes_per_step)?;
     let ys = Tensor::stack(&run.rows, 0)?.detach();
     let stats = Stats { nfe: run.nfe, ..run.stats };
@@ -88,14 +88,15 @@ pub(crate) fn solve(
     ))
 }
 
-fn supported(solver: &Solver, field: &dyn VectorField) -> Result<Tolerance> {
+fn supported<'a>(solver: &'a Solver, field: &dyn VectorField) -> Result<(Tolerance, &'a Tableau)> {
     let refuse = |what| Err(Error::Unsupported { strategy: STRATEGY, what });
     let Stepping::Adaptive(Tolerances::Uniform(tolerance)) = solver.stepping else {
         return refuse("fixed steps or tolerances by entry");
     };
-    if !solver.tableau.is_adaptive() || solver.tableau.embedded().len() > 1 {
-        return refuse("tableaus without exactly one embedded solution");
-    }
+    let Some(tableau) = solver.method.tableau().filter(|tableau| tableau.embedded().len() == 1)
+    else {
+        return refuse("methods without exactly one embedded solution");
+    };
     if solver.controller != (Pid { p: 0.0, i: 1.0, d: 0.0, ..solver.controller }) {
         return refuse("controllers but the integral one");
     }
@@ -105,12 +106,13 @@ fn supported(solver: &Solver, field: &dyn VectorField) -> Result<Tolerance> {
     if !(solver.step_ts.is_empty() && solver.jump_ts.is_empty()) {
         return refuse("step_ts and jump_ts");
     }
-    Ok(tolerance)
+    Ok((tolerance, tableau))
 }
 
 /// A traced solve under way.
 struct Run<'a> {
     solver: &'a Solver,
+    tableau: &'a Tableau,
     field: &'a dyn VectorField,
     tolerance: Tolerance,
     span: TimeSpan,
@@ -136,7 +138,7 @@ struct Trial {
 
 impl<'a> Run<'a> {
     fn new(
-        solver: &'a Solver,
+        (solver, tableau): (&'a Solver, &'a Tableau),
         field: &'a dyn VectorField,
         tolerance: Tolerance,
         span: TimeSpan,
@@ -148,6 +150,7 @@ impl<'a> Run<'a> {
         let (y, now) = (y0.clone(), span.t0);
         Ok(Self {
             solver,
+            tableau,
             field,
             tolerance,
             span,
@@ -231,7 +234,7 @@ impl<'a> Run<'a> {
         if h > h_min {
             return Ok(());
         }
-        let method = self.solver.tableau.name().to_owned();
+        let method = self.tableau.name().to_owned();
         Err(Error::StepSizeUnderflow { h, h_min, t: self.now, method })
     }
 
@@ -262,7 +265,7 @@ impl<'a> Run<'a> {
     }
 
     fn attempt(&mut self, h: &Tensor) -> Result<Trial> {
-        let tableau = &self.solver.tableau;
+        let tableau = self.tableau;
         let mut k = Vec::new();
         for i in 0..tableau.stages() {
             let y = self.sum(h, tableau.a_row(i), &k)?;
@@ -285,7 +288,7 @@ impl<'a> Run<'a> {
         if !number(ratio)?.is_finite() {
             return Ok((h * factor_min)?);
         }
-        let order = self.solver.tableau.error_order().unwrap_or(1) as f64;
+        let order = self.tableau.error_order().unwrap_or(1) as f64;
         let factor = (ratio.maximum(1e-10)?.powf(-1.0 / order)? * safety)?;
         let factor = factor.maximum(factor_min)?.minimum(highest.min(factor_max))?;
         let next = (h * factor)?;
@@ -295,7 +298,7 @@ impl<'a> Run<'a> {
 
     /// `y + h sum(b_i(s) k_i)` with weights that are tensors, since `s` moves with the step size.
     fn interpolate(&mut self, h: &Tensor, k: &[Tensor], s: &Tensor) -> Result<Tensor> {
-        let tableau = &self.solver.tableau;
+        let tableau = self.tableau;
         let interpolant = tableau.interpolant();
         let mut k = k.to_vec();
         for extra in 0..interpolant.extra_stages() {

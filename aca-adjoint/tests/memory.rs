@@ -8,9 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::Method::{self, Leapfrog as ALF};
 use aca_core::{Solver, Time};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, DOPRI5, Tableau};
+use aca_tableau::DOPRI5;
 use candle_core::{Device, Tensor, Var};
 
 /// Numbers in the state, 8 bytes each.
@@ -68,7 +69,7 @@ struct Growth {
     backward: f64,
 }
 
-fn growth(gradient: &Gradient, tableau: &Tableau) -> Growth {
+fn growth(gradient: &Gradient, tableau: &Method) -> Growth {
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let of = |steps| {
         usage(gradient, tableau, steps); // fills caches that live as long as the process
@@ -83,7 +84,7 @@ fn growth(gradient: &Gradient, tableau: &Tableau) -> Growth {
 }
 
 /// `y' = tanh(w y)` through candle's autograd.
-fn usage(gradient: &Gradient, tableau: &Tableau, steps: usize) -> Usage {
+fn usage(gradient: &Gradient, tableau: &Method, steps: usize) -> Usage {
     let w = Var::from_tensor(&spread(-1.0, 1.0)).unwrap();
     let rates = w.clone();
     let field = move |_t: &Time, y: &Tensor| y.mul(&rates)?.tanh();
@@ -133,17 +134,17 @@ fn spread(low: f64, high: f64) -> Tensor {
 }
 
 /// Strategies that keep no state a step.
-fn frugal() -> [(&'static str, Gradient, Tableau); 3] {
+fn frugal() -> [(&'static str, Gradient, Method); 3] {
     [
-        ("AcaBudget", Gradient::AcaBudget { checkpoints: 8 }, DOPRI5),
-        ("Backsolve", Gradient::Backsolve(Backsolve::default()), DOPRI5),
+        ("AcaBudget", Gradient::AcaBudget { checkpoints: 8 }, DOPRI5.into()),
+        ("Backsolve", Gradient::Backsolve(Backsolve::default()), DOPRI5.into()),
         ("Mali", Gradient::Mali, ALF),
     ]
 }
 
 #[test]
 fn aca_keeps_one_state_and_at_most_a_kilobyte_a_step() {
-    let Growth { kept, .. } = growth(&Gradient::Aca, &DOPRI5);
+    let Growth { kept, .. } = growth(&Gradient::Aca, &DOPRI5.into());
     let bound = (STATE + 1024) as f64;
     assert!(kept >= STATE as f64, "{kept} bytes a step, but a state has {STATE}");
     assert!(kept <= bound, "{kept} bytes a step, bound {bound}: a state and 1 KiB");
@@ -159,7 +160,7 @@ fn backsolve_mali_and_a_budget_keep_the_grid_alone() {
 
 #[test]
 fn backward_of_aca_holds_the_graphs_of_one_step() {
-    let Growth { backward, .. } = growth(&Gradient::Aca, &DOPRI5);
+    let Growth { backward, .. } = growth(&Gradient::Aca, &DOPRI5.into());
     assert!(
         backward <= 64.0,
         "backward of Aca needs {backward} bytes more for every step, bound 64"
@@ -176,7 +177,7 @@ fn backward_of_backsolve_mali_and_a_budget_does_not_grow_with_the_steps() {
 
 #[test]
 fn naive_keeps_the_graphs_of_every_step() {
-    let Growth { kept, .. } = growth(&Gradient::Naive, &DOPRI5);
+    let Growth { kept, .. } = growth(&Gradient::Naive, &DOPRI5.into());
     let bound = (12 * STATE) as f64;
     assert!(kept >= bound, "{kept} bytes a step, expected two states for each of six stages");
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use aca_tableau::{EmbeddedDraft, InterpolantDraft, Tableau, TableauDraft, by_name};
+use aca_core::Method;
+use aca_tableau::{EmbeddedDraft, InterpolantDraft, Tableau, TableauDraft, TableauError, by_name};
 use serde::Deserialize;
 
 use crate::fraction;
@@ -15,14 +16,29 @@ use crate::report::{Error, Result};
 /// # Errors
 /// [`Error::Tableau`] for an unknown name and for coefficients that break their claims; those of
 /// [`from_file`].
-pub fn method(name: &str) -> Result<Tableau> {
+pub fn method(name: &str) -> Result<Method> {
+    find(name, Method::by_name)
+}
+
+/// The same of a Runge-Kutta method's tableau.
+///
+/// # Errors
+/// As [`method`].
+pub fn tableau(name: &str) -> Result<Tableau> {
+    find(name, by_name)
+}
+
+fn find<M: From<Tableau>>(
+    name: &str,
+    by_name: impl Fn(&str) -> std::result::Result<M, TableauError>,
+) -> Result<M> {
     let path = Path::new(name);
     let is_toml = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
     if path.components().count() > 1 || name.starts_with("./") {
-        return from_file(path);
+        return Ok(from_file(path)?.into());
     }
     match by_name(name) {
-        Err(_) if is_toml || path.is_file() => from_file(path),
+        Err(_) if is_toml || path.is_file() => Ok(from_file(path)?.into()),
         found => Ok(found?),
     }
 }
@@ -31,10 +47,10 @@ pub fn method(name: &str) -> Result<Tableau> {
 ///
 /// # Errors
 /// [`Error::FixedSteps`].
-pub fn check_tolerances(tableau: &Tableau, rtol: Option<f64>, atol: Option<f64>) -> Result<()> {
+pub fn check_tolerances(method: &Method, rtol: Option<f64>, atol: Option<f64>) -> Result<()> {
     let given = [("--rtol", rtol), ("--atol", atol)];
-    match given.into_iter().find(|(_, given)| given.is_some() && !tableau.is_adaptive()) {
-        Some((option, _)) => Err(Error::FixedSteps { option, method: tableau.name().to_owned() }),
+    match given.into_iter().find(|(_, given)| given.is_some() && !method.is_adaptive()) {
+        Some((option, _)) => Err(Error::FixedSteps { option, method: method.name().to_owned() }),
         None => Ok(()),
     }
 }

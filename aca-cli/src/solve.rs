@@ -71,7 +71,7 @@ impl Setup {
         let tableau = method(&args.method)?;
         check_tolerances(&tableau, args.rtol, args.atol)?;
         let (rtol, atol) = (args.rtol.unwrap_or(1e-6), args.atol.unwrap_or(1e-9));
-        let solver = Solver::for_tableau(tableau, Tolerance { rtol, atol }, args.h)?;
+        let solver = Solver::for_method(tableau, Tolerance { rtol, atol }, args.h)?;
         let span = (args.t0, args.t1.unwrap_or(problem.t1));
         let TimeSpan { t0, t1 } = TimeSpan::new(span.0, span.1)?;
         if t0 == t1 {
@@ -115,7 +115,7 @@ impl Setup {
         let Stats { accepted, rejected, nfe, h_smallest, h_largest, .. } = solution.stats;
         Ok(Summary {
             system: self.problem.name,
-            method: self.solver.tableau.name().to_owned(),
+            method: self.solver.method.name().to_owned(),
             t0: self.span.0,
             t1: self.span.1,
             accepted,

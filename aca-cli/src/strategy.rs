@@ -1,7 +1,7 @@
 //! The gradient strategies, as the command line names them.
 
 use aca_adjoint::{Backsolve, Gradient};
-use aca_tableau::Tableau;
+use aca_core::Method;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +39,10 @@ impl Strategy {
     }
 
     /// The method that all strategies are compared by; MALI has one of its own.
-    pub fn usual_tableau(self) -> Tableau {
+    pub fn usual_method(self) -> Method {
         match self {
-            Self::Mali => aca_tableau::ALF,
-            _ => aca_tableau::DOPRI5,
+            Self::Mali => Method::Leapfrog,
+            _ => aca_tableau::DOPRI5.into(),
         }
     }
 

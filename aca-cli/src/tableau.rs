@@ -14,7 +14,7 @@ pub fn run(command: &TableauCommand) -> Result<()> {
     match command {
         TableauCommand::List { json } => list(*json),
         TableauCommand::Show { name } => {
-            let tableau = method::method(name)?;
+            let tableau = method::tableau(name)?;
             report::line(&format!("{}\n\n{}", facts(&tableau), drawing(&tableau)))
         }
         TableauCommand::Check { file } => {

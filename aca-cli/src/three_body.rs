@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use aca_core::{Tableau, Tolerance};
+use aca_core::{Method, Tolerance};
 use candle_core::{Device, Tensor};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -58,7 +58,7 @@ pub fn run(args: &ThreeBodyArgs) -> Result<()> {
 }
 
 /// The method that was asked for.
-fn adaptive(args: &ThreeBodyArgs) -> Result<Tableau> {
+fn adaptive(args: &ThreeBodyArgs) -> Result<Method> {
     let tableau = method(&args.method)?;
     match tableau.is_adaptive() {
         true => Ok(tableau),
@@ -67,7 +67,7 @@ fn adaptive(args: &ThreeBodyArgs) -> Result<Tableau> {
 }
 
 /// Trains, polishes, predicts, and writes everything into the run's folder.
-fn record(args: &ThreeBodyArgs, tableau: Tableau) -> Result<()> {
+fn record(args: &ThreeBodyArgs, tableau: Method) -> Result<()> {
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
     let mut log = Log::new(&args.out, args.epochs as usize);
     let fitted = fit(args, tableau, &mut |stage, rate, evaluation| {
@@ -89,7 +89,7 @@ fn record(args: &ThreeBodyArgs, tableau: Tableau) -> Result<()> {
 type Watch<'a> = &'a mut dyn FnMut(&'static str, Option<f64>, &Evaluation) -> Result<()>;
 
 /// Fits the masses from those of the seed.
-fn fit(args: &ThreeBodyArgs, tableau: Tableau, watch: Watch<'_>) -> Result<Summary> {
+fn fit(args: &ThreeBodyArgs, tableau: Method, watch: Watch<'_>) -> Result<Summary> {
     let start = Instant::now();
     let mut problem = Problem::new(start_masses(args.seed), tableau)?;
     let (after_adam, adam) = train(args, &mut problem, watch)?;

@@ -2,7 +2,7 @@
 
 use crate::stability::{AT_LIMIT, HELD};
 use crate::{
-    Error, Evaluator, Method, Progress, Result, Solver, StableSteps, Stats, StepControl, Stepping,
+    Error, Evaluator, Progress, Result, Solver, StableSteps, Stats, StepControl, Stepper, Stepping,
     TimeSpan,
 };
 
@@ -44,7 +44,7 @@ impl<'a> Clock<'a> {
             Stepping::Adaptive(_) => {
                 let mut marks = solver.stops(span);
                 marks.push(span.t1);
-                let order = solver.tableau.error_order().unwrap_or(1);
+                let order = solver.method.error_order().unwrap_or(1);
                 Self::over(solver, span, marks, Some(StepControl::new(solver.controller, order)))
             }
             Stepping::FixedSize(h) => Self::over(solver, span, uniform(solver, span, *h)?, None),
@@ -177,13 +177,13 @@ impl<'a> Clock<'a> {
     }
 
     /// Whether a step that reached `h rho` was at the limit of the method's stability interval.
-    pub(crate) fn is_at_limit(&self, reach: f64, method: &Method) -> bool {
+    pub(crate) fn is_at_limit(&self, reach: f64, method: &Stepper) -> bool {
         reach > AT_LIMIT * method.stability()
     }
 
     /// Counts the accepted step of size `h`, which reached `h rho`, if it was at the stability limit, and holds the
     /// next one inside it where the solver says so.
-    pub(crate) fn hold(&mut self, h: f64, reach: f64, method: &Method) {
+    pub(crate) fn hold(&mut self, h: f64, reach: f64, method: &Stepper) {
         let interval = method.stability();
         (self.unseen, self.seen) = (if reach < 0.25 * interval { 3 } else { 0 }, h.abs());
         self.stats.stability_limited += usize::from(self.is_at_limit(reach, method));
@@ -238,7 +238,7 @@ impl<'a> Clock<'a> {
 
     /// Why a step of size `h` will not do: what the last rejection found, if it found anything.
     fn underflow(&mut self, h: f64) -> Error {
-        let (h_min, method) = (self.h_min(), self.solver.tableau.name().to_owned());
+        let (h_min, method) = (self.h_min(), self.solver.method.name().to_owned());
         let other = Error::StepSizeUnderflow { h, h_min, t: self.t, method };
         self.non_finite.take().map_or(other, |found| *found)
     }

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::run::NotFinite;
 use crate::steps::pays_to_gather;
 use crate::{
-    Error, Evaluator, Method, OnFailure, Result, RowStep, Solver, Stats, Status, Steps, TimeSpan,
+    Error, Evaluator, OnFailure, Result, RowStep, Solver, Stats, Status, Stepper, Steps, TimeSpan,
 };
 
 /// Where every sample stands, and which of them the rows of a run hold. A whole state is one sample in one row.
@@ -240,15 +240,15 @@ impl<'a> Clocks<'a> {
     }
 
     /// Whether a step of the first row that reached `h rho` was at the limit of the method's stability interval.
-    pub(crate) fn is_at_limit(&self, reach: f64, method: &Method) -> bool {
+    pub(crate) fn is_at_limit(&self, reach: f64, method: &Stepper) -> bool {
         self.clocks.first().is_some_and(|clock| clock.is_at_limit(reach, method))
     }
 
     /// Counts accepted steps at the stability limit and holds the samples' next ones inside it; `reaches` tells how
     /// far each row's step reached.
-    pub(crate) fn hold(&mut self, reaches: &[f64], method: &Method) {
+    pub(crate) fn hold(&mut self, reaches: &[f64], method: &Stepper) {
         // Alone, a sample has no estimate that would need a slope beyond its end, or beyond a jump.
-        let own = method.tableau().is_fsal();
+        let own = method.carries_own();
         for (step, _) in self.accepted.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted) {
             if own || !(step.is_last || method.is_jump(step.t1)) {
                 self.clocks[step.sample].hold(step.h(), reaches[step.row], method);

@@ -124,13 +124,49 @@ pub enum Error {
         /// Name of the tableau.
         method: String,
     },
-    /// The reversible leapfrog was asked of another method.
+    /// Steps were to be undone of a method that has no way back.
     #[error(
-        "mali steps by the asynchronous leapfrog, not by {method}; give the solver the tableau ALF"
+        "steps of {method} cannot be undone; give the solver Method::Leapfrog, Splitting::VERLET or Splitting::YOSHIDA4, or use Gradient::Aca"
     )]
-    NotLeapfrog {
-        /// Name of the tableau.
+    NotReversible {
+        /// Name of the method.
         method: String,
+    },
+    /// A state has no halves.
+    #[error(
+        "{method} moves positions and momenta, two halves of the last dimension, but the state has shape {shape:?}; give it as many of both"
+    )]
+    NoHalves {
+        /// Name of the method.
+        method: String,
+        /// Shape of the state.
+        shape: Vec<usize>,
+    },
+    /// The facts of a scheme do not fit one another.
+    #[error(
+        "the facts of {method} do not fit: b, b_error and the interpolant must be of as many slopes, at least one, and error_order must come with b_error"
+    )]
+    InvalidScheme {
+        /// Name of the scheme.
+        method: String,
+    },
+    /// A scheme left another number of slopes than it said.
+    #[error("{method} left {got} slopes where its weights b are of {expected}; append as many")]
+    SchemeStages {
+        /// Name of the scheme.
+        method: String,
+        /// Slopes that it left.
+        got: usize,
+        /// Slopes that it said.
+        expected: usize,
+    },
+    /// A scheme found no slopes.
+    #[error("{method} found no slopes: {what}; take smaller steps")]
+    SchemeFailed {
+        /// Name of the scheme.
+        method: String,
+        /// What happened.
+        what: String,
     },
     /// A node of the tableau lies outside the step.
     #[error(
@@ -228,7 +264,7 @@ pub enum Error {
     TimeRead,
     /// Steps that were undone did not lead back to where they began.
     #[error(
-        "undoing the leapfrog's steps ends {drift:.1e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
+        "undoing the steps of a solve ends {drift:.1e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
     )]
     LeapfrogDrift {
         /// Distance of state and slope from those of the start, weighted by the loss and relative to its size.
@@ -369,7 +405,7 @@ pub enum Error {
     },
     /// A strategy that evaluates `f(t, y)` at the start of a step met steps that do not start so.
     #[error(
-        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose one of them or switch Solver::leapfrog off"
+        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose one of them, or another method"
     )]
     LeapfrogGradient,
     /// A gradient strategy cannot do what was asked.

@@ -138,7 +138,7 @@ pub struct Cotangents {
 }
 
 /// What a [`Pullback`] wraps.
-type PullbackFn<'a> = dyn FnOnce(&Tensor) -> Result<Cotangents> + 'a;
+type PullbackFn<'a> = dyn Fn(&Tensor) -> Result<Cotangents> + 'a;
 
 /// The transposed derivative of `f` at one point: maps a cotangent of `f` to [`Cotangents`].
 pub struct Pullback<'a> {
@@ -169,8 +169,8 @@ impl Graph {
 }
 
 impl<'a> Pullback<'a> {
-    /// Wraps the map; it is applied at most once.
-    pub fn new(map: impl FnOnce(&Tensor) -> Result<Cotangents> + 'a) -> Self {
+    /// Wraps the map, which is applied once or more often: an implicit stage asks again and again.
+    pub fn new(map: impl Fn(&Tensor) -> Result<Cotangents> + 'a) -> Self {
         Self { map: Box::new(map), graph: None }
     }
 
@@ -180,7 +180,7 @@ impl<'a> Pullback<'a> {
     }
 
     /// Maps a cotangent of `f`, which has the state's shape, to cotangents of its inputs.
-    pub fn apply(self, cotangent: &Tensor) -> Result<Cotangents> {
+    pub fn apply(&self, cotangent: &Tensor) -> Result<Cotangents> {
         (self.map)(cotangent)
     }
 }

@@ -54,10 +54,12 @@ pub use audit::{
     products_slices,
 };
 pub use cpu::Element;
+pub use rows::largest_move;
 pub(crate) use rows::{Differences, difference_squares, norms};
 pub use rows::{
     RowTerm, add_rows, choose_rows, combine_each, combine_picked, combine_steps, dots, gather_rows,
-    non_finite_rows, pick_rows, scaled_norms_each,
+    keep_half, keep_half_of_slice, largest_move_of_slices, non_finite_rows, pick_rows,
+    scaled_norms_each,
 };
 pub(crate) use slices::difference_squares_slices;
 pub use slices::{

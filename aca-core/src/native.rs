@@ -3,7 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::kernels::Element;
-use crate::{Method, Steps, VectorField};
+use crate::{Stepper, Steps, VectorField};
 
 /// A field beside the states of one solve, on slices of their numbers.
 ///
@@ -39,7 +39,7 @@ pub struct NativeTime<'a>(Moment<'a>);
 enum Moment<'a> {
     Whole(f64),
     /// At the fraction `c` of every row's step.
-    Rows(&'a Method, &'a Steps, f64),
+    Rows(&'a Stepper, &'a Steps, f64),
 }
 
 impl<'a> NativeTime<'a> {
@@ -51,7 +51,7 @@ impl<'a> NativeTime<'a> {
 
     /// The time at the fraction `c` of a step.
     #[inline]
-    pub fn of(method: &'a Method, steps: &'a Steps, c: f64) -> Self {
+    pub fn of(method: &'a Stepper, steps: &'a Steps, c: f64) -> Self {
         match steps.is_whole() {
             true => Self::new(method.time(steps.ends(0), c)),
             false => Self(Moment::Rows(method, steps, c)),

@@ -1,9 +1,9 @@
 //! How a run makes steps.
 
-use crate::{Evaluator, Method};
+use crate::{Evaluator, Stepper};
 
 /// The method beside the field.
 pub(crate) struct Rules<'a> {
-    pub(crate) method: Method,
+    pub(crate) method: Stepper,
     pub(crate) field: Evaluator<'a>,
 }

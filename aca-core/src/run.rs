@@ -14,7 +14,8 @@ use crate::sink::Ending;
 use crate::space::{Register, SliceSpace, Space, TensorSpace, Trial};
 use crate::stability::{Probe, Reach};
 use crate::{
-    Error, Evaluator, Method, Native, Result, RowStep, Solver, Step, StepSink, Time, VectorField,
+    Error, Evaluator, Method, Native, Result, RowStep, Solver, Step, StepSink, Stepper, Time,
+    VectorField,
 };
 
 /// A solve under way: of a whole state, which is one row, or of the samples of a batch, in rows that step on their own.
@@ -53,6 +54,17 @@ fn check_batch(y0: &Tensor, samples: usize) -> Result<()> {
     }
 }
 
+/// Refuses states that a method cannot split into positions and momenta.
+fn check_halves(method: &Method, y0: &Tensor) -> Result<()> {
+    let odd = y0.dims().last().is_none_or(|width| width % 2 == 1);
+    match method {
+        Method::Symplectic(_) if odd => {
+            Err(Error::NoHalves { method: method.name().to_owned(), shape: y0.dims().to_vec() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A step as the space sees it: a macro, since it borrows fields of a run beside those that it changes.
 macro_rules! trial {
     ($run:expr) => {
@@ -70,10 +82,11 @@ impl<'a> Run<'a> {
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
-        let rules = Rules { method: Method::new(solver, y0.dtype())?, field: evaluator };
+        let rules = Rules { method: Stepper::new(solver, y0.dtype())?, field: evaluator };
         if let Course::Samples(spans) = &course {
             check_batch(y0, spans.len())?;
         }
+        check_halves(&solver.method, y0)?;
         let y = solver.own(y0)?.contiguous()?;
         let clocks = match course {
             Course::Whole(clock) => Clocks::whole(*clock, kernels::first_non_finite(&y)?)?,
@@ -149,7 +162,12 @@ impl<'a> Run<'a> {
         self.clocks.look_ahead(|clock| clock.span.t1);
         let method = &self.rules.method;
         let t = method.times(&self.clocks.steps, method.c(0))?;
-        match first_coupled_row(self.rules.field.field(), &t, &self.y, &self.space.slope(0)?)? {
+        // Not every method begins with the field's own slope.
+        let f = match method.method() {
+            Method::RungeKutta(_) | Method::Leapfrog => self.space.slope(0)?,
+            _ => self.rules.field.field().eval(&t, &self.y)?.detach(),
+        };
+        match first_coupled_row(self.rules.field.field(), &t, &self.y, &f)? {
             Some(row) => Err(Error::SamplesCoupled { row }),
             None => Ok(()),
         }
@@ -169,7 +187,7 @@ impl<'a> Run<'a> {
         let Rules { method, field } = &self.rules;
         let before = field.snapshot()?;
         self.clocks.look_ahead(|clock| method.beside(clock.next_mark(), clock.t));
-        let order = method.tableau().error_order().unwrap_or(1);
+        let order = method.method().error_order().unwrap_or(1);
         let start = (&self.y, &self.space.slope(0)?);
         let h = initial_steps(field, &self.clocks.steps, start, scale, order)?;
         field.restore(&before)?;
@@ -184,7 +202,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.clocks.look_ahead(|clock| clock.span.t1);
-        self.space.fill(trial!(self), 1)?;
+        self.space.start(trial!(self))?;
         self.clocks.count(1);
         // An error ratio that is not finite tells of such a slope as well; on a GPU it is read anyway.
         if self.finite.is_deferred() {
@@ -210,7 +228,9 @@ impl<'a> Run<'a> {
         if !self.clocks.any_under_way() {
             return Ok(false);
         }
-        self.start()?;
+        if self.rules.method.knows_first() {
+            self.start()?;
+        }
         self.clocks.next_steps();
         if !self.clocks.any_under_way() {
             return Ok(false);
@@ -277,7 +297,7 @@ impl<'a> Run<'a> {
                 Ending::Stop(row, s) => y1 = self.stop(row, s)?,
             }
         }
-        let end = self.rules.method.end_stage(self.space.known()).filter(|_| carried);
+        let end = self.rules.method.carried(self.space.known()).filter(|_| carried);
         self.space.advance(end, moved.as_deref())?;
         self.y = y1;
         self.hold(reach)?;
@@ -305,7 +325,7 @@ impl<'a> Run<'a> {
     /// ends may start the next steps.
     fn look_at_reach(&mut self) -> Result<(Reaches, bool)> {
         let Rules { method, field } = &self.rules;
-        let (own, whole) = (method.tableau().is_fsal(), self.clocks.are_whole());
+        let (own, whole) = (method.carries_own(), self.clocks.are_whole());
         let jump = |step: &RowStep| method.has_jumps() && method.is_jump(step.t1);
         let jumps = self.clocks.accepted.iter().any(jump);
         let mut carried = own || !field.has_statistics();

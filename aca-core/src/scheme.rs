@@ -3,17 +3,86 @@
 //! A step goes from `y0` to `y1 = y0 + h sum(b_i k_i)`: whatever a scheme computes, it leaves slopes `k_i`, and
 //! end, error estimates and interpolant are weighted sums of them. So a scheme says two things alone: how its slopes
 //! come about ([`Stages`]), and how cotangents of the slopes go back ([`StageCotangents`]). Both are told in
-//! weights, and run on tensors of any device and on slices.
+//! weights, and run on tensors of any device and on slices, for a whole state and for samples that step on their own.
 
-use crate::Result;
+use std::fmt;
+
+use aca_tableau::Interpolant;
+
+use crate::{Error, Result};
+
+/// A scheme of your own: how the slopes of a step come about, and how their cotangents go back.
+///
+/// # Example
+/// The implicit midpoint rule is in the example `12_a_scheme_of_your_own` of aca-models.
+pub trait Scheme: fmt::Debug + Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// What a solve reads off it before it runs.
+    fn facts(&self) -> Facts;
+
+    /// Appends the slopes of a step, as many as there are weights `b`.
+    ///
+    /// # Errors
+    /// Whatever the field returns; [`Error::SchemeFailed`] where the scheme finds no slopes.
+    fn fill(&self, stages: &mut dyn Stages) -> Result<()>;
+
+    /// Pulls cotangents of these slopes back, from the last to the first.
+    ///
+    /// # Errors
+    /// As [`Scheme::fill`].
+    fn pull(&self, cotangents: &mut dyn StageCotangents) -> Result<()>;
+}
+
+/// What a solve reads off a [`Scheme`] before it runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The power of the step size by which the error estimate falls; `None` for fixed steps alone.
+    pub error_order: Option<usize>,
+    /// The weights of a step's slopes.
+    pub b: Vec<f64>,
+    /// The weights of the error estimate, which is `h sum(w_i k_i)`; none without one.
+    pub b_error: Option<Vec<f64>>,
+    /// What the solution is inside a step: [`Interpolant::hermite_with_ends`] suits any scheme.
+    pub interpolant: Interpolant,
+}
+
+impl Facts {
+    /// Refuses lists of different lengths.
+    pub(crate) fn validate(&self, name: &str) -> Result<()> {
+        let stages = self.b.len();
+        let estimate = self.b_error.as_ref().is_none_or(|weights| weights.len() == stages);
+        let own = self.interpolant.stages() == stages + self.interpolant.extra_stages();
+        let order = self.error_order.is_some() == self.b_error.is_some();
+        match stages > 0 && estimate && own && order && self.error_order != Some(0) {
+            true => Ok(()),
+            false => Err(Error::InvalidScheme { method: name.to_owned() }),
+        }
+    }
+}
+
+/// A half of the last dimension of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The first half: positions.
+    First,
+    /// The second half: momenta.
+    Second,
+}
 
 /// The slopes of a step under way.
 pub trait Stages {
     /// How many slopes there are.
     fn known(&self) -> usize;
 
-    /// Appends the slope `f(t0 + c h, y0 + h sum(w_j k_j))`.
-    fn evaluate(&mut self, c: f64, weights: &[f64]) -> Result<()>;
+    /// Appends the slope `f(t0 + c h, y0 + h sum(w_j k_j))`, of which `half` is kept and the other set to zero where one is
+    /// named.
+    fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()>;
+
+    /// Evaluates slope `i` again as `f(t0 + c h, y0 + h sum(w_j k_j))`, its own present value among the `k_j`: one step of
+    /// an iteration for an implicit stage. Returns how far it moved, relative to its size, in the row where that is most.
+    fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64>;
 
     /// Appends the sum `sum(w_j k_j)`.
     fn mix(&mut self, weights: &[f64]) -> Result<()>;
@@ -24,8 +93,13 @@ pub trait Stages {
 /// What reaches slope `i` from outside the step, `h (b_i a + sum_m b_i(s_m) g_m)` for the cotangent `a` of the end and
 /// `g_m` of outputs at the fractions `s_m`, is there already.
 pub trait StageCotangents {
-    /// Completes the cotangent of a slope that was evaluated, with what later stages make of it,
+    /// Completes the cotangent of a slope that was evaluated, with what other stages make of it,
     /// `lambda_i = .. + h sum_j(w_j mu_j)`, and pulls it back through the field to `mu_i`. Slopes that nothing depends on
     /// are left out.
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()>;
+
+    /// As [`StageCotangents::pull`], but for the parameters, whose cotangents wait for the last word: one step of an
+    /// iteration for an implicit stage, `mu_i` among the `mu_j` (zero at first). Returns how far `mu_i` moved, relative
+    /// to its size, in the row where that is most.
+    fn settle(&mut self, i: usize, weights: &[f64]) -> Result<f64>;
 }

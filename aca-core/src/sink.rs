@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::space::{Space, Trial};
-use crate::{Error, Method, Result, Steps};
+use crate::{Error, Result, Stepper, Steps};
 
 /// The accepted step of one row: of the whole state, which is row 0 of sample 0, or of one sample of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ impl<'a> Step<'a> {
     }
 
     /// The method that made the steps.
-    pub fn method(&self) -> &Method {
+    pub fn method(&self) -> &Stepper {
         &self.trial.rules.method
     }
 

@@ -112,8 +112,8 @@ impl Solver {
         sink: &mut dyn StepSink,
     ) -> Result<SamplesEnd> {
         self.validate()?;
-        if self.leapfrog || self.trace {
-            let (what, remedy) = ("a traced or leapfrog solve", "use Gradient::Aca or Naive");
+        if self.trace {
+            let (what, remedy) = ("a traced solve", "use Gradient::Aca or Naive");
             return Err(Error::OwnClocks { what, remedy });
         }
         let end = Run::new(self, field, y0, Course::Samples(spans), sink)?.finish()?;
@@ -129,7 +129,7 @@ impl Solver {
         self.validate()?;
         self.check_shared("Solver::try_first", "ask for the samples one by one")?;
         if self.scale(y0)?.is_none() {
-            return Err(Error::NoErrorEstimate { method: self.tableau.name().to_owned() });
+            return Err(Error::NoErrorEstimate { method: self.method.name().to_owned() });
         }
         let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
         let mut sink = ();

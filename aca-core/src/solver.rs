@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aca_tableau::Tableau;
 use candle_core::{DType, Tensor};
 
 use crate::controller::setting;
-use crate::{Batching, Error, OnFailure, Pid, Result, StableSteps, TimeSpan, Tolerances};
+use crate::{Batching, Error, Method, OnFailure, Pid, Result, StableSteps, TimeSpan, Tolerances};
 
-/// How an explicit Runge-Kutta solve is carried out: plain values, checked once a solve.
+/// How a solve is carried out: plain values, checked once a solve.
 ///
 /// Two constructors cover ordinary use; rarer settings go by struct update.
 ///
@@ -29,8 +28,8 @@ use crate::{Batching, Error, OnFailure, Pid, Result, StableSteps, TimeSpan, Tole
 /// ```
 #[derive(Clone, Debug)]
 pub struct Solver {
-    /// The Runge-Kutta method.
-    pub tableau: Tableau,
+    /// The method.
+    pub method: Method,
     /// Adaptive steps with their tolerances, or fixed ones.
     pub stepping: Stepping,
     /// Step-size control of adaptive steps.
@@ -56,10 +55,6 @@ pub struct Solver {
     /// [`with_large_stack`](crate::with_large_stack); the gradient strategy `Naive` of aca-adjoint takes care
     /// of that itself.
     pub trace: bool,
-    /// Whether the slope at the start of a step is carried over as `v1 = 2 k_2 - v0` instead of
-    /// evaluated: the asynchronous leapfrog, whose steps can be undone exactly. Needs the tableau
-    /// [`ALF`](aca_tableau::ALF).
-    pub leapfrog: bool,
     /// Whether the samples of a batch share their steps or each has a clock of its own.
     pub batching: Batching,
     /// What becomes of the other samples when one with a clock of its own fails.
@@ -84,42 +79,43 @@ impl Solver {
     pub const MAX_STEPS: usize = 10_000;
 
     /// Returns a solver that adapts its steps to `tolerance`.
-    pub fn adaptive(tableau: Tableau, tolerance: impl Into<Tolerances>) -> Self {
-        Self::new(tableau, Stepping::Adaptive(tolerance.into()))
+    pub fn adaptive(method: impl Into<Method>, tolerance: impl Into<Tolerances>) -> Self {
+        Self::new(method.into(), Stepping::Adaptive(tolerance.into()))
     }
 
     /// Returns a solver with fixed steps of magnitude `h`.
-    pub fn fixed(tableau: Tableau, h: f64) -> Self {
-        Self::new(tableau, Stepping::FixedSize(h))
+    pub fn fixed(method: impl Into<Method>, h: f64) -> Self {
+        Self::new(method.into(), Stepping::FixedSize(h))
     }
 
     /// Returns a solver with `count` equal steps.
-    pub fn fixed_count(tableau: Tableau, count: usize) -> Self {
-        Self::new(tableau, Stepping::FixedCount(count))
+    pub fn fixed_count(method: impl Into<Method>, count: usize) -> Self {
+        Self::new(method.into(), Stepping::FixedCount(count))
     }
 
-    /// Returns the solver that a method's name stands for: adaptive where the tableau can estimate
+    /// Returns the solver that a method's name stands for: adaptive where the method can estimate
     /// its error (`h` is then the first step), with fixed steps `h` where it cannot.
     ///
     /// # Errors
-    /// [`Error::FixedStepMissing`] when the tableau needs `h` and none is given.
-    pub fn for_tableau(
-        tableau: Tableau,
+    /// [`Error::FixedStepMissing`] when the method needs `h` and none is given.
+    pub fn for_method(
+        method: impl Into<Method>,
         tolerance: impl Into<Tolerances>,
         h: Option<f64>,
     ) -> Result<Self> {
+        let method = method.into();
         match h {
-            _ if tableau.is_adaptive() => {
-                Ok(Self { first_step: h, ..Self::adaptive(tableau, tolerance) })
+            _ if method.is_adaptive() => {
+                Ok(Self { first_step: h, ..Self::adaptive(method, tolerance) })
             }
-            Some(h) => Ok(Self::fixed(tableau, h)),
-            None => Err(Error::FixedStepMissing { method: tableau.name().to_owned() }),
+            Some(h) => Ok(Self::fixed(method, h)),
+            None => Err(Error::FixedStepMissing { method: method.name().to_owned() }),
         }
     }
 
-    fn new(tableau: Tableau, stepping: Stepping) -> Self {
+    fn new(method: Method, stepping: Stepping) -> Self {
         Self {
-            tableau,
+            method,
             stepping,
             controller: Pid::default(),
             first_step: None,
@@ -130,7 +126,6 @@ impl Solver {
             stable_steps: StableSteps::default(),
             max_steps: Self::MAX_STEPS,
             trace: false,
-            leapfrog: false,
             batching: Batching::default(),
             on_failure: OnFailure::default(),
             progress: None,
@@ -167,8 +162,8 @@ impl Solver {
     pub fn validate(&self) -> Result<()> {
         self.controller.validate()?;
         match self.stepping {
-            Stepping::Adaptive(_) if !self.tableau.is_adaptive() => {
-                return Err(Error::NoErrorEstimate { method: self.tableau.name().to_owned() });
+            Stepping::Adaptive(_) if !self.method.is_adaptive() => {
+                return Err(Error::NoErrorEstimate { method: self.method.name().to_owned() });
             }
             Stepping::Adaptive(Tolerances::Uniform(tolerance)) => tolerance.check(DType::F64)?,
             Stepping::FixedSize(h) => positive("fixed step", h)?,
@@ -181,9 +176,7 @@ impl Solver {
             }
             _ => {}
         }
-        if self.leapfrog && self.tableau != aca_tableau::ALF {
-            return Err(Error::NotLeapfrog { method: self.tableau.name().to_owned() });
-        }
+        self.method.validate()?;
         if let Some(h) = self.first_step {
             positive("first_step", h)?;
         }

@@ -39,6 +39,10 @@ pub(crate) trait Space {
     /// Appends slopes until there are `count`.
     fn fill(&mut self, trial: Trial<'_>, count: usize) -> Result<()>;
 
+    /// Evaluates the first slope: the method's own, or the field's at the start where the method knows none before a
+    /// step is tried.
+    fn start(&mut self, trial: Trial<'_>) -> Result<()>;
+
     /// Forgets all slopes but the first and tries the step: its slopes and its end.
     fn attempt(&mut self, trial: Trial<'_>) -> Result<()>;
 

@@ -67,6 +67,15 @@ impl Steps {
         (self.t0[row], self.t1[row], self.h[row]) = (t0, t1, t1 - t0);
     }
 
+    /// The steps back, from where these end to where they start.
+    pub fn reversed(&self) -> Self {
+        let mut steps = self.clone();
+        for row in 0..self.rows() {
+            steps.set(row, self.t1[row], self.t0[row]);
+        }
+        steps
+    }
+
     /// The same steps of the rows that `goes` names; the others rest.
     pub fn resting_unless(&self, goes: impl Fn(usize) -> bool) -> Self {
         let mut steps = self.clone();

@@ -1,7 +1,7 @@
 //! The interpolant of one step.
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Error, Method, Result};
+use aca_core::{Error, Result, Stepper};
 use candle_core::Tensor;
 
 /// Returns `y0 + h sum(b_i(s) k_i)` for every fraction `s` of a step, in one pass.
@@ -12,7 +12,7 @@ use candle_core::Tensor;
 /// # Errors
 /// [`Error::StageCount`] when stages are missing.
 pub fn interpolate(
-    method: &Method,
+    method: &Stepper,
     y0: &Tensor,
     h: f64,
     k: &[Tensor],
@@ -23,7 +23,7 @@ pub fn interpolate(
 }
 
 /// The weights `h b_i(s)` of the slopes, a row for every fraction.
-fn weights(method: &Method, h: f64, stages: usize, s: &[f64]) -> Vec<f64> {
+fn weights(method: &Stepper, h: f64, stages: usize, s: &[f64]) -> Vec<f64> {
     let mut weights = vec![0.0; s.len() * stages];
     for (row, &s) in weights.chunks_exact_mut(stages).zip(s) {
         method.interpolant().weights_into(s, row);
@@ -39,14 +39,14 @@ fn weights(method: &Method, h: f64, stages: usize, s: &[f64]) -> Vec<f64> {
 ///
 /// # Errors
 /// As [`interpolate`].
-pub fn interpolate_derivative(method: &Method, k: &[Tensor], s: f64) -> Result<Tensor> {
+pub fn interpolate_derivative(method: &Stepper, k: &[Tensor], s: f64) -> Result<Tensor> {
     check_stages(method, k)?;
     let weights = method.interpolant().derivative_weights(s);
     kernels::combine(None, &weights.into_iter().zip(k).collect::<Terms<'_>>())
 }
 
 /// Refuses the stages of a step that was not completed.
-fn check_stages(method: &Method, k: &[Tensor]) -> Result<()> {
+fn check_stages(method: &Stepper, k: &[Tensor]) -> Result<()> {
     match (k.len(), method.interpolant().stages()) {
         (got, expected) if got == expected => Ok(()),
         (got, expected) => Err(Error::StageCount { what: "slopes", got, expected }),

@@ -1,6 +1,6 @@
 //! A solved batch whose samples had clocks of their own.
 
-use aca_core::{Error, Method, Result, Solver, Stats, Status, StepSink, TimeSpan, VectorField};
+use aca_core::{Error, Result, Solver, Stats, Status, StepSink, Stepper, TimeSpan, VectorField};
 use candle_core::Tensor;
 
 use crate::{DenseOutput, Placement, Ragged, SaveSamples, Saver, Solution, Spans};
@@ -67,7 +67,7 @@ impl SampleSolution {
         let mut sinks = (saver, sink);
         let ends: Vec<_> = spans.iter().map(|span| (span.t0, span.t1)).collect();
         let end = solver.solve_samples(field, &y0, &ends, &mut sinks)?;
-        let method = Method::new(solver, y0.dtype())?;
+        let method = Stepper::new(solver, y0.dtype())?;
         let (flat, saved) = sinks.0.finish_samples(&end.y1, &end.statuses, &method)?;
         let all = Ragged::new(flat, saved.iter().map(|sample| sample.ts.len() + 1).collect())?;
         let (ys, y1) = all.split_last()?;

@@ -1,6 +1,6 @@
 //! The sink that keeps what was asked for.
 
-use aca_core::{Error, Method, Result, RowStep, Status, Step, StepSink, TimeSpan, kernels};
+use aca_core::{Error, Result, RowStep, Status, Step, StepSink, Stepper, TimeSpan, kernels};
 use candle_core::Tensor;
 
 use crate::save_at::Request;
@@ -139,7 +139,7 @@ impl Saver {
         mut self,
         y1: &Tensor,
         statuses: &[Status],
-        method: &Method,
+        method: &Stepper,
     ) -> Result<(Tensor, Vec<SavedSample>)> {
         let nan = (y1.narrow(0, 0, 1)?.zeros_like()? * f64::NAN)?;
         let (ends, missing) = (self.pieces.len(), self.pieces.len() + 1);

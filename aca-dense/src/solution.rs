@@ -1,7 +1,7 @@
 //! A solved ODE.
 
 use aca_core::{
-    Batching, Error, Method, Result, Solver, Stats, Status, StepSink, TimeSpan, VectorField,
+    Batching, Error, Result, Solver, Stats, Status, StepSink, Stepper, TimeSpan, VectorField,
 };
 use candle_core::Tensor;
 
@@ -95,7 +95,7 @@ impl Solution {
         let mut sinks = (Saver::new(save_at, ends, &y0)?, sink);
         let end = solver.solve(field, &y0, span, &mut sinks)?;
         let saved = sinks.0.finish()?;
-        let method = Method::new(solver, y0.dtype())?;
+        let method = Stepper::new(solver, y0.dtype())?;
         let dense = saved.dense.map(|steps| DenseOutput::new(method, ends, y0, steps));
         let (ts, ys, placements) = (saved.ts, saved.ys, saved.placements);
         Ok(Self { dense, ..Self::new(ts, ys, end.y1, end.stats, placements) })

@@ -1,7 +1,7 @@
 //! A whole solution, evaluated anywhere.
 
 use aca_core::kernels;
-use aca_core::{Error, Method, Result, TimeSpan};
+use aca_core::{Error, Result, Stepper, TimeSpan};
 use candle_core::Tensor;
 
 use crate::{Placement, interpolate, interpolate_derivative};
@@ -28,7 +28,7 @@ pub struct DenseStep {
 /// Keeps a state and all stages for every accepted step.
 #[derive(Clone, Debug)]
 pub struct DenseOutput {
-    method: Method,
+    method: Stepper,
     span: TimeSpan,
     y0: Tensor,
     steps: Vec<DenseStep>,
@@ -46,7 +46,7 @@ impl DenseOutput {
         self
     }
 
-    pub(crate) fn new(method: Method, span: TimeSpan, y0: Tensor, steps: Vec<DenseStep>) -> Self {
+    pub(crate) fn new(method: Stepper, span: TimeSpan, y0: Tensor, steps: Vec<DenseStep>) -> Self {
         Self { method, span, y0, steps, extrapolate: false }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct InterpolantTable {
 pub struct Interpolant {
     table: InterpolantTable,
     b: Coefficients,
+    /// The stage that holds f(t0, y0).
+    start_slope: usize,
     pub(crate) end_slope: usize,
 }
 
@@ -34,7 +36,28 @@ impl Interpolant {
     pub(crate) fn of(tableau: &Tableau) -> Self {
         let table = tableau.interpolant.clone().unwrap_or_else(|| hermite(tableau));
         let end_slope = tableau.stages() - usize::from(tableau.is_fsal());
-        Self { table, b: tableau.b.clone(), end_slope }
+        Self { table, b: tableau.b.clone(), start_slope: 0, end_slope }
+    }
+
+    /// The cubic Hermite of a step `y1 = y0 + h sum(b_i k_i)` of any kind, of whose slopes `start` is that at its start and
+    /// `end` that at its end.
+    ///
+    /// # Panics
+    /// If there are no such slopes.
+    pub fn hermite(order: usize, b: &[f64], [start, end]: [usize; 2]) -> Self {
+        assert!(start.max(end) < b.len(), "slopes at both ends");
+        let none = || Cow::Borrowed(&[] as &[f64]);
+        let table = InterpolantTable { order: order.min(3), a: none(), c: none(), d: none() };
+        Self { table, b: b.to_vec().into(), start_slope: start, end_slope: end }
+    }
+
+    /// The cubic Hermite of a step `y1 = y0 + h sum(b_i k_i)` of any kind, with two extra stages: f(t0, y0) and
+    /// f(t1, y1).
+    pub fn hermite_with_ends(order: usize, b: &[f64]) -> Self {
+        let a = [&vec![0.0; b.len()][..], b, &[0.0]].concat();
+        let (c, d) = (vec![0.0, 1.0].into(), Cow::Borrowed(&[] as &[f64]));
+        let table = InterpolantTable { order: order.min(3), a: a.into(), c, d };
+        Self { table, b: b.to_vec().into(), start_slope: b.len(), end_slope: b.len() + 1 }
     }
 
     /// The order of the continuous solution at every s.
@@ -99,7 +122,7 @@ impl Interpolant {
     /// The coefficients of s^1, s^2, .. of b_i(s) of one stage.
     pub fn coefficients(&self, stage: usize) -> Vec<f64> {
         let b = self.b.get(stage).copied().unwrap_or(0.0);
-        let start = f64::from(u8::from(stage == 0));
+        let start = f64::from(u8::from(stage == self.start_slope));
         let finish = f64::from(u8::from(stage == self.end_slope));
         let mut nested = vec![b, start - b, 2.0 * b - start - finish];
         nested.extend(self.levels().map(|d| d[stage]));
@@ -134,7 +157,7 @@ impl Interpolant {
         let (from_b, extra) = out.split_at_mut(self.b.len());
         from_b.iter_mut().zip(self.b.iter()).for_each(|(out, b)| *out = pick(rise) * b);
         extra.fill(0.0);
-        out[0] += pick(s * r * r);
+        out[self.start_slope] += pick(s * r * r);
         out[self.end_slope] -= pick(s * s * r);
 
         let mut bubble = s * s * r * r;

@@ -1,7 +1,7 @@
 //! The replay of a step on slices, for fields that offer them.
 
 use aca_core::kernels::{self, Element, View};
-use aca_core::{Method, NativeField, NativeTime, Result, SliceStages, StageCotangents, Steps};
+use aca_core::{NativeField, NativeTime, Result, SliceStages, StageCotangents, Stepper, Steps};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
@@ -45,7 +45,7 @@ struct Later<T> {
 
 /// What enters a step, as slices.
 struct Entering<'a, T> {
-    method: &'a Method,
+    method: &'a Stepper,
     steps: &'a Steps,
     looked_into: Option<Steps>,
     y0: &'a [T],
@@ -58,6 +58,8 @@ struct Entering<'a, T> {
     count: usize,
     /// `b_i(s_m)`, the weights of one output after the other.
     weights: Vec<f64>,
+    /// Numbers along the last dimension of the state.
+    width: usize,
 }
 
 impl<'a, T: Element> Entering<'a, T> {
@@ -74,7 +76,8 @@ impl<'a, T: Element> Entering<'a, T> {
             method.interpolant().weights_into(output.s, weights);
         }
         let looked_into = looked_into(steps, inside);
-        Self { method, steps, looked_into, y0, a, inside, before, g, count, weights }
+        let width = step.y0.dims().last().copied().unwrap_or(1);
+        Self { method, steps, looked_into, y0, a, inside, before, g, count, weights, width }
     }
 
     fn size(&self) -> usize {
@@ -146,10 +149,17 @@ impl<T: Element> Pull<'_, '_, '_, T> {
     fn write_lambda(&mut self, i: usize, weights: &[f64]) -> bool {
         let (entering, size) = (self.entering, self.entering.size());
         let mut terms = Terms::new();
-        if let Some(&b) = entering.method.tableau().b().get(i).filter(|b| **b != 0.0) {
+        if let Some(&b) = entering.method.b().get(i).filter(|b| **b != 0.0) {
             terms.push((b, entering.a));
         }
-        for (j, &w) in weights.iter().enumerate().skip(i + 1) {
+        for (j, &w) in weights.iter().enumerate().skip(i) {
+            if w != 0.0 && self.reached[j] {
+                terms.push((w, row(self.mu, j, size)));
+            }
+        }
+        // A scheme of the user's knows nothing of the slopes that only the interpolant needs.
+        for j in weights.len()..entering.count {
+            let w = entering.method.a_row(j).get(i).copied().unwrap_or(0.0);
             if w != 0.0 && self.reached[j] {
                 terms.push((w, row(self.mu, j, size)));
             }
@@ -166,7 +176,21 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         if outputs {
             entering.add_outputs(self.lambda, |m, h| h * output(m));
         }
+        if let Some(half) = entering.method.half(i) {
+            kernels::keep_half_of_slice(self.lambda, entering.width, half);
+        }
         true
+    }
+
+    /// Pulls the cotangent of slope `i` back through the field.
+    #[inline]
+    fn pull_lambda(&mut self, i: usize) {
+        let (entering, size) = (self.entering, self.entering.size());
+        let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
+        let rows = entering.steps.rows();
+        let (state, mu) = (row(self.states, i, size), &mut self.mu[i * size..][..size]);
+        let dt = &mut self.dt[i * rows..][..rows];
+        self.field.pull(t, state, self.lambda, mu, self.theta, dt);
     }
 }
 
@@ -175,19 +199,31 @@ impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()> {
         self.reached[i] = self.write_lambda(i, weights);
         if self.reached[i] {
-            let (entering, size) = (self.entering, self.entering.size());
-            let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
-            let rows = entering.steps.rows();
-            let (state, mu) = (row(self.states, i, size), &mut self.mu[i * size..][..size]);
-            let dt = &mut self.dt[i * rows..][..rows];
-            self.field.pull(t, state, self.lambda, mu, self.theta, dt);
+            self.pull_lambda(i);
         }
         Ok(())
+    }
+
+    fn settle(&mut self, i: usize, weights: &[f64]) -> Result<f64> {
+        let (size, rows) = (self.entering.size(), self.entering.steps.rows());
+        let before = self.reached[i].then(|| row(self.mu, i, size).to_vec());
+        self.reached[i] = self.write_lambda(i, weights);
+        if !self.reached[i] {
+            return Ok(0.0);
+        }
+        // What parameters and times get waits for the last word.
+        let (theta, dt) = (self.theta.to_vec(), self.dt[i * rows..][..rows].to_vec());
+        self.pull_lambda(i);
+        self.theta.copy_from_slice(&theta);
+        self.dt[i * rows..][..rows].copy_from_slice(&dt);
+        let mu = row(self.mu, i, size);
+        Ok(before
+            .map_or(f64::INFINITY, |before| kernels::largest_move_of_slices(rows, &before, mu)))
     }
 }
 
 impl<'a, T: Element> OnSlices<'a, T> {
-    pub(crate) fn new(field: Box<dyn NativeField<T> + 'a>, size: usize, method: &Method) -> Self {
+    pub(crate) fn new(field: Box<dyn NativeField<T> + 'a>, size: usize, method: &Stepper) -> Self {
         let stages = method.stages().max(method.interpolant().stages());
         let theta = field.variables().iter().map(|var| var.elem_count()).sum();
         let zeros = |count: usize| vec![T::zero(); count];
@@ -231,6 +267,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             known: 0,
             given: given.map(|end| (end, &self.later.k1[..size])),
             end: None,
+            width: entering.width,
         };
         stages.fill(count.min(method.stages()))?;
         if let Some(looked_into) = &entering.looked_into {
@@ -289,7 +326,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
         if let Some(y1) = known.y1 {
             let y1 = y1.contiguous()?;
             let (view, mut terms) = (View::new(&y1)?, Terms::new());
-            for (i, b) in entering.method.tableau().b().iter().enumerate() {
+            for (i, b) in entering.method.b().iter().enumerate() {
                 if *b != 0.0 {
                     terms.push((*b, row(&self.k, i, size)));
                 }
@@ -336,7 +373,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
                 times.h += kernels::dot_slices(row(x, i, length), row(sum, i, length));
             }
         };
-        add(entering.a, method.tableau().b(), &mut times);
+        add(entering.a, method.b(), &mut times);
         for i in (0..entering.count).filter(|i| self.reached[*i]) {
             add(row(&self.mu, i, size), method.a_row(i), &mut times);
             for (times, dt) in times.rows.iter_mut().zip(&self.dt[i * rows..]) {

@@ -1,7 +1,7 @@
 //! The replay of a step on tensors.
 
 use aca_core::kernels::{self, RowDifferences, Terms};
-use aca_core::{Error, Point, Result, StageCotangents, TensorStages};
+use aca_core::{Cotangents, Error, Point, Pullback, Result, StageCotangents, TensorStages};
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
@@ -37,15 +37,10 @@ struct Pull<'a, 'b, 't> {
 
 impl StageCotangents for Pull<'_, '_, '_> {
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()> {
-        let Some((t, pullback)) = self.points[i].take() else { return Ok(()) };
         let Some(lambda) = self.lambda(i, weights)? else { return Ok(()) };
-        let graph = pullback.graph();
-        let cotangents = pullback.apply(&lambda)?;
-        if cotangents.y.shape() != self.arriving.a.shape() {
-            let (got, expected) = (cotangents.y.dims(), self.arriving.a.dims());
-            return Err(Error::CotangentShape { got: got.to_vec(), expected: expected.to_vec() });
-        }
-        self.theta.add(&cotangents.theta, graph.as_ref())?;
+        let Some((t, pullback)) = self.points[i].take() else { return Ok(()) };
+        let cotangents = self.apply(&pullback, &lambda)?;
+        self.theta.add(&cotangents.theta, pullback.graph().as_ref())?;
         self.mu[i] = Some(cotangents.y.detach());
         if self.want_times && t.hides_from(cotangents.t.as_ref()) {
             return Err(Error::TimeRead);
@@ -54,6 +49,18 @@ impl StageCotangents for Pull<'_, '_, '_> {
             self.dt[i] = Some(per_row(&dt, self.step.steps.rows())?);
         }
         Ok(())
+    }
+
+    fn settle(&mut self, i: usize, weights: &[f64]) -> Result<f64> {
+        let Some(lambda) = self.lambda(i, weights)? else { return Ok(0.0) };
+        let Some((_, pullback)) = &self.points[i] else { return Ok(0.0) };
+        let mu = self.apply(pullback, &lambda)?.y.detach();
+        let moved = match &self.mu[i] {
+            Some(before) => kernels::largest_move(self.step.steps.rows(), before, &mu)?,
+            None => f64::INFINITY,
+        };
+        self.mu[i] = Some(mu);
+        Ok(moved)
     }
 }
 
@@ -69,14 +76,26 @@ fn per_row(dt: &Tensor, rows: usize) -> Result<Vec<f64>> {
 }
 
 impl Pull<'_, '_, '_> {
+    fn apply(&self, pullback: &Pullback<'_>, lambda: &Tensor) -> Result<Cotangents> {
+        let cotangents = pullback.apply(lambda)?;
+        if cotangents.y.shape() != self.arriving.a.shape() {
+            let (got, expected) = (cotangents.y.dims(), self.arriving.a.dims());
+            return Err(Error::CotangentShape { got: got.to_vec(), expected: expected.to_vec() });
+        }
+        Ok(cotangents)
+    }
+
     /// The cotangent of slope `i`; `None` when nothing depends on it.
     fn lambda(&self, i: usize, weights: &[f64]) -> Result<Option<Tensor>> {
         let (count, Arriving { a, inside, g, .. }) = (self.k.len(), *self.arriving);
         let mut terms = Terms::new();
-        if let Some(&b) = self.step.method.tableau().b().get(i).filter(|b| **b != 0.0) {
+        if let Some(&b) = self.step.method.b().get(i).filter(|b| **b != 0.0) {
             terms.push((b, a));
         }
-        for (&w, mu) in weights.iter().zip(&self.mu) {
+        // A scheme of the user's knows nothing of the slopes that only the interpolant needs.
+        let extra = weights.len()..count;
+        let extra = extra.map(|j| self.step.method.a_row(j).get(i).copied().unwrap_or(0.0));
+        for (w, mu) in weights.iter().copied().chain(extra).zip(&self.mu) {
             terms.extend(mu.as_ref().filter(|_| w != 0.0).map(|mu| (w, mu)));
         }
         let output = |m: usize| self.weights[m * count + i];
@@ -84,8 +103,11 @@ impl Pull<'_, '_, '_> {
             return Ok(None);
         }
         let (steps, terms) = (self.step.steps, (self.step.steps.h(), &terms[..]));
-        let sum = add_outputs((steps, None), terms, (inside, g), |m, h| h * output(m));
-        sum.map(Some)
+        let sum = add_outputs((steps, None), terms, (inside, g), |m, h| h * output(m))?;
+        Ok(Some(match self.step.method.half(i) {
+            Some(half) => kernels::keep_half(&sum, half)?,
+            None => sum,
+        }))
     }
 
     /// `dL/dh = sum_i b_i a.k_i + sum_i mu_i.(sum_j a_ij k_j) + sum_i c_i dt_i` of every row, and what outputs add since
@@ -99,7 +121,7 @@ impl Pull<'_, '_, '_> {
                 terms => kernels::dots(rows, x, &kernels::combine(None, &terms)?),
             }
         };
-        let h = dots(a, method.tableau().b())?;
+        let h = dots(a, method.b())?;
         let mut times = Times::default();
         times.rows.extend(h.iter().map(|&h| RowTimes { h, t0: 0.0 }));
         for (i, (mu, dt)) in self.mu.iter().zip(&self.dt).enumerate() {
@@ -234,7 +256,7 @@ impl OnTensors {
         let (h, rows) = (steps.h(), steps.rows());
         let off = match known.y1 {
             Some(y1) => {
-                let terms = weighted(1.0, method.tableau().b(), &k);
+                let terms = weighted(1.0, method.b(), &k);
                 kernels::differences(y1, y0, h, &terms, known.window)?
             }
             None => RowDifferences::from_elem(0.0, rows),

@@ -1,7 +1,8 @@
 //! Fields and an oracle: candle's own autograd through the accepted steps.
 
+use aca_adjoint::Gradient;
 pub use aca_adjoint::Grid;
-use aca_core::{Solver, Tableau, Time, Tolerance, VectorField};
+use aca_core::{Method, Solver, Tableau, Time, Tolerance, VectorField};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// A field that is no candle layer but uses time, state and two variables.
@@ -37,11 +38,11 @@ pub fn state(dtype: DType) -> Tensor {
     values.to_dtype(dtype).unwrap()
 }
 
-pub fn adaptive(tableau: &Tableau, tolerance: f64) -> Solver {
-    let tolerance = Tolerance { rtol: tolerance, atol: tolerance };
-    match tableau.is_adaptive() {
-        true => Solver::adaptive(tableau.clone(), tolerance),
-        false => Solver::fixed_count(tableau.clone(), 9),
+pub fn adaptive(method: impl Into<Method>, tolerance: f64) -> Solver {
+    let (method, tolerance) = (method.into(), Tolerance { rtol: tolerance, atol: tolerance });
+    match method.is_adaptive() {
+        true => Solver::adaptive(method, tolerance),
+        false => Solver::fixed_count(method, 9),
     }
 }
 
@@ -98,4 +99,12 @@ pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
         x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
     };
     norm(&(a - b).unwrap()) / norm(b)
+}
+
+/// A method of second order that works with a strategy: MALI undoes steps of the leapfrog.
+pub fn method_of(gradient: &Gradient) -> Method {
+    match gradient {
+        Gradient::Mali => Method::Leapfrog,
+        _ => aca_tableau::HEUN_EULER.into(),
+    }
 }

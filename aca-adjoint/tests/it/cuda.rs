@@ -4,9 +4,10 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::Method::Leapfrog as ALF;
 use aca_core::{Batching, Solver};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, DOPRI5, RK4};
+use aca_tableau::{DOPRI5, RK4};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::common::{Mlp, adaptive, distance, loss, state};

@@ -3,10 +3,10 @@
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::{Batching, Solver, Time, VectorField};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, DOPRI5};
+use aca_tableau::DOPRI5;
 use candle_core::{DType, Result, Tensor, Var};
 
-use crate::common::{Mlp, adaptive, distance, loss, state};
+use crate::common::{Mlp, adaptive, distance, loss, method_of, state};
 
 /// The Mlp with weights of any type, cast where they meet the state.
 struct Cast(Mlp);
@@ -67,8 +67,10 @@ fn half_precision_parameters_have_the_gradient_of_single_ones_by_every_strategy(
     ];
     for half in [DType::BF16, DType::F16] {
         for gradient in &strategies {
-            let (error, bound) =
-                (error(&adaptive(&ALF, 1e-2), gradient, half), bound(gradient, half));
+            let (error, bound) = (
+                error(&adaptive(method_of(gradient), 1e-2), gradient, half),
+                bound(gradient, half),
+            );
             assert!(error < bound, "{gradient:?} {half:?}: off by {error:e}, bound {bound:e}");
         }
     }

@@ -15,6 +15,8 @@ mod refusals;
 mod replays;
 mod resting;
 mod samples;
+mod schemes;
 mod second_order;
 mod strategies;
+mod symplectic;
 mod times;

@@ -1,9 +1,9 @@
 //! MALI: the leapfrog undone step by step.
 
 use aca_adjoint::{Gradient, Ode};
-use aca_core::{Error, Solver, Time};
+use aca_core::Method::Leapfrog as ALF;
+use aca_core::{Error, Interpolant, Solver, Time};
 use aca_dense::SaveAt;
-use aca_tableau::ALF;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::common::{Grid, Mlp, adaptive, distance, loss, state};
@@ -14,7 +14,7 @@ const TIMES: [f64; 4] = [0.0, 0.33, 1.21, 2.0];
 /// The leapfrog's outputs over `grid` as candle's graph through every step.
 fn leapfrog(field: &Mlp, y0: &Tensor, grid: &[f64], times: &[f64]) -> Tensor {
     use aca_core::{Time, VectorField};
-    let interpolant = ALF.interpolant();
+    let interpolant = Interpolant::hermite(2, &[0.0, 1.0, 0.0], [0, 2]);
     let plus = |y: &Tensor, w: f64, k: &Tensor| (y + (k * w).unwrap()).unwrap();
     let mut z = y0.clone();
     let mut v = field.eval(&Time::new(grid[0]), y0).unwrap();
@@ -36,7 +36,7 @@ fn leapfrog(field: &Mlp, y0: &Tensor, grid: &[f64], times: &[f64]) -> Tensor {
 fn assert_mali(solver: Solver, span: (f64, f64), times: &[f64]) {
     let mut grid = Grid::default();
     let field = Mlp::new(DType::F64);
-    let forward = Solver { leapfrog: true, ..solver.clone() };
+    let forward = solver.clone();
     forward.solve(&field, &state(DType::F64), span, &mut grid).unwrap();
     let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
     let oracle = loss(&leapfrog(&field, &y0, &grid.0, times)).backward().unwrap();
@@ -70,9 +70,7 @@ fn growth(gradient: Gradient, k: f64, t1: f64, dtype: DType) -> Result<[f64; 2],
     let (k, y0) = (Var::from_tensor(&number(k)).unwrap(), Var::from_tensor(&number(1.0)).unwrap());
     let rate = k.clone();
     let field = move |_: &Time, y: &Tensor| y.broadcast_mul(&rate);
-    let leapfrog = matches!(gradient, Gradient::Naive);
-    let solver = Solver { leapfrog, ..adaptive(&ALF, 1e-2) };
-    let ode = Ode::new(solver, field, vec![k]).unwrap().gradient(gradient);
+    let ode = Ode::new(adaptive(&ALF, 1e-2), field, vec![k]).unwrap().gradient(gradient);
     let (_, tape) = ode.forward(&y0, (0.0, t1), &SaveAt::End).unwrap();
     let grads = tape.pullback(&number(1.0).reshape((1, 1)).unwrap())?;
     let first = |x: &Tensor| x.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()[0];
@@ -124,9 +122,7 @@ fn driven(gradient: Gradient, y0: f64, dtype: DType) -> f64 {
     let k = Var::from_tensor(&number(1.0)).unwrap();
     let rate = k.clone();
     let field = move |_: &Time, y: &Tensor| (y * 0.5)?.cos()? - y.broadcast_mul(&rate)?;
-    let leapfrog = matches!(gradient, Gradient::Naive);
-    let solver = Solver { leapfrog, ..adaptive(&ALF, 1e-2) };
-    let ode = Ode::new(solver, field, vec![k]).unwrap().gradient(gradient);
+    let ode = Ode::new(adaptive(&ALF, 1e-2), field, vec![k]).unwrap().gradient(gradient);
     let (_, tape) = ode.forward(&number(y0), (0.0, 3.0), &SaveAt::End).unwrap();
     let grads = tape.pullback(&number(1.0).reshape((1, 1, 1)).unwrap()).unwrap();
     grads.theta[0].to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap()[0][0]

@@ -1,9 +1,10 @@
 //! What a gradient refuses rather than getting wrong.
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::Method::Leapfrog as ALF;
 use aca_core::{Error, Solver, Time, VectorField};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, DOPRI5};
+use aca_tableau::DOPRI5;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

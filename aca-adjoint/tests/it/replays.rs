@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::Method::Leapfrog as ALF;
 use aca_core::{Batching, Error, Result, Solver, Time, Tolerance};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, DOPRI5, EULER, HEUN_EULER};
+use aca_tableau::{DOPRI5, EULER, HEUN_EULER};
 use candle_core::{DType, Device, Tensor, Var};
 
 fn adaptive(tolerance: f64) -> Solver {

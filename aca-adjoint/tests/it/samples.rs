@@ -326,7 +326,7 @@ fn kept_failures_leave_the_others_as_they_are() {
 
 #[test]
 fn strategies_without_clocks_of_samples_say_so() {
-    for gradient in [Gradient::Mali, Gradient::Backsolve(Backsolve::default())] {
+    for gradient in [Gradient::NaiveThroughStepSize, Gradient::Backsolve(Backsolve::default())] {
         let ode = Ode::new(solver(&DOPRI5), blow_up, vec![]).unwrap().gradient(gradient);
         let error = ode.solve_samples(&starts(), (0.0, 0.1), SaveAt::End).err().unwrap();
         assert!(matches!(error, Error::OwnClocks { .. }), "{error}");

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aca_adjoint::{Backsolve, Gradient, Gradients, Ode};
+use aca_core::Method::Leapfrog as ALF;
 use aca_core::{Error, ProgressFn, Solver, Tableau, Time};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, CASH_KARP, DOP853, DOPRI5, HEUN_EULER, RK4};
+use aca_tableau::{CASH_KARP, DOP853, DOPRI5, HEUN_EULER, RK4};
 use candle_core::{DType, Tensor, Var};
 
-use crate::common::{Mlp, adaptive, distance, loss, state};
+use crate::common::{Mlp, adaptive, distance, loss, method_of, state};
 
 const TIMES: [f64; 4] = [0.0, 0.33, 1.21, 2.0];
 
@@ -153,7 +154,8 @@ fn the_naive_baseline_feels_its_step_sizes() {
 #[test]
 fn every_strategy_is_the_identity_on_a_span_without_length() {
     for gradient in all() {
-        let g = gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.5, 0.5), &[0.5], DType::F64);
+        let solver = adaptive(method_of(&gradient), 1e-4);
+        let g = gradients(solver, gradient.clone(), (0.5, 0.5), &[0.5], DType::F64);
         let y0 = Var::from_tensor(&state(DType::F64).unsqueeze(0).unwrap()).unwrap();
         let direct = loss(&y0).backward().unwrap().get(&y0).unwrap().squeeze(0).unwrap();
         assert!(distance(&g.y0, &direct) < 1e-15, "{gradient:?}");
@@ -165,13 +167,13 @@ fn every_strategy_works_attached() {
     for gradient in all() {
         let field = Mlp::new(DType::F64);
         let vars = field.vars();
-        let ode =
-            Ode::new(adaptive(&ALF, 1e-4), field, vars.clone()).unwrap().gradient(gradient.clone());
+        let solver = adaptive(method_of(&gradient), 1e-4);
+        let ode = Ode::new(solver, field, vars.clone()).unwrap().gradient(gradient.clone());
         let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
         let sol = ode.solve(&y0, (0.0, 2.0), &SaveAt::Times(TIMES.to_vec())).unwrap();
         let grads = loss(&sol.ys).backward().unwrap();
-        let explicit =
-            gradients(adaptive(&ALF, 1e-4), gradient.clone(), (0.0, 2.0), &TIMES, DType::F64);
+        let solver = adaptive(method_of(&gradient), 1e-4);
+        let explicit = gradients(solver, gradient.clone(), (0.0, 2.0), &TIMES, DType::F64);
         assert!(distance(grads.get(&vars[0]).unwrap(), &explicit.theta[0]) < 1e-14, "{gradient:?}");
         assert!(distance(grads.get(&y0).unwrap(), &explicit.y0) < 1e-14, "{gradient:?}");
     }
@@ -191,7 +193,8 @@ fn what_a_strategy_cannot_do_is_refused() {
     };
     assert_eq!(
         refusal(adaptive(&DOPRI5, 1e-4), Gradient::Mali).to_string(),
-        "mali steps by the asynchronous leapfrog, not by dopri5; give the solver the tableau ALF"
+        "steps of dopri5 cannot be undone; give the solver Method::Leapfrog, Splitting::VERLET or \
+         Splitting::YOSHIDA4, or use Gradient::Aca"
     );
     assert_eq!(
         refusal(adaptive(&ALF, 1e-4), Gradient::Mali).to_string(),
@@ -202,9 +205,9 @@ fn what_a_strategy_cannot_do_is_refused() {
         "Naive cannot do gradients with respect to times; use Aca"
     );
     assert_eq!(
-        refusal(Solver { leapfrog: true, ..adaptive(&ALF, 1e-4) }, Gradient::Aca).to_string(),
+        refusal(adaptive(&ALF, 1e-4), Gradient::Aca).to_string(),
         "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose \
-         one of them or switch Solver::leapfrog off"
+         one of them, or another method"
     );
     assert_eq!(
         refusal(adaptive(&DOPRI5, 1e-4), Gradient::AcaBudget { checkpoints: 0 }).to_string(),
@@ -246,8 +249,8 @@ fn outputs_chosen_later_have_the_gradient_of_those_named_before() {
     for gradient in [exact(), rest.to_vec()].concat() {
         let field = Mlp::new(DType::F64);
         let vars = field.vars();
-        let ode =
-            Ode::new(adaptive(&ALF, 1e-4), field, vars.clone()).unwrap().gradient(gradient.clone());
+        let solver = adaptive(method_of(&gradient), 1e-4);
+        let ode = Ode::new(solver, field, vars.clone()).unwrap().gradient(gradient.clone());
         let slope = |ys: &Tensor| loss(ys).backward().unwrap().get(&vars[0]).unwrap().clone();
         let solve = |save_at: &SaveAt| ode.solve(&state(DType::F64), (0.0, 2.0), save_at).unwrap();
         let later = slope(&solve(&SaveAt::Dense).at_times(&TIMES).unwrap());
@@ -295,8 +298,8 @@ fn every_accepted_step_of_every_strategy_is_reported_once() {
         let progress = ProgressFn::new(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let tableau = if matches!(gradient, Gradient::Mali) { &ALF } else { &DOPRI5 };
-        let solver = Solver { progress: Some(progress), ..adaptive(tableau, 1e-3) };
+        let method = if matches!(gradient, Gradient::Mali) { ALF } else { DOPRI5.into() };
+        let solver = Solver { progress: Some(progress), ..adaptive(method, 1e-3) };
         let field = Mlp::new(DType::F64);
         let vars = field.vars();
         let ode = Ode::new(solver, field, vars).unwrap().gradient(gradient.clone());

@@ -3,10 +3,10 @@
 use aca_adjoint::{Gradient, Ode};
 use aca_core::{Batching, Error, Solver, Tableau, Time};
 use aca_dense::{Ragged, SaveAt};
-use aca_tableau::{ALF, ALL, DOPRI5};
+use aca_tableau::{ALL, DOPRI5};
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::common::{Grid, Mlp, adaptive, loss, state, traced};
+use crate::common::{Grid, Mlp, adaptive, loss, method_of, state, traced};
 
 /// The loss as a function of the grid and the requested times, all steps held fixed.
 fn replayed(tableau: &Tableau, grid: &[f64], times: &[f64]) -> f64 {
@@ -125,7 +125,8 @@ fn time_gradients_tend_to_the_continuous_ones() {
 fn tracked_times_are_refused_where_their_gradient_would_be_lost() {
     let decay = |_t: &aca_core::Time, y: &Tensor| y.neg();
     for gradient in [Gradient::Naive, Gradient::NaiveThroughStepSize, Gradient::Mali] {
-        let ode = Ode::new(adaptive(&ALF, 1e-4), decay, vec![]).unwrap().gradient(gradient.clone());
+        let solver = adaptive(method_of(&gradient), 1e-4);
+        let ode = Ode::new(solver, decay, vec![]).unwrap().gradient(gradient.clone());
         let times = Var::new(&[0.2f64, 1.2], &Device::Cpu).unwrap();
         let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
         let error = ode.solve_times(&y0, &times).map(|_| ()).unwrap_err();

@@ -119,7 +119,8 @@ impl Setting {
             Mode::MemoryEfficient | Mode::MultiTime => Strategy::Aca,
         });
         if let Some(strategy) = gradient.or(strategy) {
-            let alf = aca_tableau::ALF.name();
+            let leapfrog = aca_core::Method::Leapfrog;
+            let alf = leapfrog.name();
             match (strategy == Strategy::Mali, self.method == alf) {
                 (true, false) => self.method = alf.to_owned(),
                 (false, true) => "heun_euler".clone_into(&mut self.method),
@@ -151,7 +152,7 @@ impl Setting {
     pub fn ode(&self) -> Result<OdeOptions> {
         let tableau = method(&self.method)?;
         let tolerance = Tolerance { rtol: self.rtol, atol: self.atol };
-        let solver = Solver::for_tableau(tableau, tolerance, self.h)?;
+        let solver = Solver::for_method(tableau, tolerance, self.h)?;
         Ok(OdeOptions {
             solver: Solver { max_steps: self.max_steps, ..solver },
             gradient: self.gradient.gradient(),

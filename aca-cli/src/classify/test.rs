@@ -62,7 +62,7 @@ struct Bench {
 impl Bench {
     fn judge(&mut self, setting: &Setting) -> Result<Finding> {
         let ode = setting.ode()?;
-        let is_fixed = !ode.solver.tableau.is_adaptive();
+        let is_fixed = !ode.solver.method.is_adaptive();
         self.network.set_ode(ode)?;
         let start = Instant::now();
         let DataSet { test, recipe, .. } = &self.data;

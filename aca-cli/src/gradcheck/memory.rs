@@ -1,9 +1,10 @@
 //! The memory that each strategy keeps for its backward pass, and what that pass needs on top.
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_core::Method;
 use aca_core::{Result as AcaResult, Solver, Time, Tolerance};
 use aca_dense::SaveAt;
-use aca_tableau::{ALF, DOPRI5, Tableau};
+use aca_tableau::DOPRI5;
 use candle_core::{Device, Tensor, Var};
 
 use crate::counting;
@@ -26,27 +27,27 @@ struct Usage {
 /// Measures all strategies and prints the table.
 pub fn run() -> Result<()> {
     counting::start();
-    let strategies: [(&str, Gradient, Tableau); 6] = [
-        ("aca", Gradient::Aca, DOPRI5),
-        ("aca, 8 checkpoints", Gradient::AcaBudget { checkpoints: 8 }, DOPRI5),
-        ("naive", Gradient::Naive, DOPRI5),
-        ("naive_through_step_size", Gradient::NaiveThroughStepSize, DOPRI5),
-        ("backsolve", Gradient::Backsolve(Backsolve::default()), DOPRI5),
-        ("mali", Gradient::Mali, ALF),
+    let strategies: [(&str, Gradient, Method); 6] = [
+        ("aca", Gradient::Aca, DOPRI5.into()),
+        ("aca, 8 checkpoints", Gradient::AcaBudget { checkpoints: 8 }, DOPRI5.into()),
+        ("naive", Gradient::Naive, DOPRI5.into()),
+        ("naive_through_step_size", Gradient::NaiveThroughStepSize, DOPRI5.into()),
+        ("backsolve", Gradient::Backsolve(Backsolve::default()), DOPRI5.into()),
+        ("mali", Gradient::Mali, Method::Leapfrog),
     ];
     let heads =
         ["strategy", "method", "steps", "bytes kept a step", "peak backward", "its growth a step"];
     let mut cells = vec![heads.map(str::to_owned).to_vec()];
-    for (name, gradient, tableau) in strategies {
-        let method = tableau.name().to_owned();
-        let run = |times| measured(&gradient, &tableau, times);
+    for (name, gradient, method) in strategies {
+        let label = method.name().to_owned();
+        let run = |times| measured(&gradient, &method, times);
         let (short, long) = (run(1)?, run(2)?);
         let steps = (long.accepted - short.accepted).max(1) as isize;
         let kept = (long.kept - short.kept) / steps;
         let growth = (long.backward - short.backward) / steps;
         let steps = format!("{}, {}", short.accepted, long.accepted);
         let counts = [kept, long.backward, growth].map(|bytes| bytes.to_string());
-        cells.push([vec![name.to_owned(), method, steps], counts.to_vec()].concat());
+        cells.push([vec![name.to_owned(), label, steps], counts.to_vec()].concat());
     }
     report::line(&format!(
         "memory: y' = tanh(w y) with {STATE} numbers of f64, a state of {} bytes; {STEPS} steps and twice as many\n        peak backward: beyond what is kept, in the longer solve; steps of naive_through_step_size are adaptive",
@@ -57,21 +58,21 @@ pub fn run() -> Result<()> {
 }
 
 /// The second of two runs, whose pools and caches are filled.
-fn measured(gradient: &Gradient, tableau: &Tableau, times: usize) -> Result<Usage> {
-    usage(gradient, tableau, times)?;
-    usage(gradient, tableau, times)
+fn measured(gradient: &Gradient, method: &Method, times: usize) -> Result<Usage> {
+    usage(gradient, method, times)?;
+    usage(gradient, method, times)
 }
 
-fn usage(gradient: &Gradient, tableau: &Tableau, times: usize) -> Result<Usage> {
+fn usage(gradient: &Gradient, method: &Method, times: usize) -> Result<Usage> {
     let w = Var::from_tensor(&spread(-1.0, 1.0)?)?;
     let rates = w.clone();
     let field = move |_t: &Time, y: &Tensor| y.mul(&rates)?.tanh();
     // Searching for the step size is what the last of the strategies is about.
     let solver = match gradient {
         Gradient::NaiveThroughStepSize => {
-            Solver::adaptive(tableau.clone(), Tolerance { rtol: 1e-10, atol: 1e-10 })
+            Solver::adaptive(method.clone(), Tolerance { rtol: 1e-10, atol: 1e-10 })
         }
-        _ => Solver::fixed_count(tableau.clone(), STEPS * times),
+        _ => Solver::fixed_count(method.clone(), STEPS * times),
     };
     let ode = Ode::new(solver, field, vec![w])?.gradient(gradient.clone());
     let y0 = spread(0.5, 1.5)?;

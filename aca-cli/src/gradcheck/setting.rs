@@ -1,8 +1,8 @@
 //! The strategies under test, each with methods that it can step by.
 
 use aca_adjoint::{Backsolve, Gradient};
+use aca_core::Method;
 use aca_core::{Solver, Tolerance};
-use aca_tableau::Tableau;
 
 use crate::strategy::Strategy;
 
@@ -19,7 +19,7 @@ pub enum Steps {
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub strategy: Strategy,
-    pub tableau: Tableau,
+    pub method: Method,
     pub steps: Steps,
     /// Whether backsolve starts anew from every output of the forward solve.
     pub restart: bool,
@@ -32,18 +32,18 @@ impl Setting {
     /// Steps of the strategy's usual method within the tolerances.
     pub fn usual(strategy: Strategy, rtol: f64, atol: f64) -> Self {
         let steps = Steps::Within(Tolerance { rtol, atol });
-        Self { strategy, tableau: strategy.usual_tableau(), steps, restart: true }
+        Self { strategy, method: strategy.usual_method(), steps, restart: true }
     }
 
     /// Steps of any method within one tolerance, relative and absolute alike.
-    pub fn within(strategy: Strategy, tableau: Tableau, tolerance: f64) -> Self {
+    pub fn within(strategy: Strategy, method: impl Into<Method>, tolerance: f64) -> Self {
         let steps = Steps::Within(Tolerance { rtol: tolerance, atol: tolerance });
-        Self { strategy, tableau, steps, restart: true }
+        Self { strategy, method: method.into(), steps, restart: true }
     }
 
     /// The method's name, and how backsolve goes about it if not as usual.
     pub fn method(&self) -> String {
-        let name = self.tableau.name();
+        let name = self.method.name();
         if self.restart { name.to_owned() } else { format!("{name} no restart") }
     }
 
@@ -59,10 +59,10 @@ impl Setting {
 
     /// The solver.
     pub fn solver(&self) -> Solver {
-        let tableau = self.tableau.clone();
+        let method = self.method.clone();
         let solver = match self.steps {
-            Steps::Within(tolerance) => Solver::adaptive(tableau, tolerance),
-            Steps::Equal(count) => Solver::fixed_count(tableau, count),
+            Steps::Within(tolerance) => Solver::adaptive(method, tolerance),
+            Steps::Equal(count) => Solver::fixed_count(method, count),
         };
         Solver { max_steps: MAX_STEPS, ..solver }
     }

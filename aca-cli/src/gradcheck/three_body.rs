@@ -1,10 +1,11 @@
 //! The three-body workload: a chaotic system, and what an accurate gradient of it costs.
 
 use aca_adjoint::OdeSolution;
+use aca_core::Method;
 use aca_core::Result as AcaResult;
 use aca_dense::SaveAt;
 use aca_models::systems::ThreeBody;
-use aca_tableau::{ALF, DOP853, DOPRI5, TSIT5};
+use aca_tableau::{DOP853, DOPRI5, TSIT5};
 use candle_core::{Device, Tensor, Var};
 
 use super::measure::Task;
@@ -40,23 +41,23 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
 }
 
 fn settings(quick: bool) -> Vec<Setting> {
-    let entrants = [
-        (Strategy::Aca, DOPRI5, (4, 12)),
-        (Strategy::Aca, TSIT5, (4, 12)),
-        (Strategy::Aca, DOP853, (4, 12)),
-        (Strategy::Naive, DOPRI5, (4, 12)),
-        (Strategy::NaiveThroughStepSize, DOPRI5, (4, 10)),
-        (Strategy::Backsolve, DOPRI5, (4, 12)),
-        (Strategy::Mali, ALF, (3, 3)),
+    let entrants: [(Strategy, Method, (i32, i32)); 7] = [
+        (Strategy::Aca, DOPRI5.into(), (4, 12)),
+        (Strategy::Aca, TSIT5.into(), (4, 12)),
+        (Strategy::Aca, DOP853.into(), (4, 12)),
+        (Strategy::Naive, DOPRI5.into(), (4, 12)),
+        (Strategy::NaiveThroughStepSize, DOPRI5.into(), (4, 10)),
+        (Strategy::Backsolve, DOPRI5.into(), (4, 12)),
+        (Strategy::Mali, Method::Leapfrog, (3, 3)),
     ];
     let mut settings = Vec::new();
-    for (strategy, tableau, (first, last)) in entrants {
+    for (strategy, method, (first, last)) in entrants {
         let rtols = match quick {
             true if strategy == Strategy::Mali => vec![1e-1],
             true => vec![1e-7],
             false => tolerances(first, last, 1),
         };
-        let setting = |&tol: &f64| Setting::within(strategy, tableau.clone(), tol);
+        let setting = |&tol: &f64| Setting::within(strategy, method.clone(), tol);
         settings.extend(rtols.iter().map(setting));
         if strategy == Strategy::Backsolve {
             let followed = |tol: &f64| Setting { restart: false, ..setting(tol) };
@@ -67,7 +68,7 @@ fn settings(quick: bool) -> Vec<Setting> {
     let counts = if quick { vec![] } else { vec![1 << 16, 1 << 17, 1 << 18] };
     settings.extend(counts.into_iter().map(|count| Setting {
         strategy: Strategy::Mali,
-        tableau: ALF,
+        method: Method::Leapfrog,
         steps: Steps::Equal(count),
         restart: true,
     }));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Range;
 
-use aca_core::Tableau;
+use aca_core::Method;
 use aca_models::communicator::{Communicator, Fingerprint, gather_texts, same, together};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ pub fn run(args: &ThreeBodyArgs, seeds: Range<u64>, ranks: &dyn Communicator) ->
 fn own_fits(
     args: &ThreeBodyArgs,
     seeds: Range<u64>,
-    tableau: &Tableau,
+    tableau: &Method,
     ranks: &dyn Communicator,
 ) -> Vec<Fit> {
     let rank = ranks.rank();

@@ -1,7 +1,7 @@
 //! The masses as parameters: loss, gradient, and Adam by the original's recipe.
 
 use aca_adjoint::Ode;
-use aca_core::{Solver, Stats, Tableau, Tolerance};
+use aca_core::{Method, Solver, Stats, Tolerance};
 use aca_dense::{SaveAt, solve};
 use aca_models::systems::{ClosedForm, ThreeBody};
 use candle_core::{Device, Tensor, Var};
@@ -37,7 +37,7 @@ pub struct Problem {
     y0: Tensor,
     observed: Tensor,
     times: Vec<f64>,
-    tableau: Tableau,
+    tableau: Method,
     /// What all solves so far cost.
     pub cost: Cost,
 }
@@ -86,7 +86,7 @@ impl Objective {
 
 impl Problem {
     /// Observes the true orbits over the training span [0, 1].
-    pub fn new(masses: [f64; 3], tableau: Tableau) -> Result<Self> {
+    pub fn new(masses: [f64; 3], tableau: Method) -> Result<Self> {
         let times: Vec<f64> =
             (0..OBSERVATIONS).map(|i| i as f64 / (OBSERVATIONS - 1) as f64).collect();
         Ok(Self {
@@ -103,7 +103,7 @@ impl Problem {
     pub fn evaluate(&mut self, masses: [f64; 3], objective: Objective) -> Result<Evaluation> {
         self.masses.set(&Tensor::new(&masses, &Device::Cpu)?)?;
         let field = ClosedForm::new(ThreeBody, self.masses.clone());
-        let solver = Solver::for_tableau(self.tableau.clone(), objective.tolerance, None)?;
+        let solver = Solver::for_method(self.tableau.clone(), objective.tolerance, None)?;
         let ode = Ode::new(solver, field, vec![self.masses.clone()])?;
         let sol = ode.solve(&self.y0, (0.0, 1.0), &SaveAt::Times(self.times.clone()))?;
         let squares = (sol.ys.narrow(1, 0, 9)? - &self.observed)?.sqr()?;

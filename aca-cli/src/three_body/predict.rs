@@ -17,7 +17,7 @@ use crate::report::{self, Result};
 pub fn predict(args: &ThreeBodyArgs, summary: &Summary, rows: &[Row]) -> Result<()> {
     let times: Vec<f64> = (0..2000).map(|i| (i as f64 + 0.5) / 1000.0).collect();
     let truth = fit::true_orbits(ThreeBody::MASSES, 2.0, &times)?;
-    let solver = Solver::for_tableau(method(&args.method)?, polish::TOLERANCE, None)?;
+    let solver = Solver::for_method(method(&args.method)?, polish::TOLERANCE, None)?;
     let fitted = fit::orbits(&solver, summary.masses, 2.0, &times)?;
     let apart = (&fitted - &truth)?.abs()?;
     let worst = |start: usize| -> Result<f64> {

@@ -12,6 +12,7 @@ use super::{
     RowNorms, Scale, Term, Terms, View, add_slice_rows, combine, combine_slices_picked, cpu,
     difference_squares_slices, first_non_finite, scaled_norms_slices_each,
 };
+use crate::scheme::Half;
 use crate::{Error, Result};
 
 /// A weighted row to be added to a row of another tensor.
@@ -196,6 +197,56 @@ pub fn dots(rows: usize, a: &Tensor, b: &Tensor) -> Result<SmallVec<[f64; 1]>> {
         let rows = a.slice::<T>()?.chunks_exact(length).zip(b.slice::<T>()?.chunks_exact(length));
         Ok(rows.map(|(a, b)| cpu::dot(a, b)).collect())
     })
+}
+
+/// Returns the largest distance of a row of `b` from that of `a`, relative to its size; 0 for rows of zeros. The tensors
+/// are taken for so many rows.
+pub fn largest_move(rows: usize, a: &Tensor, b: &Tensor) -> Result<f64> {
+    let off = combine(Some(b), &[(-1.0, a)])?;
+    let squares = dots(rows, &off, &off)?.into_iter().zip(dots(rows, b, b)?);
+    Ok(squares.map(|(off, size)| relative(off, size)).fold(0.0, f64::max))
+}
+
+/// [`largest_move`] of slices.
+pub fn largest_move_of_slices<T: cpu::Element>(rows: usize, a: &[T], b: &[T]) -> f64 {
+    let length = a.len() / rows;
+    let pairs = a.chunks_exact(length).zip(b.chunks_exact(length));
+    let squares = pairs.map(|(a, b)| {
+        let numbers = a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64()));
+        numbers.fold((0.0, 0.0), |(off, size), (a, b)| (off + (b - a) * (b - a), size + b * b))
+    });
+    squares.map(|(off, size)| relative(off, size)).fold(0.0, f64::max)
+}
+
+/// The root of `off` over `size`; a move of a row of zeros is infinite, and so is one that is no number.
+fn relative(off: f64, size: f64) -> f64 {
+    match off == 0.0 {
+        true => 0.0,
+        false if (off / size).is_nan() => f64::INFINITY,
+        false => (off / size).sqrt(),
+    }
+}
+
+/// Returns `x` with one half of its last dimension set to zero; stays in candle's graph.
+pub fn keep_half(x: &Tensor, half: Half) -> Result<Tensor> {
+    let last = x.rank() - 1;
+    let width = x.dims()[last] / 2;
+    let (first, second) = (x.narrow(last, 0, width)?, x.narrow(last, width, width)?);
+    Ok(match half {
+        Half::First => Tensor::cat(&[&first, &second.zeros_like()?], last)?,
+        Half::Second => Tensor::cat(&[&first.zeros_like()?, &second], last)?,
+    })
+}
+
+/// [`keep_half`] of a slice of states `width` wide.
+pub fn keep_half_of_slice<T: cpu::Element>(x: &mut [T], width: usize, half: Half) {
+    for state in x.chunks_exact_mut(width) {
+        let (first, second) = state.split_at_mut(width / 2);
+        match half {
+            Half::First => second.fill(T::zero()),
+            Half::Second => first.fill(T::zero()),
+        }
+    }
 }
 
 /// Returns the index of the first entry of every row that is NaN or infinite.

@@ -6,13 +6,13 @@ use smallvec::SmallVec;
 use super::{Register, Space, Trial};
 use crate::kernels::{self, Differences, Element, Scale, View};
 use crate::native::{NativeField, NativeTime};
-use crate::scheme::Stages;
-use crate::{Evaluator, Method, Result, Steps};
+use crate::scheme::{Half, Stages};
+use crate::{Evaluator, Result, Stepper, Steps};
 
 /// The slopes of a step on slices, in buffers that every step uses again.
 pub struct SliceStages<'s, 'f, T> {
     /// The method.
-    pub method: &'s Method,
+    pub method: &'s Stepper,
     /// The field.
     pub field: &'s mut (dyn NativeField<T> + 'f),
     /// Counts evaluations.
@@ -31,6 +31,8 @@ pub struct SliceStages<'s, 'f, T> {
     pub given: Option<(usize, &'s [T])>,
     /// The state at the end, where it is known, for the slope there.
     pub end: Option<&'s [T]>,
+    /// Numbers along the last dimension of the state.
+    pub width: usize,
 }
 
 impl<T: Element> SliceStages<'_, '_, T> {
@@ -49,7 +51,7 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
     }
 
     #[inline]
-    fn evaluate(&mut self, c: f64, weights: &[f64]) -> Result<()> {
+    fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()> {
         let (size, i) = (self.y0.len(), self.known);
         let start = if self.states.len() > size { i * size } else { 0 };
         let state = &mut self.states[start..][..size];
@@ -66,8 +68,24 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
                 self.counter.count(1);
             }
         }
+        if let Some(half) = half {
+            kernels::keep_half_of_slice(&mut rest[..size], self.width, half);
+        }
         self.known += 1;
         Ok(())
+    }
+
+    fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64> {
+        let (size, rows) = (self.y0.len(), self.steps.rows());
+        let start = if self.states.len() > size { i * size } else { 0 };
+        let state = &mut self.states[start..][..size];
+        kernels::combine_slopes(state, Some(self.y0), self.steps.h(), weights, self.k);
+        let (own, t) =
+            (&mut self.k[i * size..][..size], NativeTime::of(self.method, self.steps, c));
+        let before = own.to_vec();
+        self.field.eval(t, state, own);
+        self.counter.count(1);
+        Ok(kernels::largest_move_of_slices(rows, &before, own))
     }
 
     fn mix(&mut self, weights: &[f64]) -> Result<()> {
@@ -95,7 +113,7 @@ pub(crate) struct SliceSpace<'a, T> {
 impl<'a, T: Element> SliceSpace<'a, T> {
     pub(crate) fn new(
         field: Box<dyn NativeField<T> + 'a>,
-        method: &Method,
+        method: &Stepper,
         y: &Tensor,
     ) -> Result<Self> {
         let numbers = View::new(y)?.slice::<T>()?.to_vec();
@@ -130,9 +148,14 @@ impl<'a, T: Element> SliceSpace<'a, T> {
         Ok(Tensor::from_slice(numbers, &self.shape, &Device::Cpu)?)
     }
 
-    /// Goes on with the slopes of the step.
+    /// Goes on with the slopes of the step, which was `tried` or not.
     #[inline]
-    fn fill_slopes(&mut self, trial: Trial<'_>, count: usize, tried: bool) -> Result<()> {
+    fn with_stages(
+        &mut self,
+        trial: Trial<'_>,
+        tried: bool,
+        work: impl FnOnce(&mut SliceStages<'_, '_, T>) -> Result<()>,
+    ) -> Result<()> {
         let mut stages = SliceStages {
             method: &trial.rules.method,
             field: &mut *self.field,
@@ -144,10 +167,11 @@ impl<'a, T: Element> SliceSpace<'a, T> {
             known: self.known,
             given: None,
             end: Some(&self.y1[..]).filter(|_| tried),
+            width: self.shape.dims().last().copied().unwrap_or(1),
         };
-        let filled = stages.fill(count);
+        let worked = work(&mut stages);
         self.known = stages.known;
-        filled
+        worked
     }
 }
 
@@ -157,18 +181,26 @@ impl<T: Element> Space for SliceSpace<'_, T> {
     }
 
     fn fill(&mut self, trial: Trial<'_>, count: usize) -> Result<()> {
-        self.fill_slopes(trial, count, self.known > 1)
+        self.with_stages(trial, self.known > 1, |stages| stages.fill(count))
+    }
+
+    fn start(&mut self, trial: Trial<'_>) -> Result<()> {
+        let knows_first = trial.rules.method.knows_first();
+        self.with_stages(trial, false, |stages| match knows_first {
+            true => stages.fill(1),
+            false => stages.evaluate(0.0, &[], None),
+        })
     }
 
     fn attempt(&mut self, trial: Trial<'_>) -> Result<()> {
-        let tableau = trial.rules.method.tableau();
-        self.known = self.known.min(1);
-        self.fill_slopes(trial, trial.rules.method.stages(), false)?;
-        match tableau.is_fsal() {
+        let method = &trial.rules.method;
+        self.known = self.known.min(usize::from(method.knows_first()));
+        self.with_stages(trial, false, |stages| stages.fill(method.stages()))?;
+        match method.fsal_stage().is_some() {
             // The last stage was evaluated at y1 itself.
             true => std::mem::swap(&mut self.y1, &mut self.state),
             false => {
-                let (h, b) = (trial.steps.h(), tableau.b());
+                let (h, b) = (trial.steps.h(), method.b());
                 kernels::combine_slopes(&mut self.y1, Some(&self.y), h, b, &self.k);
             }
         }
@@ -177,15 +209,14 @@ impl<T: Element> Space for SliceSpace<'_, T> {
 
     fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
         let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
-        let (k, ends) =
-            (self.slopes(trial.rules.method.tableau().stages()), (&self.y[..], &self.y1[..]));
+        let (k, ends) = (self.slopes(trial.rules.method.stages()), (&self.y[..], &self.y1[..]));
         if let [h] = *h {
             let norms = kernels::scaled_norms_slices(ends, scale, &k, b_error)?;
-            out.push(h.abs() * Method::ratio(&norms));
+            out.push(h.abs() * Stepper::ratio(&norms));
             return Ok(());
         }
         let norms = kernels::scaled_norms_slices_each(h.len(), ends, scale, &k, b_error)?;
-        out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Method::ratio(norms)));
+        out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Stepper::ratio(norms)));
         Ok(())
     }
 

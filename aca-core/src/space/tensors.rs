@@ -5,12 +5,12 @@ use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
 use crate::kernels::{self, Differences, Scale, Terms};
-use crate::scheme::Stages;
-use crate::{Error, Evaluator, Method, Pullback, Result, Steps, Time};
+use crate::scheme::{Half, Stages};
+use crate::{Error, Evaluator, Pullback, Result, Stepper, Steps, Time};
 
 /// The slopes of a step on tensors, wherever it starts: what solves and replays are made of.
 pub struct TensorStages<'a> {
-    method: &'a Method,
+    method: &'a Stepper,
     field: &'a Evaluator<'a>,
     steps: &'a Steps,
     y0: &'a Tensor,
@@ -29,7 +29,7 @@ pub type Point<'a> = (Time, Pullback<'a>);
 impl<'a> TensorStages<'a> {
     /// Starts a step from `y0`, `[..state]` or `[rows, ..state]`, with the slopes `k` that are known.
     pub fn new(
-        method: &'a Method,
+        method: &'a Stepper,
         field: &'a Evaluator<'a>,
         (steps, y0): (&'a Steps, &'a Tensor),
         k: Vec<Tensor>,
@@ -55,11 +55,23 @@ impl<'a> TensorStages<'a> {
 
     /// The end of the step, `y0 + h sum(b_i k_i)`.
     pub fn end(&mut self) -> Result<Tensor> {
-        let tableau = self.method.tableau();
+        let last = self.method.fsal_stage() == self.k.len().checked_sub(1);
         match self.state.take() {
             // The last stage of a FSAL tableau is evaluated at y1 itself.
-            Some(state) if tableau.is_fsal() && self.k.len() == tableau.stages() => Ok(state),
-            _ => self.sum(Some(self.y0), self.steps.h(), tableau.b()),
+            Some(state) if last => Ok(state),
+            _ => self.sum(Some(self.y0), self.steps.h(), self.method.b()),
+        }
+    }
+
+    /// The field at `t0 + c h` and a state, and its pullback where those are kept.
+    fn slope(&self, c: f64, state: &Tensor) -> Result<(Tensor, Option<Point<'a>>)> {
+        let t = self.method.times(self.steps, c)?;
+        match self.points.is_some() {
+            true => {
+                let (slope, pullback) = self.field.linearize_at(&t, state)?;
+                Ok((slope, Some((t, pullback))))
+            }
+            false => Ok((self.field.eval_at(&t, state)?, None)),
         }
     }
 
@@ -81,7 +93,7 @@ impl Stages for TensorStages<'_> {
         self.k.len()
     }
 
-    fn evaluate(&mut self, c: f64, weights: &[f64]) -> Result<()> {
+    fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()> {
         self.state = None;
         let at_end = self.k.len() == self.method.interpolant().end_stage();
         let state = match self.end.take().filter(|_| at_end) {
@@ -89,17 +101,28 @@ impl Stages for TensorStages<'_> {
             None if weights.is_empty() => self.y0.clone(),
             None => self.sum(Some(self.y0), self.steps.h(), weights)?,
         };
-        let t = self.method.times(self.steps, c)?;
+        let (slope, point) = self.slope(c, &state)?;
         if let Some(points) = &mut self.points {
-            let (slope, pullback) = self.field.linearize_at(&t, &state)?;
             points.resize_with(self.k.len(), || None);
-            points.push(Some((t, pullback)));
-            self.k.push(slope);
-        } else {
-            self.k.push(self.field.eval_at(&t, &state)?);
+            points.push(point);
         }
+        self.k.push(match half {
+            Some(half) => kernels::keep_half(&slope, half)?,
+            None => slope,
+        });
         self.state = Some(state);
         Ok(())
+    }
+
+    fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64> {
+        let state = self.sum(Some(self.y0), self.steps.h(), weights)?;
+        let (slope, point) = self.slope(c, &state)?;
+        if let Some(points) = &mut self.points {
+            points[i] = point;
+        }
+        let moved = kernels::largest_move(self.steps.rows(), &self.k[i], &slope)?;
+        self.k[i] = slope;
+        Ok(moved)
     }
 
     fn mix(&mut self, weights: &[f64]) -> Result<()> {
@@ -153,9 +176,19 @@ impl Space for TensorSpace {
         filled
     }
 
+    fn start(&mut self, trial: Trial<'_>) -> Result<()> {
+        let mut stages = trial.stages(Vec::new());
+        match trial.rules.method.knows_first() {
+            true => stages.fill(1)?,
+            false => stages.evaluate(0.0, &[], None)?,
+        }
+        self.k = stages.k;
+        Ok(())
+    }
+
     fn attempt(&mut self, trial: Trial<'_>) -> Result<()> {
         self.y1 = None;
-        self.k.truncate(1);
+        self.k.truncate(usize::from(trial.rules.method.knows_first()));
         let mut stages = trial.stages(std::mem::take(&mut self.k));
         let end = stages.fill(trial.rules.method.stages()).and_then(|()| stages.end());
         self.k = stages.k;
@@ -165,11 +198,10 @@ impl Space for TensorSpace {
 
     fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
         let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
-        let k: SmallVec<[&Tensor; 8]> =
-            self.k[..trial.rules.method.tableau().stages()].iter().collect();
+        let k: SmallVec<[&Tensor; 8]> = self.k[..trial.rules.method.stages()].iter().collect();
         let ends = (trial.y0, self.y1()?);
         let norms = kernels::norms(h.len(), ends, scale, &k, b_error)?;
-        out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Method::ratio(norms)));
+        out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Stepper::ratio(norms)));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 use std::fmt::Debug;
 use std::sync::Mutex;
 
-use aca_core::{Error, Result, Solver, Step, StepSink, Time, Tolerance, VectorField};
+use aca_core::{Error, Method, Result, Solver, Step, StepSink, Time, Tolerance, VectorField};
 use aca_tableau::{ALL, DOPRI5, Tableau};
 use candle_core::{DType, Device, Tensor, WithDType};
 
@@ -31,8 +31,8 @@ pub fn dopri5(tolerance: f64) -> Solver {
     adaptive(&DOPRI5, tolerance)
 }
 
-pub fn adaptive(tableau: &Tableau, tolerance: f64) -> Solver {
-    Solver::adaptive(tableau.clone(), Tolerance { rtol: tolerance, atol: tolerance })
+pub fn adaptive(method: impl Into<Method>, tolerance: f64) -> Solver {
+    Solver::adaptive(method, Tolerance { rtol: tolerance, atol: tolerance })
 }
 
 /// Every built-in tableau that can adapt its step.

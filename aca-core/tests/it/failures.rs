@@ -1,5 +1,6 @@
+use aca_core::Method::Leapfrog as ALF;
 use aca_core::{Error, Result, SolveEnd, Solver, Time, VectorField};
-use aca_tableau::{ALF, CASH_KARP, DOPRI5, RK4};
+use aca_tableau::{CASH_KARP, DOPRI5, RK4};
 use candle_core::{Tensor, Var};
 
 use crate::common::{

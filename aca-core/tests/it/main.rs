@@ -22,6 +22,7 @@ mod replay;
 mod settings;
 mod slice_rows;
 mod slices;
+mod splitting;
 mod statistics;
 mod steps;
 mod stops;

@@ -18,7 +18,7 @@ fn assert_replay_is_exact(solver: &Solver, y0: &Tensor, span: (f64, f64)) {
     let (mut solved, mut replayed) = (Recorder::default(), Recorder::default());
     let end = solver.solve(&field, y0, span, &mut solved).unwrap();
     let again = solver.replay(&field, y0, &solved.grid(), &mut replayed).unwrap();
-    let name = solver.tableau.name();
+    let name = solver.method.name();
     assert_eq!(solved.grid(), replayed.grid(), "{name}");
     for (a, b) in solved.steps.iter().zip(&replayed.steps) {
         assert_eq!(bits(&a.y1), bits(&b.y1), "{name} over {span:?}: states at {}", a.t1);

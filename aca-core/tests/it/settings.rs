@@ -26,7 +26,7 @@ fn adaptive_run_without_error_estimate_is_refused() {
 
 #[test]
 fn missing_fixed_step_is_refused() {
-    let solver = Solver::for_tableau(RK4, Tolerance { rtol: 1e-3, atol: 1e-3 }, None);
+    let solver = Solver::for_method(RK4, Tolerance { rtol: 1e-3, atol: 1e-3 }, None);
     let text = "rk4 has no embedded error estimate, so it needs a fixed step; give h";
     assert_refused(solver, |e| matches!(e, Error::FixedStepMissing { .. }), text);
 }
@@ -149,14 +149,6 @@ fn unknown_method_names_its_neighbours() {
 }
 
 #[test]
-fn leapfrog_by_another_method_is_refused() {
-    let text = "mali steps by the asynchronous leapfrog, not by dopri5; give the solver the \
-                tableau ALF";
-    let solver = Solver { leapfrog: true, ..dopri5(1e-6) };
-    assert_refused(solve(&solver), |e| matches!(e, Error::NotLeapfrog { .. }), text);
-}
-
-#[test]
 fn node_after_the_end_of_the_step_is_refused() {
     let beyond = Tableau::new(TableauDraft {
         name: "beyond".into(),
@@ -206,15 +198,14 @@ fn node_of_the_interpolant_outside_the_step_is_refused() {
 #[test]
 fn method_with_error_estimate_takes_the_given_step_as_its_first() {
     let tolerance = Tolerance { rtol: 1e-3, atol: 1e-3 };
-    let solver = Solver::for_tableau(HEUN_EULER, tolerance, Some(0.01)).unwrap();
+    let solver = Solver::for_method(HEUN_EULER, tolerance, Some(0.01)).unwrap();
     assert_eq!(solver.first_step, Some(0.01));
     assert!(matches!(solver.stepping, aca_core::Stepping::Adaptive(_)));
 }
 
 #[test]
 fn method_without_error_estimate_takes_the_given_step_throughout() {
-    let solver =
-        Solver::for_tableau(RK4, Tolerance { rtol: 1e-3, atol: 1e-3 }, Some(0.25)).unwrap();
+    let solver = Solver::for_method(RK4, Tolerance { rtol: 1e-3, atol: 1e-3 }, Some(0.25)).unwrap();
     assert_eq!(solve(&solver).unwrap().stats.accepted, 4);
 }
 

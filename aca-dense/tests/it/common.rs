@@ -1,8 +1,8 @@
 use std::fmt::Debug;
 
-use aca_core::{Error, Result, Solver, Step, StepSink, Time, Tolerance};
+use aca_core::{Error, Method, Result, Solver, Step, StepSink, Time, Tolerance};
 use aca_dense::{SaveAt, Solution, solve};
-use aca_tableau::{ALL, DOPRI5, Tableau};
+use aca_tableau::{ALL, DOPRI5};
 use candle_core::{DType, Device, Tensor, WithDType};
 
 /// A state of one dimension.
@@ -26,8 +26,8 @@ pub fn decay(_t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
     y.neg()
 }
 
-pub fn adaptive(tableau: &Tableau, tolerance: f64) -> Solver {
-    Solver::adaptive(tableau.clone(), Tolerance { rtol: tolerance, atol: tolerance })
+pub fn adaptive(method: impl Into<Method>, tolerance: f64) -> Solver {
+    Solver::adaptive(method, Tolerance { rtol: tolerance, atol: tolerance })
 }
 
 /// DOPRI5 with `tolerance` as both tolerances.

@@ -1,4 +1,4 @@
-use aca_core::{Error, Method, Result, Solver, Time};
+use aca_core::{Error, Result, Solver, Stepper, Time};
 use aca_dense::{DenseOutput, SaveAt, Solution, interpolate, interpolate_derivative, solve};
 use aca_tableau::{DOP853, MIDPOINT, RK4};
 use candle_core::Tensor;
@@ -150,7 +150,7 @@ fn outputs_that_are_not_finite_are_refused() {
 #[test]
 fn slopes_of_a_step_that_was_not_completed_are_refused() {
     let (solver, y0) = (Solver::fixed(DOP853, 0.5), state(&[1.0]));
-    let method = Method::new(&solver, y0.dtype()).unwrap();
+    let method = Stepper::new(&solver, y0.dtype()).unwrap();
     let k = vec![y0.clone(); DOP853.stages()];
     let refused = |e: &Error| matches!(e, Error::StageCount { got: 12, expected: 16, .. });
     assert!(refused(&interpolate(&method, &y0, 0.5, &k, &[0.3]).unwrap_err()));

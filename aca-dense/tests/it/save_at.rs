@@ -34,7 +34,7 @@ fn end_keeps_the_end_alone() {
 fn steps_keeps_the_start_and_the_end_of_every_step() {
     for (solver, span) in solvers().iter().flat_map(|s| SPANS.map(|span| (s, span))) {
         let solution = CIRCLE.solve(solver, span, &SaveAt::Steps);
-        let name = solver.tableau.name();
+        let name = solver.method.name();
         assert_eq!(solution.ts, grid(solver, span), "{name} over {span:?}");
         assert_eq!(solution.ys.dims(), [solution.stats.accepted + 1, 2], "{name} over {span:?}");
     }
@@ -44,7 +44,7 @@ fn steps_keeps_the_start_and_the_end_of_every_step() {
 fn times_at_the_ends_are_the_ends_to_the_last_bit() {
     for (solver, span) in solvers().iter().flat_map(|s| SPANS.map(|span| (s, span))) {
         let solution = CIRCLE.solve(solver, span, &SaveAt::Times(times(span, 5)));
-        let name = solver.tableau.name();
+        let name = solver.method.name();
         assert_eq!(values(&solution.ys.get(0).unwrap()), (CIRCLE.y)(span.0), "{name}: start");
         assert_eq!(values(&solution.ys.get(4).unwrap()), values(&solution.y1), "{name}: end");
     }
@@ -55,7 +55,7 @@ fn times_at_a_steps_end_are_its_state_to_the_last_bit() {
     for (solver, span) in solvers().iter().flat_map(|s| SPANS.map(|span| (s, span))) {
         let steps = CIRCLE.solve(solver, span, &SaveAt::Steps);
         let times = CIRCLE.solve(solver, span, &SaveAt::Times(steps.ts.clone()));
-        assert_eq!(values(&times.ys), values(&steps.ys), "{} over {span:?}", solver.tableau.name());
+        assert_eq!(values(&times.ys), values(&steps.ys), "{} over {span:?}", solver.method.name());
     }
 }
 
@@ -67,7 +67,7 @@ fn thousand_times_equal_the_trajectory_there() {
         let dense = CAROUSEL.solve(solver, span, &SaveAt::Dense);
         let expected = values(&dense.dense().unwrap().at_times(&ts).unwrap());
         let gap = distance(&saved.ys, &expected);
-        let name = solver.tableau.name();
+        let name = solver.method.name();
         assert_eq!((saved.ts.len(), saved.ys.dims()), (1000, &[1000, 2][..]), "{name}");
         assert!(gap <= 1e-15, "{name} over {span:?}: differs by {gap}, more than rounding");
     }
@@ -80,7 +80,7 @@ fn requested_times_do_not_change_the_steps() {
             let stats = CIRCLE.solve(&solver, (0.0, 1.6), save_at).stats;
             aca_core::Stats { nfe: 0, ..stats }
         };
-        let (end, name) = (stats(&SaveAt::End), solver.tableau.name());
+        let (end, name) = (stats(&SaveAt::End), solver.method.name());
         assert_eq!(stats(&SaveAt::Times(times((0.0, 1.6), 50))), end, "{name}, times");
         assert_eq!(stats(&SaveAt::Steps), end, "{name}, steps");
         assert_eq!(stats(&SaveAt::Dense), end, "{name}, dense");
@@ -91,7 +91,7 @@ fn requested_times_do_not_change_the_steps() {
 fn requested_times_do_not_change_the_end_by_a_bit() {
     for solver in solvers() {
         let y1 = |save_at: &SaveAt| values(&CIRCLE.solve(&solver, (0.0, 1.6), save_at).y1);
-        let (end, name) = (y1(&SaveAt::End), solver.tableau.name());
+        let (end, name) = (y1(&SaveAt::End), solver.method.name());
         assert_eq!(y1(&SaveAt::Times(times((0.0, 1.6), 50))), end, "{name}, times");
         assert_eq!(y1(&SaveAt::Dense), end, "{name}, dense");
     }
@@ -113,7 +113,7 @@ fn combinations_keep_every_time_once_and_in_order() {
         let mut expected = [grid(solver, span), asked].concat();
         expected.sort_by(|a, b| (a * sign).total_cmp(&(b * sign)));
         expected.dedup();
-        let name = solver.tableau.name();
+        let name = solver.method.name();
         assert_eq!(solution.ts, expected, "{name} over {span:?}");
         assert_eq!(solution.ys.dims(), [expected.len(), 2], "{name} over {span:?}");
         let dense = values(&solution.dense().unwrap().at_times(&expected).unwrap());

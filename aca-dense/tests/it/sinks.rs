@@ -1,4 +1,4 @@
-use aca_core::{Method, Result, Solver, Step, StepSink, TimeSpan};
+use aca_core::{Result, Solver, Step, StepSink, Stepper, TimeSpan};
 use aca_dense::{SaveAt, Saver, Solution, interpolate};
 use aca_tableau::{ALL, RK4};
 use candle_core::DType;
@@ -45,19 +45,14 @@ fn interpolant_at_a_steps_ends_is_the_step() {
     for solver in solvers() {
         let mut ends = Ends(0.0);
         solver.solve(&CAROUSEL.f, &CAROUSEL.start((0.0, 1.5)), (0.0, 1.5), &mut ends).unwrap();
-        assert!(
-            ends.0 <= 1e-15,
-            "{}: off by {}, more than rounding",
-            solver.tableau.name(),
-            ends.0
-        );
+        assert!(ends.0 <= 1e-15, "{}: off by {}, more than rounding", solver.method.name(), ends.0);
     }
 }
 
 #[test]
 fn interpolant_without_fractions_has_no_rows() {
     let y0 = CAROUSEL.start((0.0, 1.0));
-    let method = Method::new(&Solver::fixed(RK4, 0.1), DType::F64).unwrap();
+    let method = Stepper::new(&Solver::fixed(RK4, 0.1), DType::F64).unwrap();
     let rows = interpolate(&method, &y0, 0.1, &vec![y0.clone(); 5], &[]).unwrap();
     assert_eq!(rows.dims(), [0, 2]);
 }
@@ -65,7 +60,7 @@ fn interpolant_without_fractions_has_no_rows() {
 #[test]
 fn interpolant_is_linear_in_the_stages() {
     for tableau in ALL {
-        let method = Method::new(&Solver::fixed(tableau.clone(), 0.5), DType::F64).unwrap();
+        let method = Stepper::new(&Solver::fixed(tableau.clone(), 0.5), DType::F64).unwrap();
         let (y0, k) = (CAROUSEL.start((0.0, 1.0)), CAROUSEL.start((2.0, 1.0)));
         let stages = method.interpolant().stages();
         let rows = interpolate(&method, &y0, 0.5, &vec![k.clone(); stages], &[0.25, 0.8]).unwrap();

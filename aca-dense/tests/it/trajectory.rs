@@ -1,6 +1,7 @@
-use aca_core::{Method, Solver, Time};
+use aca_core::Method::Leapfrog as ALF;
+use aca_core::{Solver, Stepper, Time};
 use aca_dense::{DenseOutput, SaveAt, Solution, interpolate_derivative, solve};
-use aca_tableau::{ALF, RK4};
+use aca_tableau::RK4;
 use candle_core::{DType, Tensor};
 
 use crate::common::{CAROUSEL, CIRCLE, Recorder, decay, distance, dopri5, solvers, state, values};
@@ -21,7 +22,7 @@ fn trajectory_at_a_steps_end_is_its_state() {
         for ((_, t1), y1) in steps.ends.iter().zip(&steps.states) {
             let error = distance(&dense.at(*t1).unwrap(), y1);
             // The same sum, perhaps in another order.
-            let name = solver.tableau.name();
+            let name = solver.method.name();
             assert!(error <= 1e-15, "{name} at {t1} of {span:?}: off by {error}");
         }
     }
@@ -32,7 +33,7 @@ fn trajectory_ends_in_the_solutions_ends_to_the_last_bit() {
     for (solver, span) in solvers().iter().flat_map(|s| SPANS.map(|span| (s, span))) {
         let solution = CIRCLE.solve(solver, span, &SaveAt::Dense);
         let dense = solution.dense().unwrap();
-        let name = solver.tableau.name();
+        let name = solver.method.name();
         assert_eq!(values(&dense.at(span.0).unwrap()), (CIRCLE.y)(span.0), "{name}: start");
         assert_eq!(values(&dense.at(span.1).unwrap()), values(&solution.y1), "{name}: end");
     }
@@ -49,7 +50,7 @@ fn slope_is_the_same_from_both_sides_of_a_steps_end() {
             let after = dense.derivative(towards(*t)).unwrap();
             let gap = distance(&after, &before);
             // One unit of t in the last place past the end, where y'' is below 10.
-            let name = solver.tableau.name();
+            let name = solver.method.name();
             assert!(gap < 1e-13, "{name} at {t} of {span:?}: slopes differ by {gap}");
         }
     }
@@ -75,7 +76,7 @@ fn slope_is_the_derivative_of_the_trajectory() {
             let quotient = ((after - before).unwrap() / 2e-6).unwrap();
             let gap = distance(&quotient, &values(&dense.derivative(t).unwrap()));
             // Rounding 1e-16 over 2e-6 and truncation 1e-12 times a third derivative below 100.
-            let name = solver.tableau.name();
+            let name = solver.method.name();
             assert!(gap < 1e-8, "{name} at {t}: difference quotient is off by {gap}");
         }
     }
@@ -92,14 +93,14 @@ fn times_may_come_in_any_order_and_twice() {
 
 #[test]
 fn trajectory_beside_times_is_that_without_them() {
-    let leapfrog = Solver { leapfrog: true, ..Solver::fixed(ALF, 0.3) };
+    let leapfrog = Solver::fixed(ALF, 0.3);
     for solver in solvers().into_iter().chain([leapfrog]) {
         let ts = vec![0.1, 0.2, 1.4];
         let both = SaveAt::All(vec![SaveAt::Times(ts.clone()), SaveAt::Dense]);
         let both = CAROUSEL.solve(&solver, (0.0, 1.6), &both);
         let alone = CAROUSEL.solve(&solver, (0.0, 1.6), &SaveAt::Dense);
         let rows = |solution: &Solution| values(&solution.dense().unwrap().at_times(&ts).unwrap());
-        assert_eq!(rows(&both), rows(&alone), "{}", solver.tableau.name());
+        assert_eq!(rows(&both), rows(&alone), "{}", solver.method.name());
     }
 }
 
@@ -170,7 +171,7 @@ fn trajectory_has_a_kink_at_a_jump_of_the_field_and_no_error() {
         for t in (0..=100).map(|i| 0.01 * f64::from(i)) {
             let exact = if t < 0.7 { t } else { 0.7 - 100.0 * (t - 0.7) };
             let error = distance(&dense.at(t).unwrap(), &[exact]);
-            let name = solver.tableau.name();
+            let name = solver.method.name();
             assert!(error < 1e-12, "{name} at {t}: error {error}, lines need only rounding");
         }
     }
@@ -178,7 +179,7 @@ fn trajectory_has_a_kink_at_a_jump_of_the_field_and_no_error() {
 
 #[test]
 fn slope_of_one_step_is_that_of_its_stages() {
-    let method = Method::new(&dopri5(1e-6), DType::F64).unwrap();
+    let method = Stepper::new(&dopri5(1e-6), DType::F64).unwrap();
     let k: Vec<Tensor> = (0..7).map(|i| state(&[f64::from(i)])).collect();
     let weights = method.interpolant().derivative_weights(0.3);
     let expected: f64 = weights.iter().enumerate().map(|(i, w)| w * i as f64).sum();

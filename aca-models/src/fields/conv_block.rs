@@ -163,7 +163,7 @@ impl VectorField for ConvBlock {
                 bail!("a cotangent of shape {got:?} does not fit a state of shape {expected:?}");
             }
             let (mut y, mut theta) = (lambda.clone(), GradStore::default());
-            while let Some(place) = places.pop() {
+            for place in places.iter().rev() {
                 y = place.pull(&y, &mut theta)?;
             }
             Ok(Cotangents { y, theta, t: None })
@@ -195,7 +195,7 @@ impl<'a> Place<'a> {
     }
 
     /// Pulls a cotangent back to x, and adds those of variables to `theta`.
-    fn pull(self, lambda: &Tensor, theta: &mut GradStore) -> Result<Tensor> {
+    fn pull(&self, lambda: &Tensor, theta: &mut GradStore) -> Result<Tensor> {
         let parameters = [&self.norm.weight, &self.norm.bias];
         let [sums, weight, bias] = self.normalise.pull(&self.sums, parameters, lambda)?;
         for (parameter, cotangent) in parameters.into_iter().zip([weight, bias]) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::kernels::Element;
-use aca_core::{Native, NativeField, NativeTime, Pullback, Stepping, Time, VectorField};
+use aca_core::{Method, Native, NativeField, NativeTime, Pullback, Stepping, Time, VectorField};
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
 
@@ -63,7 +63,7 @@ impl OdeBlock {
         };
         let mut solvers = [Some(self.ode.solver()), backward].into_iter().flatten();
         let adaptive = solvers.find(|solver| matches!(solver.stepping, Stepping::Adaptive(_)))?;
-        Some(adaptive.tableau.name())
+        Some(adaptive.method.name())
     }
 
     /// How it solves and differentiates.
@@ -91,7 +91,7 @@ fn ode(field: &Metered, variables: &[Var], options: &OdeOptions, is_eval: bool) 
         // The strategies differ in what they keep for a backward that does not come; only the leapfrog
         // steps in a way of its own.
         Gradient::Mali => Gradient::Mali,
-        _ if is_eval && options.solver.leapfrog => Gradient::Mali,
+        _ if is_eval && matches!(options.solver.method, Method::Leapfrog) => Gradient::Mali,
         _ if is_eval => Gradient::Aca,
         gradient => gradient.clone(),
     };

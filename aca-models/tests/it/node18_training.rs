@@ -28,8 +28,8 @@ fn epoch(ode: &OdeOptions) -> EpochRow {
 /// Few steps, since only that it runs is asked: the original's tolerance, loosened.
 fn options(gradient: Gradient) -> OdeOptions {
     let tableau = match gradient {
-        Gradient::Mali => aca_tableau::ALF,
-        _ => aca_tableau::HEUN_EULER,
+        Gradient::Mali => aca_core::Method::Leapfrog,
+        _ => aca_tableau::HEUN_EULER.into(),
     };
     let solver = Solver::fixed_count(tableau, 2);
     OdeOptions { solver, gradient, ..OdeOptions::cifar() }
@@ -60,7 +60,7 @@ fn the_continuous_adjoint_and_the_leapfrog_train_too() {
 
 #[test]
 fn the_graph_of_the_leapfrog_trains_and_is_judged() {
-    let solver = Solver { leapfrog: true, ..Solver::fixed_count(aca_tableau::ALF, 2) };
+    let solver = Solver::fixed_count(aca_core::Method::Leapfrog, 2);
     let ode = OdeOptions { solver, gradient: Gradient::Naive, ..OdeOptions::cifar() };
     let (row, mali) = (epoch(&ode), epoch(&options(Gradient::Mali)));
     assert_eq!(row.test.nfe_forward, mali.test.nfe_forward);

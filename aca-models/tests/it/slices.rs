@@ -45,7 +45,7 @@ fn solved<S: System>(
 ) -> [Tensor; 3] {
     let field = ClosedForm::new(system, theta.clone());
     let tolerance = Tolerance { rtol: 1e-5, atol: 1e-6 };
-    let solver = Solver::for_tableau(tableau.clone(), tolerance, Some(0.05)).unwrap();
+    let solver = Solver::for_method(tableau.clone(), tolerance, Some(0.05)).unwrap();
     let vars = vec![theta.clone()];
     let ode = match slices {
         true => Ode::new(solver, field, vars).unwrap(),

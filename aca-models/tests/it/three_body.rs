@@ -2,7 +2,7 @@
 
 use aca_adjoint::{Checkpoints, Ode};
 use aca_core::kernels::{self, Terms};
-use aca_core::{Method, Solver, Tableau, Time, Tolerance, VectorField};
+use aca_core::{Solver, Stepper, Tableau, Time, Tolerance, VectorField};
 use aca_dense::{SaveAt, interpolate};
 use aca_models::systems::{ClosedForm, ThreeBody};
 use aca_tableau::{DOP853, DOPRI5};
@@ -67,7 +67,7 @@ fn at_value(traced: &Tensor, exact: &Tensor) -> Tensor {
 fn traced(field: &ClosedForm<ThreeBody>, times: &[f64]) -> (Tensor, Vec<Var>) {
     let y0 = Tensor::new(&ThreeBody::Y0, &Device::Cpu).unwrap();
     let solver = Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-7, atol: 1e-7 });
-    let method = Method::new(&solver, DType::F64).unwrap();
+    let method = Stepper::new(&solver, DType::F64).unwrap();
     let mut steps = Checkpoints::default();
     solver.solve(field, &y0, (0.0, 1.0), &mut steps).unwrap();
     let sum = |y: &Tensor, h: f64, weights: &[f64], k: &[Tensor]| {

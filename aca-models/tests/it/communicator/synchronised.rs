@@ -69,8 +69,8 @@ fn a_layer_on_three_ranks_is_that_of_one_process_and_so_are_its_cotangents() {
 /// A network for digits whose blocks take fixed steps.
 fn network(gradient: Gradient, dtype: DType) -> Network {
     let tableau = match gradient {
-        Gradient::Mali => aca_tableau::ALF,
-        _ => aca_tableau::HEUN_EULER,
+        Gradient::Mali => aca_core::Method::Leapfrog,
+        _ => aca_tableau::HEUN_EULER.into(),
     };
     let ode = OdeOptions { solver: Solver::fixed(tableau, 0.5), gradient, ..OdeOptions::digits() };
     Network::new(&NetworkSpec { dtype, ..NetworkSpec::of(NetworkName::Digits) }, &ode).unwrap()

@@ -107,7 +107,7 @@ impl Problem {
         let field = Mlp::new(&config, vb).unwrap();
         let tolerance = Tolerance { rtol: 1e-4, atol: 1e-4 };
         let solver = match gradient {
-            Gradient::Mali => Solver::fixed(aca_tableau::ALF, 0.125),
+            Gradient::Mali => Solver::fixed(aca_core::Method::Leapfrog, 0.125),
             Gradient::NaiveThroughStepSize => Solver::adaptive(aca_tableau::DOPRI5, tolerance),
             _ => Solver::fixed(aca_tableau::DOPRI5, 0.125),
         };

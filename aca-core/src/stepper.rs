@@ -1,0 +1,336 @@
+//! A method made ready to step.
+
+use std::sync::OnceLock;
+
+use aca_tableau::Interpolant;
+use candle_core::DType;
+
+use crate::scheme::{Half, StageCotangents, Stages};
+use crate::{Error, Method, Result, Solver, Steps, Time};
+
+/// A method with what a solve derives from it once: weights, nodes, error estimates and interpolant.
+///
+/// Slopes of a Runge-Kutta method are `k_i = f(t0 + c_i h, y0 + h sum(a_ij k_j))`. Those beyond the method's own are the
+/// interpolant's; they are evaluated only for steps whose inside is looked at.
+#[derive(Clone, Debug)]
+pub struct Stepper {
+    method: Method,
+    b: Vec<f64>,
+    b_error: Vec<Vec<f64>>,
+    interpolant: Interpolant,
+    /// Nodes, and rows and columns of `a`, the interpolant's extra stages included; of a scheme of the user's the extra
+    /// ones alone mean anything.
+    c: Vec<f64>,
+    rows: Vec<Vec<f64>>,
+    columns: Vec<Vec<f64>>,
+    /// Weights of the differences of slopes and of states that show how far a step reaches, once a solve asks.
+    difference: OnceLock<Option<[Vec<f64>; 2]>>,
+    stability: OnceLock<f64>,
+    jump_ts: Vec<f64>,
+    is_single: bool,
+}
+
+impl Stepper {
+    /// Prepares the solver's method for states of a type; steps that meet one of the solver's `jump_ts`
+    /// evaluate the field on their own side, at a time that stays there when it is rounded to that type.
+    ///
+    /// # Errors
+    /// [`Error::NodeOutsideStep`], since the field may not be evaluated outside the span.
+    pub fn new(solver: &Solver, dtype: DType) -> Result<Self> {
+        let method = solver.method.clone();
+        let (b, b_error, interpolant) = parts(&method);
+        let own = b.len();
+        let own_rows: Vec<(f64, Vec<f64>)> = match &method {
+            Method::RungeKutta(tableau) => {
+                (0..own).map(|i| (tableau.c()[i], tableau.a_row(i).to_vec())).collect()
+            }
+            Method::Leapfrog => vec![(0.0, vec![]), (0.5, vec![0.5]), (1.0, vec![-1.0, 2.0])],
+            Method::Symplectic(splitting) => {
+                (0..own).map(|i| (splitting.node(i), b[..i].to_vec())).collect()
+            }
+            Method::Custom(_) => vec![(0.0, Vec::new()); own],
+        };
+        let extra = (0..interpolant.extra_stages())
+            .map(|i| (interpolant.c(i), interpolant.a_row(i).to_vec()));
+        let (c, rows): (Vec<f64>, Vec<Vec<f64>>) = own_rows.into_iter().chain(extra).unzip();
+        // Beyond second order no splitting stays inside the step.
+        let beyond = !matches!(method, Method::Symplectic(_));
+        if let Some(&c) = c.iter().find(|c| beyond && !(0.0..=1.0).contains(*c)) {
+            return Err(Error::NodeOutsideStep { method: method.name().to_owned(), c });
+        }
+        let column = |i: usize| rows.iter().map(|row| row.get(i).copied().unwrap_or(0.0)).collect();
+        Ok(Self {
+            columns: (0..rows.len()).map(column).collect(),
+            method,
+            b,
+            b_error,
+            interpolant,
+            c,
+            rows,
+            difference: OnceLock::new(),
+            stability: OnceLock::new(),
+            jump_ts: solver.jump_ts.clone(),
+            is_single: dtype == DType::F32,
+        })
+    }
+
+    /// The method.
+    #[inline]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The interpolant of one step.
+    #[inline]
+    pub fn interpolant(&self) -> &Interpolant {
+        &self.interpolant
+    }
+
+    /// Number of slopes that every step has.
+    #[inline]
+    pub fn stages(&self) -> usize {
+        self.b.len()
+    }
+
+    /// The weights of the slopes: a step ends at `y0 + h sum(b_i k_i)`.
+    #[inline]
+    pub fn b(&self) -> &[f64] {
+        &self.b
+    }
+
+    /// Number of slopes that a step's result depends on: all of the interpolant's where it is looked
+    /// at, else the method's up to the last with a weight (a FSAL stage at the end has none).
+    #[inline]
+    pub fn stages_with_weight(&self, interpolated: bool) -> usize {
+        if interpolated {
+            return self.interpolant.stages();
+        }
+        self.b.iter().rposition(|&b| b != 0.0).map_or(0, |last| last + 1)
+    }
+
+    /// Row `i` of `a`, the interpolant's extra stages included.
+    #[inline]
+    pub fn a_row(&self, i: usize) -> &[f64] {
+        &self.rows[i]
+    }
+
+    /// Node `c_i`, the interpolant's extra stages included.
+    #[inline]
+    pub fn c(&self, i: usize) -> f64 {
+        self.c[i]
+    }
+
+    /// The half of a state that slope `i` belongs to, where it is not all of it.
+    #[inline]
+    pub fn half(&self, i: usize) -> Option<Half> {
+        match (&self.method, i < self.stages(), i % 2) {
+            (Method::Symplectic(_), true, 0) => Some(Half::Second),
+            (Method::Symplectic(_), true, _) => Some(Half::First),
+            _ => None,
+        }
+    }
+
+    /// Appends slopes to a step until it has `count`, or all of the method's own where a scheme gives no fewer.
+    #[inline]
+    pub fn fill(&self, stages: &mut impl Stages, count: usize) -> Result<()> {
+        let own = self.stages();
+        match &self.method {
+            Method::RungeKutta(_) => {}
+            Method::Leapfrog if count == own => {
+                for i in stages.known()..own - 1 {
+                    stages.evaluate(self.c[i], &self.rows[i], None)?;
+                }
+                // v1 = 2 u - v0.
+                if stages.known() < own {
+                    stages.mix(&self.rows[own - 1])?;
+                }
+            }
+            Method::Custom(scheme) if stages.known() < own => {
+                scheme.fill(stages)?;
+                if stages.known() != own {
+                    let (got, method) = (stages.known(), self.method.name().to_owned());
+                    return Err(Error::SchemeStages { method, got, expected: own });
+                }
+            }
+            _ => {}
+        }
+        for i in stages.known()..count {
+            stages.evaluate(self.c[i], &self.rows[i], self.half(i))?;
+        }
+        Ok(())
+    }
+
+    /// Pulls cotangents of the first `count` slopes of a step back.
+    #[inline]
+    pub fn pull(&self, cotangents: &mut impl StageCotangents, count: usize) -> Result<()> {
+        let own = if let Method::Custom(_) = self.method { self.stages() } else { 0 };
+        for i in (own..count).rev() {
+            cotangents.pull(i, &self.columns[i])?;
+        }
+        match &self.method {
+            Method::Custom(scheme) => scheme.pull(cotangents),
+            _ => Ok(()),
+        }
+    }
+
+    /// The time `t0 + c h` in a step from `t0` to `t1`: exact at both ends, and beside a discontinuity by the last
+    /// number on the step's side, so that the field sees one branch; a step without length has its own.
+    #[inline]
+    pub fn time(&self, (t0, t1): (f64, f64), c: f64) -> f64 {
+        if c == 0.0 {
+            self.beside(t0, t1)
+        } else if c == 1.0 {
+            self.beside(t1, t0)
+        } else {
+            t0 + c * (t1 - t0)
+        }
+    }
+
+    /// The times `t0 + c h` in the steps of all rows.
+    pub fn times(&self, steps: &Steps, c: f64) -> Result<Time> {
+        match steps.samples() {
+            None => Ok(Time::new(self.time(steps.ends(0), c))),
+            Some(samples) => {
+                let times = (0..steps.rows()).map(|row| self.row_time(steps.ends(row), c));
+                Time::of_samples(times.collect(), samples.clone())
+            }
+        }
+    }
+
+    /// The time of a row that may rest: then it is where it rests.
+    #[inline]
+    pub(crate) fn row_time(&self, (t0, t1): (f64, f64), c: f64) -> f64 {
+        if t0 == t1 { t0 } else { self.time((t0, t1), c) }
+    }
+
+    /// Whether the field may jump anywhere.
+    #[inline]
+    pub fn has_jumps(&self) -> bool {
+        !self.jump_ts.is_empty()
+    }
+
+    /// Whether the field may jump at `t`, so that a slope from one side is no use on the other.
+    #[inline]
+    pub fn is_jump(&self, t: f64) -> bool {
+        self.jump_ts.contains(&t)
+    }
+
+    /// The last number before `t` on the side of `towards` if the field may jump at `t`, else `t`.
+    #[inline]
+    pub(crate) fn beside(&self, t: f64, towards: f64) -> f64 {
+        if !self.is_jump(t) {
+            return t;
+        }
+        let (up, near) = (towards > t, t as f32);
+        // What fields of single precision make of the jump's own time must lie on the other side.
+        let single = f64::from(if up { near.next_up() } else { near.next_down() });
+        let inside = if up { single < towards } else { single > towards };
+        match self.is_single && inside {
+            true => single,
+            false if up => t.next_up(),
+            false => t.next_down(),
+        }
+    }
+
+    /// Weights of the estimate of a step's own error, `h sum(w_i k_i)` over as many stages: the finest of the
+    /// tableau's, without trailing zeros; none for methods that cannot estimate it.
+    pub fn error_weights(&self) -> &[f64] {
+        let weights = self.b_error.first().map_or(&[][..], |weights| &weights[..]);
+        &weights[..weights.iter().rposition(|w| *w != 0.0).map_or(0, |last| last + 1)]
+    }
+
+    /// The slope that is the next step's first, where the method itself has it and the field is evaluated at the end.
+    pub fn fsal_stage(&self) -> Option<usize> {
+        let tableau = self.method.tableau()?;
+        tableau.is_fsal().then(|| tableau.stages() - 1)
+    }
+
+    /// The slope that starts the next step, among the first `known`.
+    #[inline]
+    pub fn carried(&self, known: usize) -> Option<usize> {
+        let end = match &self.method {
+            Method::RungeKutta(_) => self.interpolant.end_stage(),
+            Method::Leapfrog | Method::Symplectic(_) => self.stages() - 1,
+            Method::Custom(_) => return None,
+        };
+        Some(end).filter(|end| *end < known)
+    }
+
+    /// Whether [`Stepper::carried`] is among the method's own slopes.
+    #[inline]
+    pub(crate) fn carries_own(&self) -> bool {
+        self.carried(self.stages()).is_some()
+    }
+
+    /// Whether the slope at the end of a step starts the next whatever lies between: the leapfrog's belongs to its
+    /// state.
+    #[inline]
+    pub(crate) fn carries_always(&self) -> bool {
+        matches!(self.method, Method::Leapfrog)
+    }
+
+    /// Whether the first slope of a step is known before the step is tried: not with a scheme of the user's, whose
+    /// slopes may all be implicit.
+    #[inline]
+    pub(crate) fn knows_first(&self) -> bool {
+        !matches!(self.method, Method::Custom(_))
+    }
+
+    /// Joins the norms of all error estimates to the error of a step of size 1.
+    #[inline]
+    pub(crate) fn ratio(norms: &[f64]) -> f64 {
+        match *norms {
+            [high, low] if high > 0.0 => high * high / (high * high + 0.01 * low * low).sqrt(),
+            [first, ..] => first,
+            [] => f64::NAN,
+        }
+    }
+
+    /// Length of the stability interval on the negative real axis.
+    pub(crate) fn stability(&self) -> f64 {
+        let find = || self.method.tableau().map_or(f64::INFINITY, |t| t.real_stability());
+        *self.stability.get_or_init(find)
+    }
+
+    /// Weights of the differences of slopes and of states, over so many stages, that show how far a step reaches.
+    pub(crate) fn difference(&self) -> Option<[&[f64]; 2]> {
+        // Only a Runge-Kutta method's slopes are all those of the field.
+        let find = || self.method.tableau()?.stage_difference();
+        let difference = self.difference.get_or_init(|| find().map(|d| [d.slopes, d.states]));
+        difference.as_ref().map(|[slopes, states]| [&slopes[..], &states[..]])
+    }
+
+    /// The number of stages that they are taken over: the tableau's, and the slope at `t1`.
+    pub(crate) fn stages_with_end(&self) -> usize {
+        self.interpolant.end_stage() + 1
+    }
+
+    /// The weights of every error estimate.
+    #[inline]
+    pub fn b_error(&self) -> &[Vec<f64>] {
+        &self.b_error
+    }
+}
+
+/// Weights of slopes, of error estimates and interpolant.
+fn parts(method: &Method) -> (Vec<f64>, Vec<Vec<f64>>, Interpolant) {
+    match method {
+        Method::RungeKutta(tableau) => {
+            (tableau.b().to_vec(), tableau.b_error(), tableau.interpolant())
+        }
+        Method::Leapfrog => {
+            let b = vec![0.0, 1.0, 0.0];
+            let interpolant = Interpolant::hermite(2, &b, [0, 2]);
+            (b, vec![vec![-1.0, 1.0, 0.0]], interpolant)
+        }
+        Method::Symplectic(splitting) => {
+            let b = splitting.weights().to_vec();
+            let interpolant = Interpolant::hermite_with_ends(splitting.order(), &b);
+            (b, Vec::new(), interpolant)
+        }
+        Method::Custom(scheme) => {
+            let facts = scheme.facts();
+            (facts.b, facts.b_error.into_iter().collect(), facts.interpolant)
+        }
+    }
+}

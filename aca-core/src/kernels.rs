@@ -64,7 +64,7 @@ pub use rows::{
 pub(crate) use slices::difference_squares_slices;
 pub use slices::{
     add_slice_rows, combine_slices, combine_slices_picked, combine_slopes, scaled_norms_slices,
-    scaled_norms_slices_each,
+    scaled_norms_slices_each, scaled_norms_slopes,
 };
 
 /// The error scale `atol + rtol * max(|y0|, |y1|)` of every entry.

@@ -135,7 +135,11 @@ impl Stepper {
     pub fn fill(&self, stages: &mut impl Stages, count: usize) -> Result<()> {
         let own = self.stages();
         match &self.method {
-            Method::RungeKutta(_) => {}
+            Method::RungeKutta(_) => {
+                for i in stages.known()..count {
+                    stages.evaluate(self.c[i], &self.rows[i], None)?;
+                }
+            }
             Method::Leapfrog if count == own => {
                 for i in stages.known()..own - 1 {
                     stages.evaluate(self.c[i], &self.rows[i], None)?;

@@ -189,6 +189,75 @@ fn add_terms<T: Element>(out: &mut [T], range: Range<usize>, terms: &Terms<'_, T
     }
 }
 
+/// See [`super::combine_slopes`]: states of one block, whose terms need no list.
+pub(super) fn combine_slopes<T: Element>(
+    out: &mut [T],
+    base: Option<&[T]>,
+    h: f64,
+    weights: &[f64],
+    k: &[T],
+) -> bool {
+    if out.len() > BLOCK {
+        return false;
+    }
+    vectorised(
+        #[inline(always)]
+        || add_slopes(begin(unwritten(out), base), h, weights, k),
+    );
+    true
+}
+
+/// [`add_terms`] of the slopes in `k`, one after the other, whose weight is not zero.
+#[inline(always)]
+fn add_slopes<T: Element>(out: &mut [T], h: f64, weights: &[f64], k: &[T]) {
+    let size = out.len();
+    let (mut four, mut count) = ([(T::zero(), 0); 4], 0);
+    for (i, &w) in weights.iter().enumerate() {
+        if w == 0.0 {
+            continue;
+        }
+        four[count] = (T::from_f64(h * w), i * size);
+        count += 1;
+        if count == 4 {
+            let [(a, xa), (b, xb), (c, xc), (d, xd)] = four;
+            let xs = k[xa..xa + size].iter().zip(&k[xb..xb + size]);
+            let xs = xs.zip(&k[xc..xc + size]).zip(&k[xd..xd + size]);
+            for (out, (((xa, xb), xc), xd)) in out.iter_mut().zip(xs) {
+                *out += (a * *xa + b * *xb) + (c * *xc + d * *xd);
+            }
+            count = 0;
+        }
+    }
+    for &(w, x) in &four[..count] {
+        for (out, x) in out.iter_mut().zip(&k[x..x + size]) {
+            *out += w * *x;
+        }
+    }
+}
+
+/// [`sum_of_squares`] of slopes one after the other; `None` for states of more than one buffer.
+pub(super) fn sum_of_squares_of_slopes<T: Element>(
+    y0: &[T],
+    y1: &[T],
+    scale: Scale<'_, T>,
+    weights: &[f64],
+    k: &[T],
+) -> Option<f64> {
+    if y0.len() > BUFFER {
+        return None;
+    }
+    Some(vectorised(
+        #[inline(always)]
+        || {
+            let mut error = [T::zero(); BUFFER];
+            let error = &mut error[..y0.len()];
+            add_slopes(error, 1.0, weights, k);
+            divide_by_scale(error, y0, y1, scale, 0..y0.len());
+            sum_of_products(error, error)
+        },
+    ))
+}
+
 /// Sum over all entries of `(sum(e_i k_i) / scale)^2`, NaN when `y1` has an entry that is not finite.
 pub(super) fn sum_of_squares<T: Element>(
     y0: &[T],

@@ -42,17 +42,6 @@ pub(super) fn with_terms<'a, T: Element, R>(
     work(&list)
 }
 
-/// The rows of `k` whose weight is not zero, with their weights.
-#[inline(always)]
-fn weighted<'a, T>(
-    weights: &'a [f64],
-    k: &'a [T],
-    size: usize,
-) -> impl Iterator<Item = (f64, &'a [T])> {
-    let slopes = weights.iter().enumerate().filter(|(_, w)| **w != 0.0);
-    slopes.map(move |(i, &w)| (w, &k[i * size..][..size]))
-}
-
 /// [`combine_slices`] over the weights that are not zero, where `x_i` is row `i` of `k`.
 ///
 /// # Panics
@@ -65,16 +54,15 @@ pub fn combine_slopes<T: Element>(
     weights: &[f64],
     k: &[T],
 ) {
-    let terms = weighted(weights, k, out.len());
-    match *h {
-        [h] => with_terms(terms.map(|(w, x)| (h * w, x)), |terms| {
-            cpu::combine_over(out, base, terms);
-        }),
-        _ => {
-            let terms: SmallVec<[_; FEW]> = terms.collect();
-            cpu::combine_each_over(out, base, h, &terms);
-        }
+    if let [h] = *h
+        && cpu::combine_slopes(out, base, h, weights, k)
+    {
+        return;
     }
+    let size = out.len();
+    let slopes = weights.iter().enumerate().filter(|(_, w)| **w != 0.0);
+    let terms: SmallVec<[_; FEW]> = slopes.map(|(i, &w)| (w, &k[i * size..][..size])).collect();
+    combine_slices(out, base, h, &terms);
 }
 
 /// [`combine_picked`](super::combine_picked) of slices whose rows have `length` numbers.
@@ -108,6 +96,31 @@ pub fn scaled_norms_slices<T: Element>(
         let terms = e.iter().zip(k).filter(|(e, _)| **e != 0.0).map(|(&e, &k)| (e, k));
         let square = with_terms(terms, |terms| cpu::sum_of_squares(y0, y1, scale, terms));
         norms.push((square / y0.len() as f64).sqrt());
+    }
+    Ok(norms)
+}
+
+/// [`scaled_norms_slices`] of slopes one after the other.
+///
+/// # Errors
+/// When tolerances of each entry are of another type.
+pub fn scaled_norms_slopes<T: Element>(
+    (y0, y1): (&[T], &[T]),
+    scale: &Scale,
+    k: &[T],
+    weights: &[Vec<f64>],
+) -> Result<SmallVec<[f64; 2]>> {
+    let tolerances = scale.views()?;
+    let body = scale.body::<T>(&tolerances)?;
+    let mut norms = SmallVec::new();
+    for e in weights {
+        match cpu::sum_of_squares_of_slopes(y0, y1, body, e, k) {
+            Some(square) => norms.push((square / y0.len() as f64).sqrt()),
+            None => {
+                let k: SmallVec<[&[T]; FEW]> = k.chunks_exact(y0.len()).collect();
+                return scaled_norms_slices((y0, y1), scale, &k, weights);
+            }
+        }
     }
     Ok(norms)
 }

@@ -209,12 +209,13 @@ impl<T: Element> Space for SliceSpace<'_, T> {
 
     fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
         let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
-        let (k, ends) = (self.slopes(trial.rules.method.stages()), (&self.y[..], &self.y1[..]));
+        let ends = (&self.y[..], &self.y1[..]);
         if let [h] = *h {
-            let norms = kernels::scaled_norms_slices(ends, scale, &k, b_error)?;
+            let norms = kernels::scaled_norms_slopes(ends, scale, &self.k, b_error)?;
             out.push(h.abs() * Stepper::ratio(&norms));
             return Ok(());
         }
+        let k = self.slopes(trial.rules.method.stages());
         let norms = kernels::scaled_norms_slices_each(h.len(), ends, scale, &k, b_error)?;
         out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Stepper::ratio(norms)));
         Ok(())

@@ -67,12 +67,11 @@ pub struct GradientReport {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RowFinding {
     /// Products of the step's error estimate, divided by the step size, with the cotangent that arrived at its end,
-    /// outputs inside included; and squares of that one and of the one that left at its start.
+    /// outputs inside included; and squares of that one, of the one that left at its start, and of
+    /// the state there.
     pub(crate) products: Products,
     /// Sum of the norms of the cotangents of outputs inside the step, or a bound of it.
     pub(crate) outputs: f64,
-    /// Norm of the state at the start.
-    pub(crate) size: f64,
     /// Distance of the replayed end from what ran, relative to its size.
     pub(crate) off: f64,
 }
@@ -126,7 +125,7 @@ impl Audit {
         (step, t0, t1): (usize, f64, f64),
         found: &RowFinding,
     ) -> Result<()> {
-        let Products { error, magnitude, arriving, leaving } = found.products;
+        let Products { error, magnitude, arriving, leaving, state } = found.products;
         if found.off > self.rounding || found.off.is_nan() {
             return Err(Error::ReplayMismatch { step, t: t1, off: found.off });
         }
@@ -139,7 +138,7 @@ impl Audit {
         self.magnitude += (h * error).abs();
         let [outputs, size] = &mut self.outputs[sample];
         *outputs += found.outputs;
-        *size = size.max(found.size);
+        *size = size.max(state.sqrt());
         // A cotangent so small that its square is zero says nothing of growth.
         if arriving > 0.0 && leaving > self.squared_growth * arriving {
             (self.squared_growth, self.growth_t) = (leaving / arriving, t0);

@@ -51,7 +51,7 @@ mod slices;
 
 pub use audit::{
     Products, RowDifferences, RowProducts, differences, differences_slices, dot_slices, products,
-    products_slices,
+    products_slopes,
 };
 pub use cpu::Element;
 pub use rows::largest_move;

@@ -342,16 +342,11 @@ impl<'a, T: Element> OnSlices<'a, T> {
             own.iter_mut().zip(g).for_each(|(a, g)| *a += *g);
             found[output.row].outputs += norm(g);
         }
-        let mut terms = SmallVec::<[(T, &[T]); 16]>::new();
-        for (i, w) in entering.method.error_weights().iter().enumerate() {
-            if *w != 0.0 {
-                terms.push((T::from_f64(*w), row(&self.k, i, size)));
-            }
-        }
-        let products = kernels::products_slices(rows, &self.scratch[..size], start, &terms);
+        let ends = [&self.scratch[..size], start, entering.y0];
+        let weights = entering.method.error_weights();
+        let products = kernels::products_slopes(rows, ends, weights, &self.k);
         for (i, (found, products)) in found.iter_mut().zip(products).enumerate() {
             (found.products, found.off) = (products, off[i]);
-            found.size = norm(row(entering.y0, i, length));
             if found.outputs > 0.0 {
                 // What arrived is bounded by the norms of its parts, which cannot cancel.
                 let a = norm(row(entering.a, i, length));

@@ -264,11 +264,9 @@ impl OnTensors {
         let k = self.complete(step, known, k)?;
         let arrived = add_whole((steps, a), &[], (inside, g))?;
         let weights = weighted(1.0, method.error_weights(), &k);
-        let products = kernels::products(rows, &arrived, start, &weights)?;
-        let sizes = kernels::dots(rows, y0, y0)?;
-        let found = products.into_iter().zip(off).zip(sizes).map(|((products, off), size)| {
-            RowFinding { products, off, size: size.sqrt(), ..RowFinding::default() }
-        });
+        let products = kernels::products(rows, [&arrived, start, y0], &weights)?;
+        let found = products.into_iter().zip(off);
+        let found = found.map(|(products, off)| RowFinding { products, off, outputs: 0.0 });
         let mut found: Found = found.collect();
         if !inside.is_empty() {
             let own: Vec<usize> = inside.iter().map(|output| output.index).collect();

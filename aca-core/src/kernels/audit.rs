@@ -22,11 +22,13 @@ pub struct Products {
     pub arriving: f64,
     /// `l . l`, of the leaving cotangent `l`.
     pub leaving: f64,
+    /// `y . y`, of the state at the start.
+    pub state: f64,
 }
 
-impl From<[f64; 4]> for Products {
-    fn from([error, magnitude, arriving, leaving]: [f64; 4]) -> Self {
-        Self { error, magnitude, arriving, leaving }
+impl From<[f64; 5]> for Products {
+    fn from([error, magnitude, arriving, leaving, state]: [f64; 5]) -> Self {
+        Self { error, magnitude, arriving, leaving, state }
     }
 }
 
@@ -36,60 +38,52 @@ pub type RowProducts = SmallVec<[Products; 1]>;
 /// Returns the [`Products`] of states that are taken for so many rows, with `e = sum(w_i x_i)`, in one pass.
 ///
 /// # Shapes
-/// `arriving`, `leaving` and every `x_i`: the same shape and dtype.
-pub fn products(
-    rows: usize,
-    arriving: &Tensor,
-    leaving: &Tensor,
-    terms: &[Term<'_>],
-) -> Result<RowProducts> {
-    on_gpu!(arriving, _gpu => products_by_candle(rows, arriving, leaving, terms));
-    let (arriving, leaving) = (arriving.contiguous()?, leaving.contiguous()?);
+/// What arrives, what leaves, the state and every `x_i`: the same shape and dtype.
+pub fn products(rows: usize, ends: [&Tensor; 3], terms: &[Term<'_>]) -> Result<RowProducts> {
+    on_gpu!(ends[0], _gpu => products_by_candle(rows, ends, terms));
+    let [arriving, leaving, state] = ends.map(Tensor::contiguous);
+    let (arriving, leaving, state) = (arriving?, leaving?, state?);
     let copies = contiguous(terms)?;
     with_element!(arriving.dtype(), T => {
-        let (arriving, leaving) = (View::held(&arriving), View::held(&leaving));
+        let ends = [&arriving, &leaving, &state].map(View::held);
         let views: SmallVec<[_; 8]> = copies.iter().map(|(_, x)| View::held(x)).collect();
         let mut slices = SmallVec::<[(T, &[T]); 16]>::new();
         for ((w, _), view) in copies.iter().zip(&views) {
             slices.push((*w as T, view.slice()?));
         }
-        Ok(products_slices(rows, arriving.slice()?, leaving.slice()?, &slices))
+        let mut sums = SmallVec::<[[f64; 5]; 1]>::from_elem([0.0; 5], rows);
+        cpu::products(&mut sums, [ends[0].slice()?, ends[1].slice()?, ends[2].slice()?], &slices);
+        Ok(sums.into_iter().map(Products::from).collect())
     })
 }
 
 /// [`products`] where kernels of our own do not reach.
 #[cfg(feature = "cuda")]
-fn products_by_candle(
-    rows: usize,
-    arriving: &Tensor,
-    leaving: &Tensor,
-    terms: &[Term<'_>],
-) -> Result<RowProducts> {
+fn products_by_candle(rows: usize, ends: [&Tensor; 3], terms: &[Term<'_>]) -> Result<RowProducts> {
     let flat = |x: &Tensor| x.to_dtype(DType::F64)?.reshape((rows, ()));
-    let (a, l) = (flat(arriving)?, flat(leaving)?);
+    let [a, l, y] = ends.map(flat);
+    let a = a?;
     let e = if terms.is_empty() { a.zeros_like()? } else { flat(&combine(None, terms)?)? };
     let signed = a.mul(&e)?;
-    let sums = [&signed, &signed.abs()?, &a.sqr()?, &l.sqr()?];
+    let sums = [&signed, &signed.abs()?, &a.sqr()?, &l?.sqr()?, &y?.sqr()?];
     let sums = sums.map(|x| x.sum(1)?.to_vec1::<f64>());
-    let [signed, magnitude, arriving, leaving] = sums;
-    let (signed, magnitude, arriving, leaving) = (signed?, magnitude?, arriving?, leaving?);
-    Ok((0..rows)
-        .map(|row| [signed[row], magnitude[row], arriving[row], leaving[row]].into())
-        .collect())
+    let sums = sums.into_iter().collect::<candle_core::Result<Vec<_>>>()?;
+    let row = |row: usize| Products::from(std::array::from_fn(|i| sums[i][row]));
+    Ok((0..rows).map(row).collect())
 }
 
-/// [`products`] of slices.
+/// [`products`] of slices, with `e = sum(w_i k_i)` of slopes one after the other.
 ///
 /// # Panics
-/// When a slice is shorter than `arriving`.
-pub fn products_slices<T: Element>(
+/// When a slice is shorter than what arrives.
+pub fn products_slopes<T: Element>(
     rows: usize,
-    arriving: &[T],
-    leaving: &[T],
-    terms: &[(T, &[T])],
+    ends: [&[T]; 3],
+    weights: &[f64],
+    k: &[T],
 ) -> RowProducts {
-    let mut sums = SmallVec::<[[f64; 4]; 1]>::from_elem([0.0; 4], rows);
-    cpu::products(&mut sums, arriving, leaving, terms);
+    let mut sums = SmallVec::<[[f64; 5]; 1]>::from_elem([0.0; 5], rows);
+    cpu::products_of_slopes(&mut sums, ends, weights, k);
     sums.into_iter().map(Products::from).collect()
 }
 

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 mod audit;
 mod rows;
 
-pub(super) use audit::products;
+pub(super) use audit::{products, products_of_slopes};
 pub(super) use rows::{
     combine_each, combine_each_over, combine_picked, difference_squares, sums_of_squares,
 };
@@ -202,21 +202,29 @@ pub(super) fn combine_slopes<T: Element>(
     }
     vectorised(
         #[inline(always)]
-        || add_slopes(begin(unwritten(out), base), h, weights, k),
+        || {
+            let size = out.len();
+            add_slopes(begin(unwritten(out), base), h, weights, (k, size, 0));
+        },
     );
     true
 }
 
-/// [`add_terms`] of the slopes in `k`, one after the other, whose weight is not zero.
+/// [`add_terms`] of the slopes in `k`, of so many entries each, whose weight is not zero: those from `first` on.
 #[inline(always)]
-fn add_slopes<T: Element>(out: &mut [T], h: f64, weights: &[f64], k: &[T]) {
+fn add_slopes<T: Element>(
+    out: &mut [T],
+    h: f64,
+    weights: &[f64],
+    (k, stride, first): (&[T], usize, usize),
+) {
     let size = out.len();
     let (mut four, mut count) = ([(T::zero(), 0); 4], 0);
     for (i, &w) in weights.iter().enumerate() {
         if w == 0.0 {
             continue;
         }
-        four[count] = (T::from_f64(h * w), i * size);
+        four[count] = (T::from_f64(h * w), i * stride + first);
         count += 1;
         if count == 4 {
             let [(a, xa), (b, xb), (c, xc), (d, xd)] = four;
@@ -251,7 +259,7 @@ pub(super) fn sum_of_squares_of_slopes<T: Element>(
         || {
             let mut error = [T::zero(); BUFFER];
             let error = &mut error[..y0.len()];
-            add_slopes(error, 1.0, weights, k);
+            add_slopes(error, 1.0, weights, (k, y0.len(), 0));
             divide_by_scale(error, y0, y1, scale, 0..y0.len());
             sum_of_products(error, error)
         },

@@ -10,8 +10,8 @@ use aca_dense::Placement;
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
+use crate::Backward;
 use crate::adjoint_state::AdjointProbe;
-use crate::backward::Backward;
 use crate::checkpoints::{Checkpoints, States};
 use crate::outputs::{Outputs, RowOutput, StepOutputs};
 use crate::params::Accumulator;

@@ -10,7 +10,7 @@ use aca_core::{
 use aca_dense::{Placement, Solution};
 use candle_core::{Tensor, bail};
 
-use crate::backward::Backward;
+use crate::Backward;
 use crate::outputs::{Outputs, StepOutputs};
 use crate::params::Accumulator;
 use crate::{Gradients, Params, TimeGradients};

@@ -7,32 +7,7 @@ use aca_core::{Error, Fingerprint, Result};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
-use crate::{AdjointState, Gradient, GradientReport, Gradients, Params};
-
-/// The backward half of a gradient strategy, bound to one finished solve.
-pub(crate) trait Backward: Send + Sync {
-    /// Maps cotangents of outputs to gradients of the solve's inputs.
-    ///
-    /// `placements` run in the solve's direction; `cotangents` are `[outputs, ..state]`, detached.
-    /// Times are asked for only of strategies that [`Gradient`] says have their gradient.
-    fn pullback(
-        &self,
-        placements: &[Placement],
-        cotangents: &Tensor,
-        want_times: bool,
-    ) -> Result<Gradients>;
-
-    /// Maps cotangents of outputs to the adjoint state at each of `ts`.
-    fn adjoint_state(
-        &self,
-        placements: &[Placement],
-        cotangents: &Tensor,
-        ts: &[f64],
-    ) -> Result<AdjointState> {
-        let _ = (placements, cotangents, ts);
-        Err(Error::Unsupported { strategy: "this gradient strategy", what: "the adjoint state" })
-    }
-}
+use crate::{AdjointState, Backward, Gradient, GradientReport, Gradients, Params};
 
 /// What a forward pass keeps for its backward pass: the explicit form of a gradient.
 ///

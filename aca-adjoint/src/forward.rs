@@ -1,4 +1,4 @@
-//! Forward solves: each strategy keeps what its backward pass needs.
+//! Solve solves: each strategy keeps what its backward pass needs.
 
 use std::sync::Arc;
 
@@ -11,15 +11,16 @@ use candle_core::{Tensor, Var};
 
 use crate::aca::{Aca, Samples};
 use crate::backsolve::Reverse;
-use crate::backward::Backward;
 use crate::checkpoints::{Checkpoints, EndSlope, Grid};
 use crate::mali::{Mali, Trail};
 use crate::naive::{Guard, Naive, TracedSteps};
 use crate::report::Untrusted;
-use crate::{Backsolve, Gradient, Params, through_step_size};
+use crate::strategy::Recorded;
+use crate::{Backsolve, Backward, Gradient, Params, through_step_size};
 
-/// One solve that is about to run.
-pub(crate) struct Forward<'a> {
+/// One solve of a whole state that is about to run, as a [`Strategy`](crate::Strategy) gets it.
+#[derive(Clone, Copy)]
+pub struct Solve<'a> {
     pub(crate) solver: &'a Solver,
     pub(crate) field: &'a Arc<dyn VectorField>,
     pub(crate) params: &'a Params,
@@ -29,12 +30,40 @@ pub(crate) struct Forward<'a> {
     pub(crate) untrusted: Untrusted,
 }
 
-/// A finished solve, outside candle's graph, and its backward half.
-type Finished = (Solution, Arc<dyn Backward>);
+impl<'a> Solve<'a> {
+    /// How it is solved.
+    pub fn solver(&self) -> &'a Solver {
+        self.solver
+    }
 
-impl Forward<'_> {
+    /// The field.
+    pub fn field(&self) -> &'a Arc<dyn VectorField> {
+        self.field
+    }
+
+    /// The parameters whose gradient is wanted.
+    pub fn params(&self) -> &'a Params {
+        self.params
+    }
+
+    /// The initial state.
+    pub fn y0(&self) -> &'a Tensor {
+        self.y0
+    }
+
+    /// Solves, keeping the outputs that were asked for, with accepted steps pushed into `sink`; the result is outside
+    /// candle's graph, and steps stay inside the stability interval where the solver says so for gradients.
+    ///
+    /// # Errors
+    /// Those of [`Solver::solve`] and of the requested times.
+    pub fn run(&self, sink: &mut dyn StepSink) -> Result<Solution> {
+        self.record(&self.held(false), self.y0, sink)
+    }
+}
+
+impl Solve<'_> {
     /// Solves with what `gradient` needs to keep.
-    pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Finished> {
+    pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Recorded> {
         let leapfrog = matches!(self.solver.method, Method::Leapfrog);
         if leapfrog && !matches!(gradient, Gradient::Mali | Gradient::Naive) {
             return Err(Error::LeapfrogGradient);
@@ -52,6 +81,7 @@ impl Forward<'_> {
                 Ok((sol, Arc::new(traced)))
             }
             Gradient::Backsolve(settings) => self.backsolve(settings),
+            Gradient::Custom(strategy) => strategy.record(self),
             Gradient::Mali if leapfrog => self.mali(),
             Gradient::Mali => {
                 let mut kept = self.checkpoints(gradient)?;
@@ -115,7 +145,7 @@ impl Forward<'_> {
         }))
     }
 
-    fn naive(&self) -> Result<Finished> {
+    fn naive(&self) -> Result<Recorded> {
         let solver = self.held(true);
         let (params, y0) = (self.params.clone(), Var::from_tensor(&self.y0.detach())?);
         let mut steps = TracedSteps::new(self.nodes_per_step()?);
@@ -126,7 +156,7 @@ impl Forward<'_> {
         ))
     }
 
-    fn backsolve(&self, settings: &Backsolve) -> Result<Finished> {
+    fn backsolve(&self, settings: &Backsolve) -> Result<Recorded> {
         if let Some(solver) = &settings.solver {
             // Now, not after an epoch's forward passes.
             solver.validate()?;
@@ -154,7 +184,7 @@ impl Forward<'_> {
         Ok((sol, Arc::new(reverse)))
     }
 
-    fn mali(&self) -> Result<Finished> {
+    fn mali(&self) -> Result<Recorded> {
         let solver = self.plain();
         let mut trail = Trail::default();
         let sol = self.record(&solver, self.y0, &mut trail)?;

@@ -1,6 +1,10 @@
 //! Which gradient strategy to use.
 
+use std::sync::Arc;
+
 use aca_core::{Error, Result, Solver};
+
+use crate::Strategy;
 
 /// How the gradient of a solve is found.
 ///
@@ -11,7 +15,7 @@ use aca_core::{Error, Result, Solver};
 /// | [`Gradient::Naive`] | yes | every graph of every step | s forward |
 /// | [`Gradient::NaiveThroughStepSize`] | no: the step sizes move too | those of rejected steps too | s forward |
 /// | [`Gradient::Backsolve`] | no | one state | a new solve |
-/// | [`Gradient::Mali`] | yes, or refused where rounding grows on the way back | one state and its slope | 1 forward, 1 with its pullback backward |
+/// | [`Gradient::Mali`] | yes, or refused where rounding grows on the way back | one state (and its slope) | s forward, s with their pullbacks backward, and as many again to undo a splitting |
 ///
 /// Take `Aca` unless its states do not fit, then `AcaBudget`, or `Mali` where second order is
 /// enough. `Backsolve` is there to compare with: its gradient is off by the error of a second solve,
@@ -35,16 +39,19 @@ pub enum Gradient {
     NaiveThroughStepSize,
     /// The continuous adjoint, solved backward in time.
     Backsolve(Backsolve),
-    /// Steps of the asynchronous leapfrog, undone one by one; needs a solver with the tableau
-    /// [`ALF`](aca_tableau::ALF).
+    /// Steps undone one by one, with no state kept: those of the asynchronous leapfrog, or of a symplectic splitting.
     Mali,
+    /// A strategy of your own, for whole states.
+    Custom(Arc<dyn Strategy>),
 }
 
 impl Gradient {
     /// Refuses gradients with respect to times on behalf of strategies that have none.
     pub(crate) fn check_times(&self) -> Result<()> {
         let strategy = match self {
-            Self::Aca | Self::AcaBudget { .. } | Self::Backsolve(_) => return Ok(()),
+            Self::Aca | Self::AcaBudget { .. } | Self::Backsolve(_) | Self::Custom(_) => {
+                return Ok(());
+            }
             Self::Naive => "Naive",
             Self::NaiveThroughStepSize => "NaiveThroughStepSize",
             Self::Mali => "Mali",

@@ -53,8 +53,8 @@ impl TimeGradients {
 }
 
 impl Gradients {
-    /// Gradients without those of times.
-    pub(crate) fn new(y0: Tensor, theta: Vec<Tensor>, nfe: usize) -> Self {
+    /// Gradients without those of times, found with so many evaluations of the field.
+    pub fn new(y0: Tensor, theta: Vec<Tensor>, nfe: usize) -> Self {
         Self { y0, theta, times: None, sample_times: Vec::new(), nfe, report: None }
     }
 

@@ -7,7 +7,7 @@ use aca_core::{Error, Evaluator, Result, Step, StepSink, Stepper, VectorField};
 use aca_dense::Placement;
 use candle_core::{DType, Tensor};
 
-use crate::backward::Backward;
+use crate::Backward;
 use crate::checkpoints::Grid;
 use crate::outputs::{Outputs, RowOutput, StepOutputs};
 use crate::params::Accumulator;

@@ -4,7 +4,7 @@ use aca_core::{Graph, Result, Step, StepSink, Stepper, large_stack};
 use aca_dense::{Placement, interpolate};
 use candle_core::{Tensor, Var};
 
-use crate::backward::Backward;
+use crate::Backward;
 use crate::params::Accumulator;
 use crate::{Gradients, Params};
 

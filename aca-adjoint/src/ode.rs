@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::attach::{attach, guard_parameters};
 use crate::backward::Tape;
-use crate::forward::Forward;
+use crate::forward::Solve;
 use crate::second_order::is_second_order_enabled;
 use crate::{Backsolve, Gradient, OdeSolution, Params, Untrusted};
 
@@ -241,10 +241,10 @@ impl Ode {
         y0: &'a Tensor,
         span: (f64, f64),
         save_at: &'a SaveAt,
-    ) -> Result<Forward<'a>> {
+    ) -> Result<Solve<'a>> {
         let Self { solver, field, params, untrusted, .. } = self;
         let (span, untrusted) = (TimeSpan::new(span.0, span.1)?, *untrusted);
-        Ok(Forward { solver, field, params, y0, span, save_at, untrusted })
+        Ok(Solve { solver, field, params, y0, span, save_at, untrusted })
     }
 
     pub(crate) fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {

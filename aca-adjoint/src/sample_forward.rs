@@ -1,4 +1,4 @@
-//! Forward solves of samples with clocks of their own.
+//! Solve solves of samples with clocks of their own.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use aca_core::{Error, Evaluator, Method, Result, Stepper, TimeSpan};
 use aca_dense::{Placement, SampleSolution, SaveSamples};
 use candle_core::Var;
 
+use crate::Backward;
 use crate::aca::Samples;
-use crate::backward::Backward;
 use crate::checkpoints::Checkpoints;
-use crate::forward::Forward;
+use crate::forward::Solve;
 use crate::outputs::Outputs;
 use crate::sample_naive::Course;
 use crate::{Gradient, Tape};
 
-impl Forward<'_> {
+impl Solve<'_> {
     /// Solves every sample by its own clock, with what `gradient` needs to keep.
     pub(crate) fn solve_samples(
         &self,
@@ -23,7 +23,12 @@ impl Forward<'_> {
         save_at: &SaveSamples,
     ) -> Result<(SampleSolution, Tape)> {
         let leapfrog = matches!(self.solver.method, Method::Leapfrog);
-        if leapfrog || matches!(gradient, Gradient::NaiveThroughStepSize | Gradient::Backsolve(_)) {
+        if leapfrog
+            || matches!(
+                gradient,
+                Gradient::NaiveThroughStepSize | Gradient::Backsolve(_) | Gradient::Custom(_)
+            )
+        {
             let (what, remedy) = ("this gradient strategy", "use Aca, AcaBudget or Naive");
             return Err(Error::OwnClocks { what, remedy });
         }

@@ -7,7 +7,7 @@ use aca_core::{Evaluator, Result, Stepper, Steps, TensorStages, large_stack};
 use aca_dense::Placement;
 use candle_core::{Tensor, Var};
 
-use crate::backward::Backward;
+use crate::Backward;
 use crate::checkpoints::{Checkpoints, States};
 use crate::naive::differentiate;
 use crate::outputs::{Outputs, StepOutputs};

@@ -7,8 +7,8 @@ use aca_core::{
 use aca_dense::{Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
-use crate::backward::Backward;
-use crate::forward::Forward;
+use crate::Backward;
+use crate::forward::Solve;
 use crate::naive::differentiate;
 use crate::{Gradients, Params};
 
@@ -56,10 +56,10 @@ impl Backward for ThroughStepSize {
 /// [`Error::Unsupported`] for what this baseline leaves out: fixed steps, tolerances by entry, other
 /// controllers, stops, dense output; [`Error::TimeRead`] when the field hides its dependence on time.
 pub(crate) fn solve(
-    forward: &Forward<'_>,
+    forward: &Solve<'_>,
     nodes_per_step: usize,
 ) -> Result<(Solution, ThroughStepSize)> {
-    let &Forward { solver, params, span, save_at, .. } = forward;
+    let &Solve { solver, params, span, save_at, .. } = forward;
     let (field, y0) = (forward.field.as_ref(), Var::from_tensor(&forward.y0.detach())?);
     let (tolerance, tableau) = supported(solver, field)?;
     let nodes_per_step = nodes_per_step + CONTROL_NODES;

@@ -1,0 +1,57 @@
+//! What every gradient strategy offers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aca_core::{Error, Result};
+use aca_dense::{Placement, Solution};
+use candle_core::Tensor;
+
+use crate::{AdjointState, Gradients, Solve};
+
+/// A gradient strategy of your own: how a solve is recorded, and how cotangents go back through it.
+///
+/// # Example
+/// The example `13_a_gradient_strategy_of_your_own` of aca-models pulls back step by step through candle's own graph.
+pub trait Strategy: fmt::Debug + Send + Sync {
+    /// Solves, and keeps what the way back needs.
+    ///
+    /// # Errors
+    /// Whatever the solve returns; [`Error::Unsupported`] for what the strategy leaves out.
+    fn record(&self, solve: &Solve<'_>) -> Result<Recorded>;
+}
+
+/// A finished solve, outside candle's graph, and its backward half.
+pub type Recorded = (Solution, Arc<dyn Backward>);
+
+/// The backward half of a gradient strategy, bound to one finished solve.
+pub trait Backward: Send + Sync {
+    /// Maps cotangents of outputs to gradients of the solve's inputs, times included if they are wanted.
+    ///
+    /// # Shapes
+    /// `placements`: where the outputs lie among the accepted steps, in the solve's direction; `cotangents`:
+    /// `[outputs, ..state]`, detached.
+    ///
+    /// # Errors
+    /// Whatever the field returns; [`Error::Unsupported`] for times where the strategy has no gradient of theirs.
+    fn pullback(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        want_times: bool,
+    ) -> Result<Gradients>;
+
+    /// Maps cotangents of outputs to the adjoint state at each of `ts`; refused unless a strategy has it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    fn adjoint_state(
+        &self,
+        placements: &[Placement],
+        cotangents: &Tensor,
+        ts: &[f64],
+    ) -> Result<AdjointState> {
+        let _ = (placements, cotangents, ts);
+        Err(Error::Unsupported { strategy: "this gradient strategy", what: "the adjoint state" })
+    }
+}

@@ -16,24 +16,6 @@ pub const HEUN_EULER: Tableau = Tableau {
     interpolant: None,
 };
 
-/// The midpoint rule with Euler's step as its error estimate: one step of the asynchronous leapfrog
-/// when its slope starts as `f(t0, y0)`.
-///
-/// As a Runge-Kutta method it is an adaptive midpoint rule. MALI carries the slope from step to step
-/// instead of evaluating it, which makes the steps reversible.
-pub const ALF: Tableau = Tableau {
-    name: Borrowed("alf"),
-    source: Borrowed(
-        "Mutze, An asynchronous leapfrog method II, 2013; its estimate: Zhuang et al., MALI, 2021",
-    ),
-    order: 2,
-    a: Borrowed(&[1.0 / 2.0]),
-    b: Borrowed(&[0.0, 1.0]),
-    c: Borrowed(&[0.0, 1.0 / 2.0]),
-    embedded: Borrowed(&[Embedded { order: 1, b_hat: Borrowed(&[1.0, 0.0]) }]),
-    interpolant: None,
-};
-
 /// The pair 3(2) of Bogacki and Shampine, four stages and FSAL: for loose tolerances.
 pub const BOSH3: Tableau = Tableau {
     name: Borrowed("bosh3"),

@@ -47,7 +47,7 @@ mod tsit5;
 pub use dop853::DOP853;
 pub use dopri5::DOPRI5;
 pub use draft::{EmbeddedDraft, InterpolantDraft, TableauDraft};
-pub use embedded::{ALF, BOSH3, CASH_KARP, FEHLBERG45, HEUN_EULER};
+pub use embedded::{BOSH3, CASH_KARP, FEHLBERG45, HEUN_EULER};
 pub use error::{TableauError, Weights};
 pub use fixed::{EULER, HEUN, MIDPOINT, RALSTON, RK4, RK4_38};
 pub use interpolant::Interpolant;

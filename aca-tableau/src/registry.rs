@@ -1,16 +1,15 @@
 use crate::{
-    ALF, BOSH3, CASH_KARP, DOP853, DOPRI5, EULER, FEHLBERG45, HEUN, HEUN_EULER, MIDPOINT, RALSTON,
-    RK4, RK4_38, TSIT5, Tableau, TableauError,
+    BOSH3, CASH_KARP, DOP853, DOPRI5, EULER, FEHLBERG45, HEUN, HEUN_EULER, MIDPOINT, RALSTON, RK4,
+    RK4_38, TSIT5, Tableau, TableauError,
 };
 
 /// Every built-in method, by rising order.
-pub const ALL: [&Tableau; 14] = [
+pub const ALL: [&Tableau; 13] = [
     &EULER,
     &MIDPOINT,
     &HEUN,
     &RALSTON,
     &HEUN_EULER,
-    &ALF,
     &BOSH3,
     &RK4,
     &RK4_38,
@@ -51,7 +50,6 @@ pub fn aliases(tableau: &Tableau) -> &'static [&'static str] {
         "heun" => &["heun2", "explicit_trapezoid"],
         "ralston" => &["ralston2"],
         "heun_euler" => &["adaptive_heun", "rk12", "heun_euler21"],
-        "alf" => &["asynchronous_leapfrog", "sym12async", "mali"],
         "bosh3" => &["bogacki_shampine", "rk23", "bs3", "bs32", "ode23"],
         "rk4" => &["runge_kutta4", "classic_rk4"],
         "rk4_38" => &["3/8", "rk4_three_eighths", "three_eighths", "kutta38"],

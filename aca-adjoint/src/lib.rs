@@ -27,9 +27,9 @@
 //! |---|---|
 //! | train with candle's `backward` | [`Ode::solve`] |
 //! | differentiate with respect to times too | [`Ode::solve_times`] |
-//! | give every sample of a batch a clock of its own | [`Ode::solve_samples`], or `Batching::PerSample` and [`Ode::solve`] |
+//! | let every sample of a batch step on its own | [`Ode::solve_samples`], or `Batching::PerSample` and [`Ode::solve`] |
 //! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
-//! | choose how the gradient is found | [`Ode::gradient`], [`Gradient`] |
+//! | choose how the gradient is found, or write that yourself | [`Ode::gradient`], [`Gradient`], [`Strategy`] |
 //! | go back through thousands of solves | [`backward`], [`with_large_stack`] |
 //! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
 //!

@@ -1,4 +1,4 @@
-//! Explicit Runge-Kutta solves of candle vector fields.
+//! Solves of candle vector fields.
 //!
 //! [`Solver`] says how to solve, a [`VectorField`] what, and a [`StepSink`] receives the accepted
 //! steps. The loop searches the step size on detached values and knows nothing of outputs,
@@ -27,12 +27,14 @@
 //! |---|---|
 //! | adapt the step to a tolerance | [`Solver::adaptive`] |
 //! | take fixed steps | [`Solver::fixed`], [`Solver::fixed_count`] |
+//! | choose a method, or write one | [`Method`], [`Splitting`], [`Scheme`] |
 //! | integrate a given grid | [`Solver::replay`] |
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
 //! | stay inside the method's stability interval | [`Solver::stable_steps`] |
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
 //! | solve for several tensors at once | [`Packing`] |
-//! | step every sample of a batch by its own clock | [`Batching::PerSample`], [`Solver::solve_samples`] |
+//! | let every sample of a batch step on its own | [`Batching::PerSample`], [`Solver::solve_samples`] |
+//! | look at accepted steps, end a solve inside one | [`StepSink`], [`Step::stop`] |
 //! | walk and drop deep graphs | [`with_large_stack`] |
 //! | use as many cores as you like | [`init_with_threads`] |
 //! | keep states on a GPU | the feature `cuda`, [`kernels::cuda::device`] |

@@ -202,7 +202,7 @@ fn contiguous(terms: &[Term<'_>]) -> Result<SmallVec<[(f64, Tensor); 8]>> {
     terms.iter().map(|&(w, x)| Ok((w, x.contiguous()?))).collect()
 }
 
-/// [`dot`] of slices.
+/// [`dot`](super::dot) of slices.
 ///
 /// # Panics
 /// When `b` is shorter than `a`.

@@ -1,12 +1,7 @@
 //! Checkpoints of accepted steps, all of them or within a budget.
 
-use std::sync::Arc;
-
-use aca_core::{
-    Error, Evaluator, Result, Step, StepSink, Stepper, Steps, TensorStages, kernels, pays_to_gather,
-};
+use aca_core::{Error, Result, Step, StepSink, kernels, pays_to_gather};
 use candle_core::Tensor;
-use smallvec::SmallVec;
 
 /// An accepted step as a tape keeps it: its times and the state at its start.
 #[derive(Clone, Debug)]
@@ -32,16 +27,16 @@ pub struct Checkpoint {
 /// calculation", SIAM Journal on Scientific Computing 31 (2009), algorithms 1 and 2.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    capacity: usize,
+    pub(crate) capacity: usize,
     /// One for a whole state; for a batch as many as samples took steps so far.
-    samples: Vec<Trail>,
-    states: Slots,
-    whole: bool,
+    pub(crate) samples: Vec<Trail>,
+    pub(crate) states: Slots,
+    pub(crate) whole: bool,
 }
 
 /// Kept states: each a tensor of the whole state, or of rows of several samples.
 #[derive(Clone, Debug, Default)]
-struct Slots {
+pub(crate) struct Slots {
     tensors: Vec<Option<Tensor>>,
     free: Vec<u32>,
 }
@@ -62,13 +57,13 @@ impl Slots {
     }
 
     /// Lets the start of a step go.
-    fn free(&mut self, step: &mut Taken) {
+    pub(crate) fn free(&mut self, step: &mut Taken) {
         self.tensors[step.slot as usize] = None;
         self.free.push(std::mem::replace(&mut step.slot, FORGOTTEN));
     }
 
     /// The tensor that holds the start of a step, and its row there.
-    fn get(&self, step: &Taken) -> Result<(&Tensor, usize)> {
+    pub(crate) fn get(&self, step: &Taken) -> Result<(&Tensor, usize)> {
         match self.tensors.get(step.slot as usize) {
             Some(Some(tensor)) => Ok((tensor, step.row as usize)),
             _ => Err(candle_core::Error::msg("the start of a step was let go").into()),
@@ -78,18 +73,18 @@ impl Slots {
 
 /// The steps of one sample.
 #[derive(Clone, Debug, Default)]
-struct Trail {
+pub(crate) struct Trail {
     t0: f64,
-    steps: Vec<Taken>,
+    pub(crate) steps: Vec<Taken>,
     /// Within a budget, the steps whose starts are kept, by rising number; the first is the initial state.
-    kept: Vec<Kept>,
+    pub(crate) kept: Vec<Kept>,
 }
 
 /// A step that was taken: where it ended, and where the state lies that it started from, if that is kept: a slot, and
 /// its row where that holds states of several samples.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
-    t1: f64,
+pub(crate) struct Taken {
+    pub(crate) t1: f64,
     slot: u32,
     row: u32,
 }
@@ -99,20 +94,14 @@ const FORGOTTEN: u32 = u32::MAX;
 
 /// A step whose start is kept, and how dear that is: the higher the level, the longer it stays.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
-    step: usize,
+pub(crate) struct Kept {
+    pub(crate) step: usize,
     level: usize,
-}
-
-/// Where a row stands before a step of its sample.
-struct Place<'a> {
-    step: usize,
-    state: (&'a Tensor, usize),
 }
 
 impl Trail {
     /// Where a step starts.
-    fn start(&self, step: usize) -> f64 {
+    pub(crate) fn start(&self, step: usize) -> f64 {
         step.checked_sub(1).map_or(self.t0, |before| self.steps[before].t1)
     }
 
@@ -196,134 +185,8 @@ impl Checkpoints {
                 || samples.iter().any(|&sample| self.steps(sample) == 0))
     }
 
-    /// The trail of a sample, or of another where it has no steps: where a row rests that has none to go.
-    fn trail(&self, sample: usize) -> Result<&Trail> {
-        let own = self.samples.get(sample).filter(|trail| !trail.steps.is_empty());
-        let any = own.or_else(|| self.samples.iter().find(|trail| !trail.steps.is_empty()));
-        Ok(any.ok_or_else(|| candle_core::Error::msg("there are no steps to replay"))?)
-    }
-
-    /// Returns the steps from `places` of the rows that go, and the states there; other rows rest.
-    fn at(
-        &self,
-        samples: &Arc<[usize]>,
-        places: &[Place<'_>],
-        goes: impl Fn(usize) -> bool,
-    ) -> Result<(Steps, Tensor)> {
-        let steps = self.steps_of(samples, places, goes)?;
-        if let ([place], true) = (places, self.whole) {
-            return Ok((steps, place.state.0.clone()));
-        }
-        let states: Vec<_> = places.iter().map(|place| place.state).collect();
-        Ok((steps, kernels::gather_rows(&states)?))
-    }
-
-    /// The steps from `places` of the rows that go; other rows rest.
-    fn steps_of(
-        &self,
-        samples: &Arc<[usize]>,
-        places: &[Place<'_>],
-        goes: impl Fn(usize) -> bool,
-    ) -> Result<Steps> {
-        let ends = |row: usize| -> Result<(f64, f64)> {
-            let (trail, step) = (self.trail(samples[row])?, places[row].step);
-            let t0 = trail.start(step);
-            Ok((t0, if goes(row) { trail.steps[step].t1 } else { t0 }))
-        };
-        if self.whole {
-            let (t0, t1) = ends(0)?;
-            return Ok(Steps::whole(t0, t1));
-        }
-        let (mut t0, mut t1) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
-        for row in 0..places.len() {
-            let ends = ends(row)?;
-            t0.push(ends.0);
-            t1.push(ends.1);
-        }
-        Ok(Steps::of_samples(samples.clone(), t0, t1))
-    }
-
-    /// The steps of all rows, from the initial states of a batch.
-    pub(crate) fn starts(
-        &self,
-        samples: &Arc<[usize]>,
-        wanted: &[Option<usize>],
-        y0: &Tensor,
-    ) -> Result<(Steps, Tensor)> {
-        let place = |(&sample, step): (&usize, &Option<usize>)| Place {
-            step: step.unwrap_or(0),
-            state: (y0, sample),
-        };
-        let places: Vec<Place<'_>> = samples.iter().zip(wanted).map(place).collect();
-        self.at(samples, &places, |row| wanted[row].is_some())
-    }
-
-    /// Where rows stand that hold `samples`: before the latest step whose start is kept and that is not beyond the one
-    /// they want; those that want none rest at the start, where the field was finite.
-    fn latest(
-        &self,
-        samples: &[usize],
-        wanted: &[Option<usize>],
-    ) -> Result<SmallVec<[Place<'_>; 1]>> {
-        let place = |(&sample, step): (&usize, &Option<usize>)| {
-            let trail = self.trail(sample)?;
-            let step = match step {
-                Some(step) if self.capacity == usize::MAX => *step,
-                Some(step) => {
-                    trail.kept.iter().rev().map(|kept| kept.step).find(|s| s <= step).unwrap_or(0)
-                }
-                None => 0,
-            };
-            Ok(Place { step, state: self.states.get(&trail.steps[step])? })
-        };
-        samples.iter().zip(wanted).map(place).collect()
-    }
-
-    /// Forgets the starts of steps beyond those that rows want, which a budget has room for no longer.
-    fn forget_beyond(&mut self, samples: &[usize], wanted: &[Option<usize>]) {
-        for (&sample, step) in samples.iter().zip(wanted) {
-            let (Some(trail), Some(step)) = (self.samples.get_mut(sample), step) else { continue };
-            let first = trail.kept.partition_point(|kept| kept.step <= *step);
-            for kept in trail.kept.drain(first..) {
-                self.states.free(&mut trail.steps[kept.step]);
-            }
-        }
-    }
-
-    /// Takes one step of every row that is before the one it wants, and keeps where it comes to as the budget allows;
-    /// returns whether there was any, and where all rows are now.
-    fn advance(
-        &mut self,
-        samples: &Arc<[usize]>,
-        (wanted, reached): (&[Option<usize>], &mut [usize]),
-        y: &Tensor,
-        rules: (&Stepper, &Evaluator<'_>),
-    ) -> Result<Option<Tensor>> {
-        let behind = |row: usize| wanted[row].is_some_and(|step| reached[row] < step);
-        let behind: Vec<bool> = (0..wanted.len()).map(behind).collect();
-        if !behind.contains(&true) {
-            return Ok(None);
-        }
-        let whole = self.whole;
-        let places: Vec<Place<'_>> = reached
-            .iter()
-            .enumerate()
-            .map(|(row, &step)| Place { step, state: (y, row) })
-            .collect();
-        let (steps, y) = self.at(samples, &places, |row| behind[row])?;
-        let mut stages = TensorStages::new(rules.0, rules.1, (&steps, &y), Vec::new());
-        stages.fill(rules.0.stages())?;
-        let y1 = stages.end()?;
-        for row in (0..behind.len()).filter(|row| behind[*row]) {
-            reached[row] += 1;
-            let y1 = if whole { y1.clone() } else { kernels::pick_rows(&y1, &[row])? };
-            self.keep_within(samples[row], reached[row], y1);
-        }
-        Ok(Some(y1))
-    }
-
     /// Keeps the start of a step as the budget allows.
-    fn keep_within(&mut self, sample: usize, step: usize, y0: Tensor) {
+    pub(crate) fn keep_within(&mut self, sample: usize, step: usize, y0: Tensor) {
         let trail = &mut self.samples[sample];
         let level = if trail.kept.len() < self.capacity {
             0
@@ -380,79 +243,6 @@ impl StepSink for Checkpoints {
         }
         Ok(())
     }
-}
-
-/// The kept states during one backward pass, which moves those of a budget.
-pub(crate) enum States<'a> {
-    All(&'a Checkpoints),
-    Budget(Checkpoints),
-    /// Times, and where the walk back stands: states at the ends of the next steps.
-    Undone(&'a Checkpoints, Tensor),
-}
-
-impl<'a> States<'a> {
-    /// Starts where the solve ended, in `y1`.
-    pub(crate) fn new(checkpoints: &'a Checkpoints, y1: &Tensor) -> Self {
-        match checkpoints.capacity {
-            usize::MAX => Self::All(checkpoints),
-            0 => Self::Undone(checkpoints, y1.clone()),
-            _ => Self::Budget(checkpoints.clone()),
-        }
-    }
-
-    /// Keeps these rows of what the walk back stands on.
-    pub(crate) fn keep(&mut self, rows: &[usize]) -> Result<()> {
-        if let Self::Undone(_, y1) = self {
-            *y1 = kernels::pick_rows(y1, rows)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the steps of rows that hold `samples`, each its own of that number or none, and the states where they
-    /// start; other rows rest. Those of a budget are asked for from the newest to the oldest, and computed again from
-    /// the latest that is kept.
-    pub(crate) fn restore(
-        &mut self,
-        samples: &Arc<[usize]>,
-        wanted: &[Option<usize>],
-        rules: (&Stepper, &Evaluator<'_>),
-    ) -> Result<(Steps, Tensor)> {
-        let goes = |row: usize| wanted[row].is_some();
-        let budget = match self {
-            Self::All(all) => return all.at(samples, &all.latest(samples, wanted)?, goes),
-            Self::Undone(times, y1) => return undo(times, y1, (samples, wanted), rules),
-            Self::Budget(budget) => budget,
-        };
-        budget.forget_beyond(samples, wanted);
-        let places = budget.latest(samples, wanted)?;
-        let mut reached: Vec<usize> = places.iter().map(|place| place.step).collect();
-        let (_, mut y) = budget.at(samples, &places, |_| false)?;
-        drop(places);
-        while let Some(next) = budget.advance(samples, (wanted, &mut reached), &y, rules)? {
-            y = next;
-        }
-        let place = |(row, &step): (usize, &usize)| Place { step, state: (&y, row) };
-        budget.at(samples, &reached.iter().enumerate().map(place).collect::<Vec<_>>(), goes)
-    }
-}
-
-/// Undoes the steps that end in `y1`, each by one of the opposite size, and moves `y1` to where they started.
-fn undo(
-    times: &Checkpoints,
-    y1: &mut Tensor,
-    (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
-    (method, field): (&Stepper, &Evaluator<'_>),
-) -> Result<(Steps, Tensor)> {
-    let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), state: (y1, 0) };
-    let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
-    let steps = times.steps_of(samples, &places, |row| wanted[row].is_some())?;
-    let back = steps.reversed();
-    let mut stages = TensorStages::new(method, field, (&back, y1), Vec::new());
-    stages.fill(method.stages())?;
-    let y0 = stages.end()?;
-    drop(stages);
-    *y1 = y0.clone();
-    Ok((steps, y0))
 }
 
 /// The sink that keeps the times between the accepted steps of a whole state alone.

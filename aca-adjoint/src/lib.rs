@@ -60,7 +60,9 @@ mod sample_naive;
 mod sample_solution;
 mod second_order;
 mod solution;
+mod states;
 mod strategy;
+mod sweep;
 mod through_step_size;
 
 pub use aca_core::init;

@@ -8,9 +8,10 @@ use aca_dense::Placement;
 use candle_core::{Tensor, Var};
 
 use crate::Backward;
-use crate::checkpoints::{Checkpoints, States};
+use crate::checkpoints::Checkpoints;
 use crate::naive::differentiate;
 use crate::outputs::{Outputs, StepOutputs};
+use crate::states::States;
 use crate::{Gradients, Params};
 
 /// A traced solve; its backward is candle's.

@@ -12,11 +12,23 @@ use crate::kernels::{self, Scale};
 use crate::rules::Rules;
 use crate::sink::Ending;
 use crate::space::{Register, SliceSpace, Space, TensorSpace, Trial};
-use crate::stability::{Probe, Reach};
+use crate::stability::Probe;
 use crate::{
-    Error, Evaluator, Method, Native, Result, RowStep, Solver, Step, StepSink, Stepper, Time,
-    VectorField,
+    Error, Evaluator, Method, Native, Result, Solver, Step, StepSink, Stepper, VectorField,
 };
+
+/// A step as the space sees it: a macro, since it borrows fields of a run beside those that it changes.
+macro_rules! trial {
+    ($run:expr) => {
+        Trial { rules: &$run.rules, steps: &$run.clocks.steps, y0: &$run.y }
+    };
+}
+
+mod cause;
+mod reach;
+
+use cause::Cause;
+pub(crate) use cause::NotFinite;
 
 /// A solve under way: of a whole state, which is one row, or of the samples of a batch, in rows that step on their own.
 pub(crate) struct Run<'a> {
@@ -63,13 +75,6 @@ fn check_halves(method: &Method, y0: &Tensor) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A step as the space sees it: a macro, since it borrows fields of a run beside those that it changes.
-macro_rules! trial {
-    ($run:expr) => {
-        Trial { rules: &$run.rules, steps: &$run.clocks.steps, y0: &$run.y }
-    };
 }
 
 impl<'a> Run<'a> {
@@ -321,84 +326,6 @@ impl<'a> Run<'a> {
         Ok(y1)
     }
 
-    /// Estimates how far the accepted steps reached, where their slopes show that, and says whether the slopes at their
-    /// ends may start the next steps.
-    fn look_at_reach(&mut self) -> Result<(Reaches, bool)> {
-        let Rules { method, field } = &self.rules;
-        let (own, whole) = (method.carries_own(), self.clocks.are_whole());
-        let jump = |step: &RowStep| method.has_jumps() && method.is_jump(step.t1);
-        let jumps = self.clocks.accepted.iter().any(jump);
-        let mut carried = own || !field.has_statistics();
-        let mut reach = Reaches::None;
-        let wanted = self.control.is_some() && self.clocks.want_estimates();
-        if let (true, Some((scale, probe)), Some(weights)) =
-            (wanted, &self.control, method.difference())
-        {
-            // The slope at the end is the next step's first, unless there is none or the field jumps between them.
-            let idle = match whole {
-                true => jumps || self.clocks.accepted.iter().all(|step| step.is_last),
-                false => field.has_statistics(),
-            };
-            if own || !idle {
-                let count = method.stages_with_end();
-                let trial = trial!(self);
-                if self.space.known() < count {
-                    self.space.fill(trial, count)?;
-                    // Running statistics have seen what starts the next step.
-                    carried = true;
-                }
-                let h = self.clocks.steps.h();
-                let rows = match (whole, self.y.rank()) {
-                    (true, ..2) => 1,
-                    (true, _) => self.y.dims()[0],
-                    (false, _) => h.len(),
-                };
-                let squares = self.space.differences(trial, rows, weights, scale)?;
-                let length = self.y.elem_count() / rows;
-                reach = match whole {
-                    true => Reaches::Whole(probe.join(h[0], length, &squares)),
-                    false => Reaches::Rows(probe.reaches(h, length, &squares)),
-                };
-            }
-        }
-        // Where an estimate alone evaluated a slope that is not finite, the next step evaluates it again and tells.
-        let finite = own || !reach.has_nan(&self.clocks.accepted);
-        Ok((reach, method.carries_always() || (carried && finite && !jumps)))
-    }
-
-    /// Counts steps at the stability limit, and holds the next ones inside it where the solver says so.
-    fn hold(&mut self, reach: Reaches) -> Result<()> {
-        match reach {
-            Reaches::None => {}
-            Reaches::Rows(reaches) => self.clocks.hold(&reaches, &self.rules.method),
-            Reaches::Whole(Reach { whole, rows }) => {
-                let limit = self.clocks.is_at_limit(rows, &self.rules.method);
-                // A row alone reaches that far only if it is a system alone.
-                let reach = match limit && rows > whole && !self.are_rows_apart()? {
-                    true => whole,
-                    false => rows,
-                };
-                self.clocks.hold(&[reach], &self.rules.method);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether rows of a whole state are systems of their own; asked of the field once a solve.
-    fn are_rows_apart(&mut self) -> Result<bool> {
-        if let Some(known) = self.rows_are_apart {
-            return Ok(known);
-        }
-        let (field, t) = (&self.rules.field, Time::new(self.clocks.steps.ends(0).1));
-        let y = self.y.detach();
-        let statistics = field.snapshot()?;
-        let f = field.field().eval(&t, &y);
-        field.restore(&statistics)?;
-        let apart = first_coupled_row(field.field(), &t, &y, &f?.detach())?.is_none();
-        self.rows_are_apart = Some(apart);
-        Ok(apart)
-    }
-
     /// Leaves samples that are done out of the rows, where the field allows it and it pays.
     fn gather(&mut self) -> Result<()> {
         if !self.clocks.pay_to_gather() || !self.rules.field.takes_rows() {
@@ -429,48 +356,4 @@ pub(crate) struct Finished<'a> {
     pub(crate) y1: Tensor,
     pub(crate) nfe: usize,
     pub(crate) clocks: Clocks<'a>,
-}
-
-/// How far accepted steps reached.
-enum Reaches {
-    None,
-    Whole(Reach),
-    Rows(Vec<f64>),
-}
-
-impl Reaches {
-    fn has_nan(&self, accepted: &[RowStep]) -> bool {
-        match self {
-            Self::None => false,
-            Self::Whole(reach) => reach.rows.is_nan(),
-            Self::Rows(reaches) => accepted.iter().any(|step| reaches[step.row].is_nan()),
-        }
-    }
-}
-
-/// Finds what is not finite in a step.
-struct Cause<'a> {
-    space: &'a dyn Space,
-    whole: bool,
-    /// Whether slopes matter, or the end alone.
-    slopes: bool,
-    /// Whether nobody has looked at the first slope yet.
-    unlooked: bool,
-}
-
-/// What is not finite: its name, the entry, and whether the step had not begun.
-pub(crate) type NotFinite = (&'static str, usize, bool);
-
-impl Cause<'_> {
-    fn of(&self, row: usize) -> Result<Option<NotFinite>> {
-        let row = (!self.whole).then_some(row);
-        let slopes = (0..self.space.known()).filter(|_| self.slopes);
-        let slopes = slopes.map(|i| ("field", Register::Slope(i), i == 0 && self.unlooked));
-        for (what, register, early) in slopes.chain([("state", Register::End, false)]) {
-            if let Some(index) = self.space.first_non_finite(register, row)? {
-                return Ok(Some((what, index, early)));
-            }
-        }
-        Ok(None)
-    }
 }

@@ -42,14 +42,14 @@ impl Mlp {
                 let (got, expected) = (lambda.dims(), y.dims());
                 bail!("a cotangent of shape {got:?} does not fit a state of shape {expected:?}");
             }
-            self.pull_on_gpu(pullbacks, &y, leaf.as_ref(), lambda)
+            self.pull_on_gpu(&pullbacks, &y, leaf.as_ref(), lambda)
         };
         Ok((f, Pullback::new(pullback)))
     }
 
     fn pull_on_gpu(
         &self,
-        pullbacks: Vec<LinearPullback>,
+        pullbacks: &[LinearPullback],
         y: &Tensor,
         leaf: Option<&Tensor>,
         lambda: &Tensor,

@@ -1,0 +1,216 @@
+//! The states that a backward pass asks for, from the newest to the oldest.
+
+use std::sync::Arc;
+
+use aca_core::{Evaluator, Result, Stepper, Steps, TensorStages, kernels};
+use candle_core::Tensor;
+use smallvec::SmallVec;
+
+use crate::checkpoints::{Checkpoints, Trail};
+
+/// Where a row stands before a step of its sample.
+struct Place<'a> {
+    step: usize,
+    state: (&'a Tensor, usize),
+}
+
+/// The kept states during one backward pass, which moves those of a budget.
+pub(crate) enum States<'a> {
+    All(&'a Checkpoints),
+    Budget(Checkpoints),
+    /// Times, and where the walk back stands: states at the ends of the next steps.
+    Undone(&'a Checkpoints, Tensor),
+}
+
+impl<'a> States<'a> {
+    /// Starts where the solve ended, in `y1`.
+    pub(crate) fn new(checkpoints: &'a Checkpoints, y1: &Tensor) -> Self {
+        match checkpoints.capacity {
+            usize::MAX => Self::All(checkpoints),
+            0 => Self::Undone(checkpoints, y1.clone()),
+            _ => Self::Budget(checkpoints.clone()),
+        }
+    }
+
+    /// Keeps these rows of what the walk back stands on.
+    pub(crate) fn keep(&mut self, rows: &[usize]) -> Result<()> {
+        if let Self::Undone(_, y1) = self {
+            *y1 = kernels::pick_rows(y1, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the steps of rows that hold `samples`, each its own of that number or none, and the states where they
+    /// start; other rows rest. Those of a budget are asked for from the newest to the oldest, and computed again from
+    /// the latest that is kept.
+    pub(crate) fn restore(
+        &mut self,
+        samples: &Arc<[usize]>,
+        wanted: &[Option<usize>],
+        rules: (&Stepper, &Evaluator<'_>),
+    ) -> Result<(Steps, Tensor)> {
+        let goes = |row: usize| wanted[row].is_some();
+        let budget = match self {
+            Self::All(all) => return all.at(samples, &all.latest(samples, wanted)?, goes),
+            Self::Undone(times, y1) => return undo(times, y1, (samples, wanted), rules),
+            Self::Budget(budget) => budget,
+        };
+        budget.forget_beyond(samples, wanted);
+        let places = budget.latest(samples, wanted)?;
+        let mut reached: Vec<usize> = places.iter().map(|place| place.step).collect();
+        let (_, mut y) = budget.at(samples, &places, |_| false)?;
+        drop(places);
+        while let Some(next) = budget.advance(samples, (wanted, &mut reached), &y, rules)? {
+            y = next;
+        }
+        let place = |(row, &step): (usize, &usize)| Place { step, state: (&y, row) };
+        budget.at(samples, &reached.iter().enumerate().map(place).collect::<Vec<_>>(), goes)
+    }
+}
+
+/// Undoes the steps that end in `y1`, each by one of the opposite size, and moves `y1` to where they started.
+fn undo(
+    times: &Checkpoints,
+    y1: &mut Tensor,
+    (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
+    (method, field): (&Stepper, &Evaluator<'_>),
+) -> Result<(Steps, Tensor)> {
+    let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), state: (y1, 0) };
+    let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
+    let steps = times.steps_of(samples, &places, |row| wanted[row].is_some())?;
+    let back = steps.reversed();
+    let mut stages = TensorStages::new(method, field, (&back, y1), Vec::new());
+    stages.fill(method.stages())?;
+    let y0 = stages.end()?;
+    drop(stages);
+    *y1 = y0.clone();
+    Ok((steps, y0))
+}
+
+impl Checkpoints {
+    /// The trail of a sample, or of another where it has no steps: where a row rests that has none to go.
+    fn trail(&self, sample: usize) -> Result<&Trail> {
+        let own = self.samples.get(sample).filter(|trail| !trail.steps.is_empty());
+        let any = own.or_else(|| self.samples.iter().find(|trail| !trail.steps.is_empty()));
+        Ok(any.ok_or_else(|| candle_core::Error::msg("there are no steps to replay"))?)
+    }
+
+    /// Returns the steps from `places` of the rows that go, and the states there; other rows rest.
+    fn at(
+        &self,
+        samples: &Arc<[usize]>,
+        places: &[Place<'_>],
+        goes: impl Fn(usize) -> bool,
+    ) -> Result<(Steps, Tensor)> {
+        let steps = self.steps_of(samples, places, goes)?;
+        if let ([place], true) = (places, self.whole) {
+            return Ok((steps, place.state.0.clone()));
+        }
+        let states: Vec<_> = places.iter().map(|place| place.state).collect();
+        Ok((steps, kernels::gather_rows(&states)?))
+    }
+
+    /// The steps from `places` of the rows that go; other rows rest.
+    fn steps_of(
+        &self,
+        samples: &Arc<[usize]>,
+        places: &[Place<'_>],
+        goes: impl Fn(usize) -> bool,
+    ) -> Result<Steps> {
+        let ends = |row: usize| -> Result<(f64, f64)> {
+            let (trail, step) = (self.trail(samples[row])?, places[row].step);
+            let t0 = trail.start(step);
+            Ok((t0, if goes(row) { trail.steps[step].t1 } else { t0 }))
+        };
+        if self.whole {
+            let (t0, t1) = ends(0)?;
+            return Ok(Steps::whole(t0, t1));
+        }
+        let (mut t0, mut t1) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
+        for row in 0..places.len() {
+            let ends = ends(row)?;
+            t0.push(ends.0);
+            t1.push(ends.1);
+        }
+        Ok(Steps::of_samples(samples.clone(), t0, t1))
+    }
+
+    /// The steps of all rows, from the initial states of a batch.
+    pub(crate) fn starts(
+        &self,
+        samples: &Arc<[usize]>,
+        wanted: &[Option<usize>],
+        y0: &Tensor,
+    ) -> Result<(Steps, Tensor)> {
+        let place = |(&sample, step): (&usize, &Option<usize>)| Place {
+            step: step.unwrap_or(0),
+            state: (y0, sample),
+        };
+        let places: Vec<Place<'_>> = samples.iter().zip(wanted).map(place).collect();
+        self.at(samples, &places, |row| wanted[row].is_some())
+    }
+
+    /// Where rows stand that hold `samples`: before the latest step whose start is kept and that is not beyond the one
+    /// they want; those that want none rest at the start, where the field was finite.
+    fn latest(
+        &self,
+        samples: &[usize],
+        wanted: &[Option<usize>],
+    ) -> Result<SmallVec<[Place<'_>; 1]>> {
+        let place = |(&sample, step): (&usize, &Option<usize>)| {
+            let trail = self.trail(sample)?;
+            let step = match step {
+                Some(step) if self.capacity == usize::MAX => *step,
+                Some(step) => {
+                    trail.kept.iter().rev().map(|kept| kept.step).find(|s| s <= step).unwrap_or(0)
+                }
+                None => 0,
+            };
+            Ok(Place { step, state: self.states.get(&trail.steps[step])? })
+        };
+        samples.iter().zip(wanted).map(place).collect()
+    }
+
+    /// Forgets the starts of steps beyond those that rows want, which a budget has room for no longer.
+    fn forget_beyond(&mut self, samples: &[usize], wanted: &[Option<usize>]) {
+        for (&sample, step) in samples.iter().zip(wanted) {
+            let (Some(trail), Some(step)) = (self.samples.get_mut(sample), step) else { continue };
+            let first = trail.kept.partition_point(|kept| kept.step <= *step);
+            for kept in trail.kept.drain(first..) {
+                self.states.free(&mut trail.steps[kept.step]);
+            }
+        }
+    }
+
+    /// Takes one step of every row that is before the one it wants, and keeps where it comes to as the budget allows;
+    /// returns whether there was any, and where all rows are now.
+    fn advance(
+        &mut self,
+        samples: &Arc<[usize]>,
+        (wanted, reached): (&[Option<usize>], &mut [usize]),
+        y: &Tensor,
+        rules: (&Stepper, &Evaluator<'_>),
+    ) -> Result<Option<Tensor>> {
+        let behind = |row: usize| wanted[row].is_some_and(|step| reached[row] < step);
+        let behind: Vec<bool> = (0..wanted.len()).map(behind).collect();
+        if !behind.contains(&true) {
+            return Ok(None);
+        }
+        let whole = self.whole;
+        let places: Vec<Place<'_>> = reached
+            .iter()
+            .enumerate()
+            .map(|(row, &step)| Place { step, state: (y, row) })
+            .collect();
+        let (steps, y) = self.at(samples, &places, |row| behind[row])?;
+        let mut stages = TensorStages::new(rules.0, rules.1, (&steps, &y), Vec::new());
+        stages.fill(rules.0.stages())?;
+        let y1 = stages.end()?;
+        for row in (0..behind.len()).filter(|row| behind[*row]) {
+            reached[row] += 1;
+            let y1 = if whole { y1.clone() } else { kernels::pick_rows(&y1, &[row])? };
+            self.keep_within(samples[row], reached[row], y1);
+        }
+        Ok(Some(y1))
+    }
+}

@@ -8,10 +8,10 @@ use candle_core::Tensor;
 
 use crate::Backward;
 use crate::adjoint_state::AdjointProbe;
+use crate::backward_pass::BackwardPass;
 use crate::checkpoints::Checkpoints;
 use crate::outputs::Outputs;
 use crate::report::Untrusted;
-use crate::sweep::Sweep;
 use crate::{AdjointState, Gradients, Params};
 
 /// Replays accepted steps, newest first: those of a whole state one at a time, of a batch one of every sample at a turn.
@@ -99,7 +99,7 @@ impl Aca {
         let whole = [placements.len()];
         let counts = self.samples.as_ref().map_or(&whole[..], |samples| &samples.counts);
         let outputs = Outputs::new(counts, placements);
-        let sweep = Sweep::new(self, &field, &outputs, cotangents, (want_times, probed))?;
+        let sweep = BackwardPass::new(self, &field, &outputs, cotangents, (want_times, probed))?;
         let gradients = sweep.run();
         field.restore(&statistics)?;
         gradients

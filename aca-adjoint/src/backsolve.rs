@@ -77,7 +77,8 @@ impl Reverse {
             let times = want_times.then(|| TimeGradients::zeros(placements.len()));
             return Ok(Gradients { times, ..Gradients::new(y0, theta, 0) });
         }
-        let mut walk = Walk::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
+        let mut walk =
+            BackwardSolve::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
         for index in (0..self.grid.len() - 1).rev() {
             let (t0, h) = (self.grid[index], self.grid[index + 1] - self.grid[index]);
             let mut step = StepOutputs::default();
@@ -102,7 +103,7 @@ impl Reverse {
 }
 
 /// The backward solve under way.
-struct Walk<'a> {
+struct BackwardSolve<'a> {
     problem: &'a Reverse,
     augmented: Augmented<'a>,
     solver: Solver,
@@ -116,7 +117,7 @@ struct Walk<'a> {
     nfe: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> BackwardSolve<'a> {
     fn new(problem: &'a Reverse, times: Option<TimeGradients>) -> Result<Self> {
         let augmented =
             Augmented { field: problem.field.as_ref(), params: &problem.params, like: &problem.y1 };

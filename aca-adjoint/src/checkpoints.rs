@@ -29,7 +29,7 @@ pub struct Checkpoint {
 pub struct Checkpoints {
     pub(crate) capacity: usize,
     /// One for a whole state; for a batch as many as samples took steps so far.
-    pub(crate) samples: Vec<Trail>,
+    pub(crate) samples: Vec<SampleSteps>,
     pub(crate) states: Slots,
     pub(crate) whole: bool,
 }
@@ -73,7 +73,7 @@ impl Slots {
 
 /// The steps of one sample.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trail {
+pub(crate) struct SampleSteps {
     t0: f64,
     pub(crate) steps: Vec<Taken>,
     /// Within a budget, the steps whose starts are kept, by rising number; the first is the initial state.
@@ -99,7 +99,7 @@ pub(crate) struct Kept {
     level: usize,
 }
 
-impl Trail {
+impl SampleSteps {
     /// Where a step starts.
     pub(crate) fn start(&self, step: usize) -> f64 {
         step.checked_sub(1).map_or(self.t0, |before| self.steps[before].t1)
@@ -226,7 +226,7 @@ impl StepSink for Checkpoints {
         };
         for (position, own) in step.accepted.iter().enumerate() {
             if self.samples.len() <= own.sample {
-                self.samples.resize_with(own.sample + 1, Trail::default);
+                self.samples.resize_with(own.sample + 1, SampleSteps::default);
             }
             let trail = &mut self.samples[own.sample];
             if own.index == 0 {

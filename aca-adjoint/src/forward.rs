@@ -12,7 +12,7 @@ use candle_core::{Tensor, Var};
 use crate::aca::{Aca, Samples};
 use crate::backsolve::Reverse;
 use crate::checkpoints::{Checkpoints, EndSlope, Grid};
-use crate::mali::{Mali, Trail};
+use crate::mali::{LeapfrogTape, Mali};
 use crate::naive::{Guard, Naive, TracedSteps};
 use crate::report::Untrusted;
 use crate::strategy::Recorded;
@@ -161,7 +161,7 @@ impl Solve<'_> {
             // Now, not after an epoch's forward passes.
             solver.validate()?;
             if solver.batching == Batching::PerSample {
-                let what = "clocks of the samples' own on the way back";
+                let what = "steps of the samples' own on the way back";
                 return Err(Error::Unsupported { strategy: "Backsolve", what });
             }
         }
@@ -186,7 +186,7 @@ impl Solve<'_> {
 
     fn mali(&self) -> Result<Recorded> {
         let solver = self.plain();
-        let mut trail = Trail::default();
+        let mut trail = LeapfrogTape::default();
         let sol = self.record(&solver, self.y0, &mut trail)?;
         let (field, params) = (self.field.clone(), self.params.clone());
         let (method, y0) = (Stepper::new(&solver, self.y0.dtype())?, self.y0.detach());

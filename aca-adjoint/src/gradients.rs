@@ -15,7 +15,7 @@ pub struct Gradients {
     pub theta: Vec<Tensor>,
     /// With respect to the times, if they were asked for.
     pub times: Option<TimeGradients>,
-    /// The same for each sample, where samples had clocks of their own.
+    /// The same for each sample, where samples stepped on their own.
     pub sample_times: Vec<TimeGradients>,
     /// Evaluations of the field that the pullback needed.
     pub nfe: usize,

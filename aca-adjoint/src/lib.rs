@@ -42,6 +42,7 @@ mod adjoint_state;
 mod attach;
 mod backsolve;
 mod backward;
+mod backward_pass;
 mod checkpoints;
 mod forward;
 mod gradient;
@@ -62,7 +63,6 @@ mod second_order;
 mod solution;
 mod states;
 mod strategy;
-mod sweep;
 mod through_step_size;
 
 pub use aca_core::init;

@@ -15,13 +15,13 @@ use crate::{Gradients, Params};
 
 /// The sink that keeps the grid, and of the last step what it takes to walk back.
 #[derive(Default)]
-pub(crate) struct Trail {
+pub(crate) struct LeapfrogTape {
     grid: Grid,
     /// State and slope at the end of the last step.
     end: Option<(Tensor, Tensor)>,
 }
 
-impl StepSink for Trail {
+impl StepSink for LeapfrogTape {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.grid.accept(step)?;
         self.end = step.stages()?.pop().map(|v| (step.y1.clone(), v));
@@ -47,7 +47,7 @@ pub(crate) struct Mali {
     pub(crate) params: Params,
     pub(crate) method: Stepper,
     pub(crate) y0: Tensor,
-    pub(crate) trail: Trail,
+    pub(crate) trail: LeapfrogTape,
 }
 
 /// A state of the leapfrog, or its cotangent: position and slope.

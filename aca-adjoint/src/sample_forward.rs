@@ -1,4 +1,4 @@
-//! Solve solves of samples with clocks of their own.
+//! Solve solves of samples that step on their own.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::aca::Samples;
 use crate::checkpoints::Checkpoints;
 use crate::forward::Solve;
 use crate::outputs::Outputs;
-use crate::sample_naive::Course;
+use crate::sample_naive::TracedReplay;
 use crate::{Gradient, Tape};
 
 impl Solve<'_> {
-    /// Solves every sample by its own clock, with what `gradient` needs to keep.
+    /// Solves every sample on its own, with what `gradient` needs to keep.
     pub(crate) fn solve_samples(
         &self,
         gradient: &Gradient,
@@ -30,7 +30,7 @@ impl Solve<'_> {
             )
         {
             let (what, remedy) = ("this gradient strategy", "use Aca, AcaBudget or Naive");
-            return Err(Error::OwnClocks { what, remedy });
+            return Err(Error::PerSampleUnsupported { what, remedy });
         }
         let (solver, field) = (self.held(false), self.field.as_ref());
         let mut checkpoints = self.checkpoints(gradient)?;
@@ -64,7 +64,7 @@ impl Solve<'_> {
         let y0 = Var::from_tensor(&self.y0.detach())?;
         let plain = Evaluator::new(self.field.as_ref(), &y0)?;
         let statistics = plain.snapshot()?;
-        let course = Course {
+        let course = TracedReplay {
             method,
             field: Evaluator::new(self.field.as_ref(), &y0)?.tracing(true),
             checkpoints,

@@ -1,4 +1,4 @@
-//! Candle's own graph through every accepted step of samples with clocks of their own.
+//! Candle's own graph through every accepted step of samples that step on their own.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Drop for Kept {
 }
 
 /// What a traced solve goes along.
-pub(crate) struct Course<'a> {
+pub(crate) struct TracedReplay<'a> {
     pub(crate) method: &'a Stepper,
     pub(crate) field: Evaluator<'a>,
     pub(crate) checkpoints: &'a Checkpoints,
@@ -51,7 +51,7 @@ pub(crate) struct Course<'a> {
 }
 
 /// The rows of one turn.
-struct Turn {
+struct BatchStep {
     steps: Steps,
     samples: Arc<[usize]>,
     /// The step that each row takes, if it does not rest.
@@ -59,7 +59,7 @@ struct Turn {
     y: Tensor,
 }
 
-impl Course<'_> {
+impl TracedReplay<'_> {
     /// Steps from `y0` along the course, as part of candle's graph.
     pub(crate) fn trace(&self, y0: Var, params: Params) -> Result<SampleNaive> {
         let zero = y0.as_tensor().detach().narrow(0, 0, 1)?.zeros_like()?.squeeze(0)?;
@@ -107,7 +107,7 @@ impl Course<'_> {
         let under_way = |row: &usize| turn < self.steps(samples[*row]);
         let rows: Vec<usize> = (0..samples.len()).filter(under_way).collect();
         let pays = self.checkpoints.pay_to_gather(rows.len(), &samples);
-        if !pays || !self.field.takes_rows() {
+        if !pays || !self.field.supports_row_subset() {
             return Ok((samples, y));
         }
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
@@ -115,7 +115,7 @@ impl Course<'_> {
         Ok((rows.iter().map(|&row| samples[row]).collect(), y))
     }
 
-    fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<Turn> {
+    fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<BatchStep> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
         let wanted: Vec<Option<usize>> = samples.iter().map(step).collect();
         let mut states = States::new(self.checkpoints, &y);
@@ -124,13 +124,13 @@ impl Course<'_> {
             true => y,
             false => rested(&y, &wanted, &starts)?,
         };
-        Ok(Turn { steps, samples, wanted, y })
+        Ok(BatchStep { steps, samples, wanted, y })
     }
 
     /// Puts the outputs of one turn where they belong among all; returns all slopes.
     fn place<'s>(
         &'s self,
-        turn: &'s Turn,
+        turn: &'s BatchStep,
         stages: TensorStages<'s>,
         y1: &Tensor,
         outputs: &mut [Tensor],

@@ -1,4 +1,4 @@
-//! A solved batch with clocks of its samples' own, as part of candle's graph.
+//! A solved batch whose samples step on their own, as part of candle's graph.
 
 use aca_core::{Error, Result, Stats, Status};
 use aca_dense::{DenseOutput, Ragged, SampleSolution, SaveAt, SaveSamples, Spans};
@@ -8,7 +8,7 @@ use crate::attach::attach;
 use crate::backward::Tape;
 use crate::{GradientReport, Ode, OdeSolution};
 
-/// A solved batch whose samples had clocks of their own and whose outputs candle can differentiate.
+/// A solved batch whose samples stepped on their own and whose outputs candle can differentiate.
 pub struct OdeSampleSolution {
     /// Times of each sample's outputs, in its span's direction.
     pub ts: Vec<Vec<f64>>,
@@ -54,7 +54,7 @@ impl OdeSampleSolution {
 }
 
 impl Ode {
-    /// Solves every sample of a batch by its own clock, over spans and with outputs of its own; the
+    /// Solves every sample of a batch on its own, over spans and with outputs of its own; the
     /// outputs are part of candle's graph.
     ///
     /// # Shapes
@@ -62,7 +62,7 @@ impl Ode {
     ///
     /// # Errors
     /// Those of [`Solver::solve_samples`](aca_core::Solver::solve_samples) and of the requested times;
-    /// [`Error::UnlistedVariable`]; [`Error::OwnClocks`] unless the strategy is `Aca` or `Naive`.
+    /// [`Error::UnlistedVariable`]; [`Error::PerSampleUnsupported`] unless the strategy is `Aca` or `Naive`.
     ///
     /// # Example
     /// ```
@@ -161,7 +161,7 @@ impl Ode {
         Ok(OdeSampleSolution { ts, ys, stats, nfe, y1, plain, tape })
     }
 
-    /// [`Ode::solve`] where the solver gives every sample a clock of its own.
+    /// [`Ode::solve`] where the solver gives every sample steps of its own.
     pub(crate) fn solve_alike(
         &self,
         y0: &Tensor,

@@ -24,7 +24,7 @@ pub struct OdeSolution {
     samples: Option<Samples>,
 }
 
-/// What is known of samples with clocks of their own.
+/// What is known of samples that step on their own.
 struct Samples {
     plain: Solution,
     tape: Tape,
@@ -71,7 +71,7 @@ impl OdeSolution {
         }
     }
 
-    /// Joins the outputs of samples with clocks of their own to what is known of them.
+    /// Joins the outputs of samples that step on their own to what is known of them.
     pub(crate) fn of_samples(plain: Solution, ys: Tensor, y1: Tensor, tape: Tape) -> Self {
         let (ts, stats, span) = (plain.ts.clone(), plain.stats, TimeSpan { t0: 0.0, t1: 0.0 });
         Self {
@@ -86,12 +86,12 @@ impl OdeSolution {
         }
     }
 
-    /// What each sample's forward solve cost, where samples had clocks of their own; else nothing.
+    /// What each sample's forward solve cost, where samples stepped on their own; else nothing.
     pub fn sample_stats(&self) -> &[Stats] {
         self.samples.as_ref().map_or(&[], |samples| samples.plain.sample_stats())
     }
 
-    /// How each sample ended, where samples had clocks of their own; else nothing.
+    /// How each sample ended, where samples stepped on their own; else nothing.
     pub fn statuses(&self) -> &[Status] {
         self.samples.as_ref().map_or(&[], |samples| samples.plain.statuses())
     }

@@ -6,7 +6,7 @@ use aca_core::{Evaluator, Result, Stepper, Steps, TensorStages, kernels};
 use candle_core::Tensor;
 use smallvec::SmallVec;
 
-use crate::checkpoints::{Checkpoints, Trail};
+use crate::checkpoints::{Checkpoints, SampleSteps};
 
 /// Where a row stands before a step of its sample.
 struct Place<'a> {
@@ -89,7 +89,7 @@ fn undo(
 
 impl Checkpoints {
     /// The trail of a sample, or of another where it has no steps: where a row rests that has none to go.
-    fn trail(&self, sample: usize) -> Result<&Trail> {
+    fn trail(&self, sample: usize) -> Result<&SampleSteps> {
         let own = self.samples.get(sample).filter(|trail| !trail.steps.is_empty());
         let any = own.or_else(|| self.samples.iter().find(|trail| !trail.steps.is_empty()));
         Ok(any.ok_or_else(|| candle_core::Error::msg("there are no steps to replay"))?)

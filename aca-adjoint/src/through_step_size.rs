@@ -74,7 +74,7 @@ pub(crate) fn solve(
         }
     };
     span.check_times(&times)?;
-    let h = solver.try_first(field, &y0, (span.t0, span.t1))?;
+    let h = solver.initial_step_size(field, &y0, (span.t0, span.t1))?;
     let mut run = Run::new((solver, tableau), field, tolerance, span, &y0, h)?;
     run.solve(times.clone(), nodes_per_step)?;
     let ys = Tensor::stack(&run.rows, 0)?.detach();

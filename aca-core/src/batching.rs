@@ -10,7 +10,7 @@ pub enum Batching {
     /// Together: the state is one system, whatever its shape.
     #[default]
     Shared,
-    /// Each by a clock of its own, with its own step size, error control and end: the state is
+    /// Each by steps of its own, with its own step size, error control and end: the state is
     /// `[batch, ..]`, and no sample's result depends on its neighbours, provided that the field
     /// treats the rows alike and apart.
     ///
@@ -20,7 +20,7 @@ pub enum Batching {
     PerSample,
 }
 
-/// What becomes of a batch with clocks of their own when samples fail.
+/// What becomes of a batch that step on their own when samples fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum OnFailure {
     /// The others are solved to their ends, then the solve returns

@@ -361,17 +361,17 @@ pub enum Error {
         /// Samples in the batch.
         expected: usize,
     },
-    /// Something that knows one step for the whole batch met samples with clocks of their own.
+    /// Something that knows one step for the whole batch met samples that step on their own.
     #[error(
-        "{what} knows one step for the whole batch, but every sample has a clock of its own; {remedy}"
+        "{what} knows one step for the whole batch, but every sample steps on its own; {remedy}"
     )]
-    OwnClocks {
+    PerSampleUnsupported {
         /// What was asked.
         what: &'static str,
         /// What to do instead.
         remedy: &'static str,
     },
-    /// Samples with clocks of their own failed.
+    /// Samples that step on their own failed.
     #[error("{}; OnFailure::Keep returns the other samples", failed_samples(samples, *batch))]
     SamplesFailed {
         /// Each failed sample and its error.
@@ -383,7 +383,7 @@ pub enum Error {
     #[error(
         "the field reads Time::value, one number, but the samples stand at different times; let it use Time::tensor, which broadcasts against the state"
     )]
-    ClocksDiffer,
+    TimesDiffer,
 
     /// The field reads a variable that the parameters omit.
     #[error(

@@ -64,7 +64,7 @@ impl<'a> Evaluator<'a> {
     /// As [`Evaluator::eval`], at a time that may differ among the rows of `y`.
     ///
     /// # Errors
-    /// As [`Evaluator::eval`]; [`Error::ClocksDiffer`] when the field wants one time for all rows.
+    /// As [`Evaluator::eval`]; [`Error::TimesDiffer`] when the field wants one time for all rows.
     pub fn eval_at(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         self.nfe.set(self.nfe.get() + 1);
         if self.trace {
@@ -97,8 +97,8 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Whether the field can be evaluated on some rows of a batch alone.
-    pub fn takes_rows(&self) -> bool {
-        self.field.takes_rows()
+    pub fn supports_row_subset(&self) -> bool {
+        self.field.supports_row_subset()
     }
 
     /// The field itself.
@@ -146,7 +146,7 @@ impl<'a> Evaluator<'a> {
 
     fn check(&self, t: &Time, y: &Tensor, f: &Tensor) -> Result<()> {
         if t.was_misread() {
-            return Err(Error::ClocksDiffer);
+            return Err(Error::TimesDiffer);
         }
         if self.dtype == DType::F32 && t.leaf().is_some() {
             self.reads_single_times.set(true);

@@ -3,7 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, Var};
 
-use crate::seed::pull_back;
+use crate::vjp::pull_back;
 use crate::{Native, Time};
 
 /// The right-hand side of `dy/dt = f(t, y)`.
@@ -48,14 +48,14 @@ pub trait VectorField: Send + Sync {
     ///
     /// The default runs candle's autograd on one [`trace`](Self::trace).
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
-        linearize_traced(|t, y| self.trace(t, y), t, y)
+        linearize_by_autograd(|t, y| self.trace(t, y), t, y)
     }
 
     /// Whether the field can be evaluated on some rows of a batch alone, those that
-    /// [`Time::samples`] names: solves with a clock for each sample then leave finished samples out.
+    /// [`Time::samples`] names: solves with steps of its own for each sample then leave finished samples out.
     ///
     /// The default is no, since a field may hold something for each sample.
-    fn takes_rows(&self) -> bool {
+    fn supports_row_subset(&self) -> bool {
         false
     }
 
@@ -73,7 +73,7 @@ pub trait VectorField: Send + Sync {
     /// takes all.
     ///
     /// A field that holds something for each sample cannot tell from the rows of a later evaluation, which may be
-    /// [some of them](Self::takes_rows), whether it holds too much.
+    /// [some of them](Self::supports_row_subset), whether it holds too much.
     fn fits(&self, y0: &Tensor) -> Result<()> {
         let _ = y0;
         Ok(())
@@ -99,7 +99,7 @@ where
 
 /// Returns `f(t, y)` and its [`Pullback`] by candle's autograd on one call of `trace`: what fields do
 /// by default, and those with a closed form where their kernels cannot run.
-pub fn linearize_traced<'a>(
+pub fn linearize_by_autograd<'a>(
     trace: impl FnOnce(&Time, &Tensor) -> Result<Tensor>,
     t: &Time,
     y: &Tensor,

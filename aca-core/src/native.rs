@@ -71,7 +71,7 @@ impl<'a> NativeTime<'a> {
     }
 
     /// The samples of the batch that the rows hold where each has a time of its own: all of them in order,
-    /// unless the field [takes rows](VectorField::takes_rows).
+    /// unless the field [takes rows](VectorField::supports_row_subset).
     #[inline]
     pub fn samples(self) -> Option<&'a [usize]> {
         match self.0 {
@@ -100,7 +100,7 @@ impl Native<'_> {
         if y.elem_count() > Self::LARGEST { None } else { field.native(y) }
     }
 
-    /// The same for states whose rows have clocks of their own. Rows of single numbers are left to tensors,
+    /// The same for states whose rows step on their own. Rows of single numbers are left to tensors,
     /// where a field can refuse them that joins those numbers to one state.
     #[inline]
     pub fn of_rows<'a>(field: &'a dyn VectorField, y: &Tensor) -> Option<Native<'a>> {

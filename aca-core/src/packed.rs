@@ -117,7 +117,7 @@ where
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         if t.samples().is_some() {
             bail!(
-                "a packed state is one system, and its numbers have no clocks of their own; solve it with Batching::Shared"
+                "a packed state is one system, and its numbers have no steps of their own; solve it with Batching::Shared"
             );
         }
         let slopes = (self.parts)(t, &self.packing.unpack(y)?)?;

@@ -9,10 +9,10 @@ use crate::coupling::first_coupled_row;
 use crate::finite::FiniteCheck;
 use crate::initial_step::initial_steps;
 use crate::kernels::{self, Scale};
-use crate::rules::Rules;
 use crate::sink::Ending;
 use crate::space::{Register, SliceSpace, Space, TensorSpace, Trial};
 use crate::stability::Probe;
+use crate::step_context::StepContext;
 use crate::{
     Error, Evaluator, Method, Native, Result, Solver, Step, StepSink, Stepper, VectorField,
 };
@@ -33,7 +33,7 @@ pub(crate) use cause::NotFinite;
 /// A solve under way: of a whole state, which is one row, or of the samples of a batch, in rows that step on their own.
 pub(crate) struct Run<'a> {
     solver: &'a Solver,
-    rules: Rules<'a>,
+    rules: StepContext<'a>,
     sink: &'a mut dyn StepSink,
     pub(crate) clocks: Clocks<'a>,
     space: Box<dyn Space + 'a>,
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
-        let rules = Rules { method: Stepper::new(solver, y0.dtype())?, field: evaluator };
+        let rules = StepContext { method: Stepper::new(solver, y0.dtype())?, field: evaluator };
         if let Course::Samples(spans) = &course {
             check_batch(y0, spans.len())?;
         }
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
         }
         self.start()?;
         let Some((scale, _)) = &self.control else { return Ok(()) };
-        let Rules { method, field } = &self.rules;
+        let StepContext { method, field } = &self.rules;
         let before = field.snapshot()?;
         self.clocks.look_ahead(|clock| method.beside(clock.next_mark(), clock.t));
         let order = method.method().error_order().unwrap_or(1);
@@ -328,7 +328,7 @@ impl<'a> Run<'a> {
 
     /// Leaves samples that are done out of the rows, where the field allows it and it pays.
     fn gather(&mut self) -> Result<()> {
-        if !self.clocks.pay_to_gather() || !self.rules.field.takes_rows() {
+        if !self.clocks.pay_to_gather() || !self.rules.field.supports_row_subset() {
             return Ok(());
         }
         self.leave();

@@ -93,14 +93,14 @@ impl Solver {
     /// accepted steps into `sink`.
     ///
     /// Each sample takes the steps that it would take alone. Samples that are done rest, and are left
-    /// out of evaluations where the field [takes rows](VectorField::takes_rows).
+    /// out of evaluations where the field [takes rows](VectorField::supports_row_subset).
     ///
     /// # Shapes
     /// `y0`: `[batch, ..state]`, `f32` or `f64`; result: the same.
     ///
     /// # Errors
     /// Bad settings, times or states as [`Error`] lists them; [`Error::SamplesFailed`] unless
-    /// [`Solver::on_failure`] keeps the others; [`Error::ClocksDiffer`].
+    /// [`Solver::on_failure`] keeps the others; [`Error::TimesDiffer`].
     ///
     /// # Cost
     /// As [`Solver::solve`] of the sample with the most steps.
@@ -114,7 +114,7 @@ impl Solver {
         self.validate()?;
         if self.trace {
             let (what, remedy) = ("a traced solve", "use Gradient::Aca or Naive");
-            return Err(Error::OwnClocks { what, remedy });
+            return Err(Error::PerSampleUnsupported { what, remedy });
         }
         let end = Run::new(self, field, y0, Course::Samples(spans), sink)?.finish()?;
         let (stats, statuses) = end.clocks.end(self.on_failure)?;
@@ -125,9 +125,14 @@ impl Solver {
     ///
     /// # Errors
     /// As [`Solver::solve`], and [`Error::NoErrorEstimate`] for fixed steps.
-    pub fn try_first(&self, field: &dyn VectorField, y0: &Tensor, span: (f64, f64)) -> Result<f64> {
+    pub fn initial_step_size(
+        &self,
+        field: &dyn VectorField,
+        y0: &Tensor,
+        span: (f64, f64),
+    ) -> Result<f64> {
         self.validate()?;
-        self.check_shared("Solver::try_first", "ask for the samples one by one")?;
+        self.check_shared("Solver::initial_step_size", "ask for the samples one by one")?;
         if self.scale(y0)?.is_none() {
             return Err(Error::NoErrorEstimate { method: self.method.name().to_owned() });
         }
@@ -155,7 +160,7 @@ impl Solver {
     /// Refuses samples that step on their own where there is one step for all.
     fn check_shared(&self, what: &'static str, remedy: &'static str) -> Result<()> {
         match self.batching {
-            Batching::PerSample => Err(Error::OwnClocks { what, remedy }),
+            Batching::PerSample => Err(Error::PerSampleUnsupported { what, remedy }),
             Batching::Shared => Ok(()),
         }
     }

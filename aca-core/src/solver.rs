@@ -55,9 +55,9 @@ pub struct Solver {
     /// [`with_large_stack`](crate::with_large_stack); the gradient strategy `Naive` of aca-adjoint takes care
     /// of that itself.
     pub trace: bool,
-    /// Whether the samples of a batch share their steps or each has a clock of its own.
+    /// Whether the samples of a batch share their steps or each steps on its own.
     pub batching: Batching,
-    /// What becomes of the other samples when one with a clock of its own fails.
+    /// What becomes of the other samples when one that steps on its own fails.
     pub on_failure: OnFailure,
     /// Called after every accepted step.
     pub progress: Option<ProgressFn>,

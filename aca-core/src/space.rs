@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use crate::kernels::{Differences, Scale};
-use crate::rules::Rules;
+use crate::step_context::StepContext;
 use crate::{Result, Steps};
 
 mod slices;
@@ -18,7 +18,7 @@ pub use tensors::{Point, TensorStages};
 /// The step that a run tries or has taken.
 #[derive(Clone, Copy)]
 pub(crate) struct Trial<'a> {
-    pub(crate) rules: &'a Rules<'a>,
+    pub(crate) rules: &'a StepContext<'a>,
     pub(crate) steps: &'a Steps,
     /// State at the start, `[..state]` or `[rows, ..state]`.
     pub(crate) y0: &'a Tensor,

@@ -35,7 +35,7 @@ pub struct Time {
     leaf: OnceLock<Tensor>,
 }
 
-/// The times of a batch whose samples have clocks of their own.
+/// The times of a batch whose samples step on their own.
 #[derive(Clone, Debug)]
 struct Clocks {
     ts: Arc<[f64]>,
@@ -91,7 +91,7 @@ impl Time {
     /// differentiated.
     ///
     /// Where the samples of a batch stand at different times there is no such number: the solve then
-    /// ends with [`Error::ClocksDiffer`](crate::Error::ClocksDiffer).
+    /// ends with [`Error::TimesDiffer`](crate::Error::TimesDiffer).
     pub fn value(&self) -> f64 {
         self.read.store(true, Ordering::Relaxed);
         if let Some(clocks) = &self.clocks
@@ -103,12 +103,12 @@ impl Time {
     }
 
     /// Returns which samples of the batch the state's rows hold, where samples have clocks of their
-    /// own; fields that [take rows](crate::VectorField::takes_rows) may see some of them only.
+    /// own; fields that [take rows](crate::VectorField::supports_row_subset) may see some of them only.
     pub fn samples(&self) -> Option<&Arc<[usize]>> {
         self.clocks.as_ref().map(|clocks| &clocks.samples)
     }
 
-    /// Refuses a state without a dimension of samples where those have clocks of their own, for fields
+    /// Refuses a state without a dimension of samples where those step on their own, for fields
     /// whose states are the last dimension: the numbers of one state would be taken for samples.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Time {
     pub fn expect_batch(&self, y: &Tensor) -> Result<()> {
         if y.rank() < 2 && self.clocks.is_some() {
             bail!(
-                "samples with clocks of their own lie along the first of at least two dimensions, but y has shape {:?}; reshape it to [1, {}]",
+                "samples that step on their own lie along the first of at least two dimensions, but y has shape {:?}; reshape it to [1, {}]",
                 y.dims(),
                 y.elem_count()
             );
@@ -146,7 +146,7 @@ impl Time {
     }
 
     /// Returns the time as a tensor of `like`'s dtype and device, which broadcasts against the
-    /// state: a scalar, or `[batch, 1, ..]` where samples have clocks of their own.
+    /// state: a scalar, or `[batch, 1, ..]` where samples step on their own.
     ///
     /// # Errors
     /// Only if the tensor cannot be allocated.
@@ -170,7 +170,7 @@ impl Time {
     }
 
     /// Returns what lies behind the tensor that the field asked for, if it did: a scalar, or `[batch]` where
-    /// samples have clocks of their own.
+    /// samples step on their own.
     pub fn leaf(&self) -> Option<&Tensor> {
         self.leaf.get()
     }

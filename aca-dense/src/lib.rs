@@ -28,6 +28,7 @@
 //! | several of these | [`SaveAt::All`] |
 //! | a clock, a span and times for each sample of a batch | [`solve_samples`] |
 
+mod dense_output;
 mod interpolate;
 mod placement;
 mod ragged;
@@ -36,8 +37,8 @@ mod save_at;
 mod saver;
 mod solution;
 mod spans;
-mod trajectory;
 
+pub use dense_output::{DenseOutput, DenseStep};
 pub use interpolate::{interpolate, interpolate_derivative};
 pub use placement::Placement;
 pub use ragged::Ragged;
@@ -46,4 +47,3 @@ pub use save_at::SaveAt;
 pub use saver::{Saved, Saver};
 pub use solution::{Solution, solve};
 pub use spans::{SaveSamples, Spans};
-pub use trajectory::{DenseOutput, DenseStep};

@@ -1,11 +1,11 @@
-//! A solved batch whose samples had clocks of their own.
+//! A solved batch whose samples stepped on their own.
 
 use aca_core::{Error, Result, Solver, Stats, Status, StepSink, Stepper, TimeSpan, VectorField};
 use candle_core::Tensor;
 
 use crate::{DenseOutput, Placement, Ragged, SaveSamples, Saver, Solution, Spans};
 
-/// A solved batch whose samples had clocks of their own: what was asked for, detached from candle's
+/// A solved batch whose samples stepped on their own: what was asked for, detached from candle's
 /// graph.
 #[derive(Clone, Debug)]
 pub struct SampleSolution {
@@ -49,7 +49,7 @@ impl SampleSolution {
         self.dense.get(sample).and_then(Option::as_ref).ok_or(Error::NoDenseOutput)
     }
 
-    /// Solves every sample by its own clock and keeps what `save_at` asks for, while accepted steps
+    /// Solves every sample on its own and keeps what `save_at` asks for, while accepted steps
     /// also go to `sink`.
     ///
     /// # Errors
@@ -84,16 +84,16 @@ impl SampleSolution {
     /// Returns the same as a solution of the whole batch, `[times, batch, ..state]`.
     ///
     /// # Errors
-    /// [`Error::OwnClocks`] when the samples' times differ, or they have dense outputs.
+    /// [`Error::PerSampleUnsupported`] when the samples' times differ, or they have dense outputs.
     pub fn into_shared(self) -> Result<Solution> {
         let ts = self.ts.first().cloned().unwrap_or_default();
         if self.ts.iter().any(|other| *other != ts) {
             let (what, remedy) = ("a list of output times", "call solve_samples");
-            return Err(Error::OwnClocks { what, remedy });
+            return Err(Error::PerSampleUnsupported { what, remedy });
         }
         if self.dense.iter().any(Option::is_some) {
             let (what, remedy) = ("a dense output of the whole batch", "call solve_samples");
-            return Err(Error::OwnClocks { what, remedy });
+            return Err(Error::PerSampleUnsupported { what, remedy });
         }
         let flat = self.ys.flat();
         let shape = [&[self.ts.len(), ts.len()], &flat.dims()[1..]].concat();
@@ -118,7 +118,7 @@ fn total(stats: &[Stats]) -> Stats {
     Stats { rejected: stats.iter().map(|stats| stats.rejected).sum(), ..total }
 }
 
-/// Solves every sample of a batch by its own clock and keeps what `save_at` asks for.
+/// Solves every sample of a batch on its own and keeps what `save_at` asks for.
 ///
 /// # Shapes
 /// `y0`: `[batch, ..state]`, `f32` or `f64`; outputs: `[times, ..state]` for each sample.

@@ -23,7 +23,7 @@ pub struct Solution {
     samples: Samples,
 }
 
-/// What is known of samples with clocks of their own; nothing where they shared their steps.
+/// What is known of samples that step on their own; nothing where they shared their steps.
 #[derive(Clone, Debug, Default)]
 struct Samples {
     stats: Vec<Stats>,
@@ -43,17 +43,17 @@ impl Solution {
         Self { ts, ys, y1, stats, placements, dense: None, samples: Samples::default() }
     }
 
-    /// Adds what is known of samples with clocks of their own.
+    /// Adds what is known of samples that step on their own.
     pub(crate) fn of_samples(self, stats: Vec<Stats>, statuses: Vec<Status>) -> Self {
         Self { samples: Samples { stats, statuses }, ..self }
     }
 
-    /// What each sample's solve cost, where samples had clocks of their own; else nothing.
+    /// What each sample's solve cost, where samples stepped on their own; else nothing.
     pub fn sample_stats(&self) -> &[Stats] {
         &self.samples.stats
     }
 
-    /// How each sample ended, where samples had clocks of their own; else nothing.
+    /// How each sample ended, where samples stepped on their own; else nothing.
     pub fn statuses(&self) -> &[Status] {
         &self.samples.statuses
     }

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 
 use crate::SaveAt;
 
-/// The spans of a batch whose samples have clocks of their own.
+/// The spans of a batch whose samples step on their own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spans {
     /// The same for all samples.
@@ -42,7 +42,7 @@ impl Spans {
     }
 }
 
-/// What of a batch to keep whose samples have clocks of their own.
+/// What of a batch to keep whose samples step on their own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SaveSamples {
     /// The same for all samples.

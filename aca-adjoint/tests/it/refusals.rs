@@ -161,7 +161,7 @@ fn a_backward_solver_that_cannot_solve_is_refused_by_the_forward_solve() {
     let per_sample = Solver { batching: aca_core::Batching::PerSample, ..adaptive(&DOPRI5, 1e-3) };
     for (solver, words) in [
         (adaptive(&DOPRI5, f64::NAN), "rtol"),
-        (per_sample, "clocks of the samples' own on the way back"),
+        (per_sample, "steps of the samples' own on the way back"),
     ] {
         let gradient =
             Gradient::Backsolve(Backsolve { solver: Some(Box::new(solver)), ..Default::default() });

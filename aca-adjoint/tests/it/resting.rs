@@ -13,7 +13,7 @@ type Slope = fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>;
 struct Field {
     k: Var,
     f: Slope,
-    takes_rows: bool,
+    supports_row_subset: bool,
 }
 
 impl VectorField for Field {
@@ -21,8 +21,8 @@ impl VectorField for Field {
         (self.f)(&t.tensor(y)?, y, &self.k)
     }
 
-    fn takes_rows(&self) -> bool {
-        self.takes_rows
+    fn supports_row_subset(&self) -> bool {
+        self.supports_row_subset
     }
 }
 
@@ -40,12 +40,12 @@ fn singular_at_one(t: &Tensor, y: &Tensor, k: &Tensor) -> Result<Tensor> {
 /// Gradients of the sum of all ends with respect to `k` and the initial states, of one number each.
 fn gradients(
     (f, k): (Slope, f64),
-    (solver, gradient, takes_rows): (&Solver, Gradient, bool),
+    (solver, gradient, supports_row_subset): (&Solver, Gradient, bool),
     spans: &[(f64, f64)],
     save: Vec<SaveAt>,
 ) -> Vec<f64> {
     let k = Var::new(&[k], &Device::Cpu).unwrap();
-    let field = Field { k: k.clone(), f, takes_rows };
+    let field = Field { k: k.clone(), f, supports_row_subset };
     let ode = Ode::new(solver.clone(), field, vec![k.clone()]).unwrap().gradient(gradient);
     let y0 = Var::from_tensor(&Tensor::ones((spans.len(), 1), k.dtype(), &Device::Cpu).unwrap());
     let y0 = y0.unwrap();
@@ -69,13 +69,13 @@ fn adaptive() -> Solver {
 fn a_field_that_is_singular_outside_all_spans_spoils_no_gradient() {
     let exact = |t1: f64| [-t1.ln() * t1.powi(-2), t1.powi(-2)];
     for gradient in [Gradient::Aca, Gradient::Naive] {
-        for (first, takes_rows) in [(2.0, true), (2.0, false), (1.0, true), (1.0, false)] {
+        for (first, supports_row_subset) in [(2.0, true), (2.0, false), (1.0, true), (1.0, false)] {
             let spans = [(1.0, first), (1.0, 5.0)];
-            let how = (&adaptive(), gradient.clone(), takes_rows);
+            let how = (&adaptive(), gradient.clone(), supports_row_subset);
             let found =
                 gradients((singular_at_zero, 2.0), how, &spans, vec![SaveAt::End, SaveAt::End]);
             let [a, b] = [exact(first), exact(5.0)];
-            let name = format!("{gradient:?} to {first}, rows {takes_rows}");
+            let name = format!("{gradient:?} to {first}, rows {supports_row_subset}");
             assert_close(&found, &[a[0] + b[0], a[1], b[1]], 1e-6, &name);
         }
     }
@@ -86,14 +86,19 @@ fn an_output_of_one_sample_looks_into_no_other() {
     let solver = Solver::fixed(MIDPOINT, 0.25);
     let spans = [(0.0, 1.0), (0.0, 0.75)];
     for gradient in [Gradient::Aca, Gradient::Naive] {
-        for takes_rows in [true, false] {
+        for supports_row_subset in [true, false] {
             let of = |save| {
-                let how = (&solver, gradient.clone(), takes_rows);
+                let how = (&solver, gradient.clone(), supports_row_subset);
                 gradients((singular_at_one, 1.0), how, &spans, vec![SaveAt::End, save])
             };
             let (ends, times) = (of(SaveAt::End), of(SaveAt::Times(vec![0.6])));
             // The output at 0.6 is asked for, but the loss looks at ends.
-            assert_close(&times, &ends, 1e-12, &format!("{gradient:?}, rows {takes_rows}"));
+            assert_close(
+                &times,
+                &ends,
+                1e-12,
+                &format!("{gradient:?}, rows {supports_row_subset}"),
+            );
         }
     }
 }
@@ -103,7 +108,7 @@ fn an_output_that_is_not_finite_fails_its_sample() {
     let solver = Solver::fixed(MIDPOINT, 0.25);
     let k = Var::new(&[1.0], &Device::Cpu).unwrap();
     let solve = |on_failure| {
-        let field = Field { k: k.clone(), f: singular_at_one, takes_rows: true };
+        let field = Field { k: k.clone(), f: singular_at_one, supports_row_subset: true };
         let solver = Solver { on_failure, ..solver.clone() };
         let y0 = Tensor::ones((2, 1), k.dtype(), &Device::Cpu).unwrap();
         let save = SaveAt::Times(vec![0.5, 0.6]);

@@ -1,4 +1,4 @@
-//! Every sample by its own clock: a batch is its samples, each solved alone.
+//! Every sample on its own: a batch is its samples, each solved alone.
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::{Batching, Error, OnFailure, Solver, Time, Tolerance, VectorField};
@@ -21,7 +21,7 @@ impl VectorField for Rows {
         self.mlp.eval(t, y)
     }
 
-    fn takes_rows(&self) -> bool {
+    fn supports_row_subset(&self) -> bool {
         self.rows
     }
 }
@@ -277,7 +277,7 @@ fn field_of_one_time_is_refused_where_clocks_differ() {
     let clock = |t: &Time, y: &Tensor| y * t.value().cos();
     let ode = Ode::new(solver(&DOPRI5), clock, vec![]).unwrap();
     let error = ode.solve_samples(&starts(), (0.0, 3.0), SaveAt::End).err().unwrap();
-    assert!(matches!(error, Error::ClocksDiffer), "{error}");
+    assert!(matches!(error, Error::TimesDiffer), "{error}");
     // Equal steps over one span keep all samples at one time, which such a field may ask for.
     let clock = |t: &Time, y: &Tensor| y * t.value().cos();
     let ode = Ode::new(Solver::fixed(RK4, 0.5), clock, vec![]).unwrap();
@@ -329,7 +329,7 @@ fn strategies_without_clocks_of_samples_say_so() {
     for gradient in [Gradient::NaiveThroughStepSize, Gradient::Backsolve(Backsolve::default())] {
         let ode = Ode::new(solver(&DOPRI5), blow_up, vec![]).unwrap().gradient(gradient);
         let error = ode.solve_samples(&starts(), (0.0, 0.1), SaveAt::End).err().unwrap();
-        assert!(matches!(error, Error::OwnClocks { .. }), "{error}");
+        assert!(matches!(error, Error::PerSampleUnsupported { .. }), "{error}");
     }
 }
 
@@ -398,5 +398,5 @@ fn dense_output_of_a_batch_with_clocks_of_their_own_is_refused() {
     let solver = Solver { batching: Batching::PerSample, ..solver(&DOPRI5) };
     let ode = Ode::new(solver, |_t: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
     let refusal = ode.solve(&y0, (0.0, 1.0), &SaveAt::Dense).map(|_| ()).unwrap_err();
-    assert!(matches!(refusal, Error::OwnClocks { .. }), "{refusal}");
+    assert!(matches!(refusal, Error::PerSampleUnsupported { .. }), "{refusal}");
 }

@@ -135,7 +135,7 @@ fn the_naive_baseline_feels_its_step_sizes() {
     let times = [0.7, 2.0];
     let ours = gradients(solver(), Gradient::NaiveThroughStepSize, span, &times, DType::F64);
     let aca = gradients(solver(), Gradient::Aca, span, &times, DType::F64);
-    let h = solver().try_first(&Mlp::new(DType::F64), &state(DType::F64), span).unwrap();
+    let h = solver().initial_step_size(&Mlp::new(DType::F64), &state(DType::F64), span).unwrap();
     let solver = Solver { first_step: Some(h), ..solver() };
     let run = |by: f64| {
         let mut y0 = state(DType::F64).to_vec2::<f64>().unwrap();

@@ -30,7 +30,7 @@ pub struct Timing {
     grad_head: Vec<f64>,
     /// Most bytes alive at once during a solve and its gradient, beyond those before.
     peak_bytes: isize,
-    /// Forward evaluations of each sample with a clock of its own.
+    /// Forward evaluations of each sample that steps on its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nfe_samples: Vec<usize>,
     note: String,

@@ -34,7 +34,7 @@ pub struct Gradient {
     pub stats: Stats,
     /// Evaluations forward and backward.
     pub nfe: usize,
-    /// Forward evaluations of each sample with a clock of its own.
+    /// Forward evaluations of each sample that steps on its own.
     pub nfe_samples: Vec<usize>,
 }
 

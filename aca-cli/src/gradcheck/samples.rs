@@ -23,7 +23,7 @@ samples: 256 van der Pol oscillators with mu from 1 to a largest, L = mean of y(
 #[derive(Serialize)]
 pub struct Finding {
     pub mu_max: f64,
-    /// Whether every oscillator had a clock of its own.
+    /// Whether every oscillator stepped on its own.
     pub own_clocks: bool,
     /// Fewest and most accepted steps of an oscillator.
     accepted_least: usize,

@@ -2,9 +2,9 @@
 
 use super::Run;
 use crate::coupling::first_coupled_row;
-use crate::rules::Rules;
 use crate::space::Trial;
 use crate::stability::Reach;
+use crate::step_context::StepContext;
 use crate::{Result, RowStep, Time};
 
 /// How far accepted steps reached.
@@ -28,7 +28,7 @@ impl Run<'_> {
     /// Estimates how far the accepted steps reached, where their slopes show that, and says whether the slopes at their
     /// ends may start the next steps.
     pub(super) fn look_at_reach(&mut self) -> Result<(Reaches, bool)> {
-        let Rules { method, field } = &self.rules;
+        let StepContext { method, field } = &self.rules;
         let (own, whole) = (method.carries_own(), self.clocks.are_whole());
         let jump = |step: &RowStep| method.has_jumps() && method.is_jump(step.t1);
         let jumps = self.clocks.accepted.iter().any(jump);

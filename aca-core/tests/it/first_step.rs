@@ -27,7 +27,7 @@ fn expected() -> f64 {
 fn an_overflow_at_the_trial_point_leaves_the_first_step_to_the_slope_at_the_start() {
     for dtype in [DType::F32, DType::F64] {
         let y0 = Tensor::ones(2, dtype, &Device::Cpu).unwrap();
-        assert!(solver().try_first(&cliff, &y0, SPAN).unwrap() > 1e-6, "{dtype:?}");
+        assert!(solver().initial_step_size(&cliff, &y0, SPAN).unwrap() > 1e-6, "{dtype:?}");
         let end = solver().solve(&cliff, &y0, SPAN, &mut ()).unwrap();
         let (tries, rejected) = (end.stats.accepted + end.stats.rejected, end.stats.rejected);
         assert!(rejected < 30 && tries < 90, "{dtype:?}: {tries} tries, {rejected} rejected");

@@ -144,8 +144,8 @@ fn fixed_steps_that_times_cannot_tell_apart_are_refused() {
 fn clocks_of_the_samples_own_are_refused_where_there_is_one_for_all() {
     let solver = Solver { batching: Batching::PerSample, ..dopri5(1e-3) };
     let y0 = state(&[1.0, 2.0]);
-    let refused = |e: &Error| matches!(e, Error::OwnClocks { .. });
+    let refused = |e: &Error| matches!(e, Error::PerSampleUnsupported { .. });
     let replayed = solver.replay(&decay, &y0, &[0.0, 1.0], &mut ());
     assert!(refused(&replayed.unwrap_err()));
-    assert!(refused(&solver.try_first(&decay, &y0, (0.0, 1.0)).unwrap_err()));
+    assert!(refused(&solver.initial_step_size(&decay, &y0, (0.0, 1.0)).unwrap_err()));
 }

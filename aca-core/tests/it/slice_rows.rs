@@ -1,4 +1,4 @@
-//! Rows on slices, each with a clock of its own, take the steps of the same rows on tensors, to the same bits.
+//! Rows on slices, each that steps on its own, take the steps of the same rows on tensors, to the same bits.
 
 use aca_core::{OnFailure, Result, Solver, Stats, Status, Step, StepSink, Tolerance};
 use aca_tableau::{ALL, DOPRI5, RK4};

@@ -31,7 +31,7 @@ impl VectorField for Forced {
         Tensor::from_iter(slopes, &Device::Cpu)?.reshape(y.shape())?.to_dtype(y.dtype())
     }
 
-    fn takes_rows(&self) -> bool {
+    fn supports_row_subset(&self) -> bool {
         true
     }
 

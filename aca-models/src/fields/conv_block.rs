@@ -1,7 +1,7 @@
 //! Convolutions with their batch norms, one after the other, as a vector field.
 
 use aca_core::kernels::has_kernels;
-use aca_core::{Cotangents, Pullback, Time, VectorField, linearize_traced};
+use aca_core::{Cotangents, Pullback, Time, VectorField, linearize_by_autograd};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::{Module, VarBuilder};
@@ -148,7 +148,7 @@ impl VectorField for ConvBlock {
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
         self.check(y)?;
         if !has_kernels(y.device()) {
-            return linearize_traced(|t, y| self.trace(t, y), t, y);
+            return linearize_by_autograd(|t, y| self.trace(t, y), t, y);
         }
         let (mut x, mut places) = (y.detach(), Vec::with_capacity(self.layers.len()));
         for layer in &self.layers {

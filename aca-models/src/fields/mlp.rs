@@ -1,6 +1,6 @@
 //! Multilayer perceptrons as vector fields.
 
-use aca_core::{Pullback, Time, VectorField, linearize_traced};
+use aca_core::{Pullback, Time, VectorField, linearize_by_autograd};
 use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::{Module, VarBuilder};
 
@@ -181,7 +181,7 @@ impl VectorField for Mlp {
             return self.linearized_on_gpu(t, y);
         }
         if !y.device().is_cpu() {
-            return linearize_traced(|t, y| self.trace(t, y), t, y);
+            return linearize_by_autograd(|t, y| self.trace(t, y), t, y);
         }
         match y.dtype() {
             DType::F32 => self.linearized::<f32>(t, y),
@@ -189,7 +189,7 @@ impl VectorField for Mlp {
         }
     }
 
-    fn takes_rows(&self) -> bool {
+    fn supports_row_subset(&self) -> bool {
         true
     }
 }

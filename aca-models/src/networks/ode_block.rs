@@ -121,8 +121,8 @@ impl VectorField for Metered {
         self.field.linearize(t, y)
     }
 
-    fn takes_rows(&self) -> bool {
-        self.field.takes_rows()
+    fn supports_row_subset(&self) -> bool {
+        self.field.supports_row_subset()
     }
 
     fn native(&self, y: &Tensor) -> Option<Native<'_>> {

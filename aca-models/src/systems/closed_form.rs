@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::View;
-use aca_core::{Cotangents, Native, Pullback, Time, VectorField, linearize_traced};
+use aca_core::{Cotangents, Native, Pullback, Time, VectorField, linearize_by_autograd};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
@@ -204,7 +204,7 @@ impl<S: System> VectorField for ClosedForm<S> {
             return self.linearized_on_gpu(kernels, self.places(t, y)?, y);
         }
         if !y.device().is_cpu() {
-            return linearize_traced(|t, y| self.trace(t, y), t, y);
+            return linearize_by_autograd(|t, y| self.trace(t, y), t, y);
         }
         let (places, y) = (self.places(t, y)?, y.detach());
         let f = self.slopes_at(&places, &y)?;
@@ -215,7 +215,7 @@ impl<S: System> VectorField for ClosedForm<S> {
         Ok((f, Pullback::new(pullback)))
     }
 
-    fn takes_rows(&self) -> bool {
+    fn supports_row_subset(&self) -> bool {
         true
     }
 

@@ -23,8 +23,8 @@ impl<S: System> VectorField for OnTensors<S> {
         self.0.linearize(t, y)
     }
 
-    fn takes_rows(&self) -> bool {
-        self.0.takes_rows()
+    fn supports_row_subset(&self) -> bool {
+        self.0.supports_row_subset()
     }
 }
 

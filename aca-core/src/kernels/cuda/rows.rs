@@ -1,4 +1,4 @@
-//! Rows moved by candle's operations: solves with a clock for each sample move few of them.
+//! Rows moved by candle's operations: solves with steps of its own for each sample move few of them.
 
 use candle_core::{CudaDevice, Device, Tensor};
 

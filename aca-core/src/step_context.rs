@@ -3,7 +3,7 @@
 use crate::{Evaluator, Stepper};
 
 /// The method beside the field.
-pub(crate) struct Rules<'a> {
+pub(crate) struct StepContext<'a> {
     pub(crate) method: Stepper,
     pub(crate) field: Evaluator<'a>,
 }

@@ -18,7 +18,7 @@ use crate::{Gradients, TimeGradients};
 use crate::aca::Aca;
 
 /// One backward pass.
-pub(crate) struct Sweep<'a, 'w> {
+pub(crate) struct BackwardPass<'a, 'w> {
     tape: &'a Aca,
     field: &'a Evaluator<'a>,
     outputs: &'a Outputs<'a>,
@@ -40,7 +40,7 @@ pub(crate) struct Sweep<'a, 'w> {
     y1: Option<Tensor>,
 }
 
-impl<'a, 'w> Sweep<'a, 'w> {
+impl<'a, 'w> BackwardPass<'a, 'w> {
     pub(crate) fn new(
         tape: &'a Aca,
         field: &'a Evaluator<'a>,
@@ -333,7 +333,7 @@ impl<'a, 'w> Sweep<'a, 'w> {
         let under_way = |row: &usize| self.step(self.samples[*row], turn).is_some();
         let rows: Vec<usize> = (0..self.samples.len()).filter(under_way).collect();
         let pays = self.tape.checkpoints.pay_to_gather(rows.len(), &self.samples);
-        if !pays || !self.field.takes_rows() {
+        if !pays || !self.field.supports_row_subset() {
             return Ok(());
         }
         self.leave()?;

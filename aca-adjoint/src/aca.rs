@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Result, Stepper, TimeSpan, VectorField};
+use aca_core::{Error, Evaluator, Result, Stepper, TimeSpan, VectorField, kernels};
 use aca_dense::Placement;
 use candle_core::Tensor;
 
@@ -81,6 +81,20 @@ impl Backward for Aca {
 }
 
 impl Aca {
+    /// The states that a walk back starts from: the ends, but where samples failed or have no steps, which rest in a
+    /// state that a step started from, where the field was finite.
+    pub(crate) fn rest(&self) -> Result<Tensor> {
+        let Some(samples) = &self.samples else { return Ok(self.end.0.clone()) };
+        let stepped = |sample: &usize| self.checkpoints.steps(*sample) > 0;
+        let Some(any) = (0..self.batch()).find(stepped) else { return Ok(self.end.0.clone()) };
+        let row = |sample: usize| match (samples.failed[sample], stepped(&sample)) {
+            (false, true) => (&self.end.0, sample),
+            (_, true) => (&self.y0, sample),
+            (_, false) => (&self.y0, any),
+        };
+        kernels::gather_rows(&(0..self.batch()).map(row).collect::<Vec<_>>())
+    }
+
     /// Number of samples, 1 for a whole state.
     pub(crate) fn batch(&self) -> usize {
         self.samples.as_ref().map_or(1, |samples| samples.counts.len())

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, RowTerm};
-use aca_core::{Error, Evaluator, Native, Result, Steps, TensorStages};
-use candle_core::{DType, Tensor};
+use aca_core::{Evaluator, Native, Result, Steps, TensorStages};
+use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use crate::adjoint_state::AdjointProbe;
+use crate::gradient::check_scheme_times;
 use crate::outputs::{Outputs, RowOutput, StepOutputs};
 use crate::params::Accumulator;
 use crate::replay::{self, Arriving, Known, Replay, ReplayStep, Times};
@@ -49,6 +50,9 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         (want_times, probed): (bool, &'w [f64]),
     ) -> Result<Self> {
         let batch = tape.batch();
+        if want_times {
+            check_scheme_times(tape.method.method())?;
+        }
         let native = match tape.samples {
             None => Native::of(tape.field.as_ref(), &tape.y0),
             Some(_) => Native::of_rows(tape.field.as_ref(), &tape.y0),
@@ -61,7 +65,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             field,
             outputs,
             cotangents,
-            states: States::new(&tape.checkpoints, &tape.end.0),
+            states: States::new(&tape.checkpoints, tape.rest()?)?,
             theta: Accumulator::new(&tape.params),
             replay: replay::replay(native, tape.y0.elem_count(), &tape.method),
             samples: (0..batch).collect(),
@@ -194,7 +198,9 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         self.weigh_ends(&outputs.ends)?;
         let before = if self.want_times { self.ends_before(&wanted) } else { Vec::new() };
         let (inside, g) = (&outputs.inside[..], self.cotangents);
-        let arriving = Arriving { a: &a, inside, before: &before, g };
+        // Where a step's first slope is the field's own at its start, the replay has it.
+        let known_before = if rules.0.starts_with_slope() { &before[..] } else { &[] };
+        let arriving = Arriving { a: &a, inside, before: known_before, g };
         self.probe.visit(&step, &arriving, &samples, &self.tape.params)?;
         let last = turn == 0 && self.tape.samples.is_none();
         let slope = self.tape.end.1.as_ref().filter(|_| last);
@@ -208,7 +214,10 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
                 self.audit.add(sample, (index, t0, t1), &replayed.found[row])?;
             }
         }
-        if let Some(times) = replayed.times {
+        if let Some(mut times) = replayed.times {
+            if known_before.is_empty() {
+                times.before = self.move_before(&step, &before)?;
+            }
             self.move_times((turn, &wanted), &times, (inside, &before));
         }
         self.a = self.arrive(Some(replayed.start), &outputs.starts)?;
@@ -227,23 +236,15 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         if !self.tape.checkpoints.are_times() || !wanted.contains(&Some(0)) {
             return Ok(());
         }
-        let bound = if found.dtype() == DType::F32 { 1e-4 } else { 1e-6 };
-        for (row, &sample) in self.samples.iter().enumerate() {
-            let own = |x: &Tensor, row: usize| match self.tape.samples {
-                None => Ok(x.clone()),
-                Some(_) => x.get(row),
+        let rows = wanted.iter().enumerate().filter(|(_, step)| **step == Some(0));
+        for (row, _) in rows {
+            let sample = self.samples[row];
+            let y0 = match self.tape.samples {
+                None => self.tape.y0.clone(),
+                Some(_) => self.tape.y0.get(sample)?,
             };
-            if wanted[row] != Some(0) {
-                continue;
-            }
-            let (found, y0) = (own(found, row)?, own(&self.tape.y0, sample)?);
-            let off = kernels::combine(Some(&found), &[(-1.0, &y0)])?;
-            let size = |x: &Tensor| kernels::dot(x, x).map(f64::sqrt);
-            let largest = size(&y0)?.max(size(&own(&self.tape.end.0, sample)?)?);
-            let drift = if size(&off)? == 0.0 { 0.0 } else { size(&off)? / largest };
-            if drift > bound || drift.is_nan() {
-                return Err(Error::LeapfrogDrift { drift, bound });
-            }
+            let found = if self.tape.samples.is_some() { found.get(row)? } else { found.clone() };
+            self.states.check_drift(row, self.steps(sample), &found, &y0)?;
         }
         Ok(())
     }
@@ -311,6 +312,18 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             self.times[0].ts[self.outputs.position(0, *output)] = moved;
         }
         Ok(())
+    }
+
+    /// How the loss moves with the times of outputs at the starts of steps, by the slopes there.
+    fn move_before(&self, step: &ReplayStep<'_>, before: &[RowOutput]) -> Result<Vec<f64>> {
+        if before.is_empty() {
+            return Ok(Vec::new());
+        }
+        let slope = step.field.eval_at(&step.method.times(step.steps, 0.0)?, step.y0)?;
+        let slope = if step.steps.is_whole() { slope.unsqueeze(0)? } else { slope };
+        let (rows, own): (Vec<_>, Vec<_>) = before.iter().map(|o| (o.row, o.index)).unzip();
+        let g = kernels::pick_rows(self.cotangents, &own)?;
+        Ok(kernels::dots(own.len(), &g, &kernels::pick_rows(&slope, &rows)?)?.into_vec())
     }
 
     /// Counts what outputs at the ends of steps weigh in the loss.

@@ -157,6 +157,12 @@ impl Solve<'_> {
     }
 
     fn backsolve(&self, settings: &Backsolve) -> Result<Recorded> {
+        let way_back = settings.solver.as_deref().unwrap_or(self.solver);
+        if let Method::Symplectic(_) = way_back.method {
+            // What is solved backward joins the state, its cotangent and those of parameters: no positions and momenta.
+            let what = "a splitting on the way back (give Backsolve::solver a tableau)";
+            return Err(Error::Unsupported { strategy: "Backsolve", what });
+        }
         if let Some(solver) = &settings.solver {
             // Now, not after an epoch's forward passes.
             solver.validate()?;
@@ -170,11 +176,7 @@ impl Solve<'_> {
         let reverse = Reverse {
             field: self.field.clone(),
             params: self.params.clone(),
-            solver: Solver {
-                trace: false,
-                progress: None,
-                ..settings.solver.as_deref().unwrap_or(self.solver).clone()
-            },
+            solver: Solver { trace: false, progress: None, ..way_back.clone() },
             seminorm: settings.seminorm,
             y0: self.y0.detach(),
             y1: sol.y1.clone(),

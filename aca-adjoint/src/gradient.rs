@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Result, Solver};
+use aca_core::{Error, Method, Result, Solver};
 
 use crate::Strategy;
 
@@ -57,6 +57,23 @@ impl Gradient {
             Self::Mali => "Mali",
         };
         Err(Error::Unsupported { strategy, what: "gradients with respect to times" })
+    }
+
+    /// As [`Gradient::check_times`], on behalf of replays of `method` as well.
+    pub(crate) fn check_times_of(&self, method: &Method) -> Result<()> {
+        match self {
+            Self::Aca | Self::AcaBudget { .. } => check_scheme_times(method),
+            _ => self.check_times(),
+        }
+    }
+}
+
+/// Refuses gradients with respect to times through schemes of the user's: where their nodes and weights stand at other
+/// step sizes nobody says.
+pub(crate) fn check_scheme_times(method: &Method) -> Result<()> {
+    match method {
+        Method::Custom(scheme) => Err(Error::SchemeTimes { method: scheme.name().to_owned() }),
+        _ => Ok(()),
     }
 }
 

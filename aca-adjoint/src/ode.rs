@@ -169,7 +169,7 @@ impl Ode {
         let ends = ts.first().copied().zip(ts.last().copied());
         let span = ends.ok_or(Error::NoTimes)?;
         if times.track_op() {
-            self.gradient.check_times()?;
+            self.gradient.check_times_of(&self.solver.method)?;
         }
         let save_at = SaveAt::Times(ts);
         if self.solver.batching == Batching::PerSample {

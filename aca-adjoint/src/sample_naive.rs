@@ -118,7 +118,7 @@ impl TracedReplay<'_> {
     fn turn(&self, turn: usize, samples: Arc<[usize]>, y: Tensor) -> Result<BatchStep> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps(sample));
         let wanted: Vec<Option<usize>> = samples.iter().map(step).collect();
-        let mut states = States::new(self.checkpoints, &y);
+        let mut states = States::new(self.checkpoints, y.clone())?;
         let (steps, starts) = states.restore(&samples, &wanted, (self.method, &self.field))?;
         let y = match wanted.iter().all(Option::is_some) {
             true => y,

@@ -108,7 +108,7 @@ impl Ode {
             return Err(Error::TimesShape { shape: times.flat().dims().to_vec() });
         }
         if times.flat().track_op() {
-            self.strategy().check_times()?;
+            self.strategy().check_times_of(&self.solver().method)?;
         }
         let (mut spans, mut save_at) = (Vec::new(), Vec::new());
         for sample in 0..times.counts().len() {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aca_core::{Evaluator, Result, Stepper, Steps, TensorStages, kernels};
-use candle_core::Tensor;
+use aca_core::{Error, Evaluator, Result, Stepper, Steps, TensorStages, kernels};
+use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
 use crate::checkpoints::{Checkpoints, SampleSteps};
@@ -18,24 +18,49 @@ struct Place<'a> {
 pub(crate) enum States<'a> {
     All(&'a Checkpoints),
     Budget(Checkpoints),
-    /// Times, and where the walk back stands: states at the ends of the next steps.
-    Undone(&'a Checkpoints, Tensor),
+    Undone(Undone<'a>),
+}
+
+/// A walk back over steps of which nothing but the times is kept.
+pub(crate) struct Undone<'a> {
+    times: &'a Checkpoints,
+    /// States at the ends of the next steps.
+    y1: Tensor,
+    /// The largest magnitude of each entry on the way.
+    largest: Tensor,
 }
 
 impl<'a> States<'a> {
     /// Starts where the solve ended, in `y1`.
-    pub(crate) fn new(checkpoints: &'a Checkpoints, y1: &Tensor) -> Self {
-        match checkpoints.capacity {
+    pub(crate) fn new(checkpoints: &'a Checkpoints, y1: Tensor) -> Result<Self> {
+        Ok(match checkpoints.capacity {
             usize::MAX => Self::All(checkpoints),
-            0 => Self::Undone(checkpoints, y1.clone()),
+            0 => Self::Undone(Undone { times: checkpoints, largest: y1.abs()?, y1 }),
             _ => Self::Budget(checkpoints.clone()),
+        })
+    }
+
+    /// Refuses a walk back over undone steps that found another start of a row, after so many, than the solve's.
+    ///
+    /// # Errors
+    /// [`Error::LeapfrogDrift`].
+    pub(crate) fn check_drift(
+        &self,
+        row: usize,
+        steps: usize,
+        found: &Tensor,
+        y0: &Tensor,
+    ) -> Result<()> {
+        match self {
+            Self::Undone(walk) => walk.check_drift(row, steps, found, y0),
+            _ => Ok(()),
         }
     }
 
     /// Keeps these rows of what the walk back stands on.
     pub(crate) fn keep(&mut self, rows: &[usize]) -> Result<()> {
-        if let Self::Undone(_, y1) = self {
-            *y1 = kernels::pick_rows(y1, rows)?;
+        if let Self::Undone(Undone { y1, largest, .. }) = self {
+            (*y1, *largest) = (kernels::pick_rows(y1, rows)?, kernels::pick_rows(largest, rows)?);
         }
         Ok(())
     }
@@ -52,7 +77,7 @@ impl<'a> States<'a> {
         let goes = |row: usize| wanted[row].is_some();
         let budget = match self {
             Self::All(all) => return all.at(samples, &all.latest(samples, wanted)?, goes),
-            Self::Undone(times, y1) => return undo(times, y1, (samples, wanted), rules),
+            Self::Undone(walk) => return walk.undo((samples, wanted), rules),
             Self::Budget(budget) => budget,
         };
         budget.forget_beyond(samples, wanted);
@@ -68,23 +93,49 @@ impl<'a> States<'a> {
     }
 }
 
-/// Undoes the steps that end in `y1`, each by one of the opposite size, and moves `y1` to where they started.
-fn undo(
-    times: &Checkpoints,
-    y1: &mut Tensor,
-    (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
-    (method, field): (&Stepper, &Evaluator<'_>),
-) -> Result<(Steps, Tensor)> {
-    let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), state: (y1, 0) };
-    let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
-    let steps = times.steps_of(samples, &places, |row| wanted[row].is_some())?;
-    let back = steps.reversed();
-    let mut stages = TensorStages::new(method, field, (&back, y1), Vec::new());
-    stages.fill(method.stages())?;
-    let y0 = stages.end()?;
-    drop(stages);
-    *y1 = y0.clone();
-    Ok((steps, y0))
+impl Undone<'_> {
+    /// Undoes the steps that end where the walk stands, each by one of the opposite size, and moves to where they started.
+    fn undo(
+        &mut self,
+        (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
+        (method, field): (&Stepper, &Evaluator<'_>),
+    ) -> Result<(Steps, Tensor)> {
+        let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), state: (&self.y1, 0) };
+        let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
+        let steps = self.times.steps_of(samples, &places, |row| wanted[row].is_some())?;
+        let back = steps.reversed();
+        let mut stages = TensorStages::new(method, field, (&back, &self.y1), Vec::new());
+        stages.fill(method.stages())?;
+        let y0 = stages.end()?;
+        drop(stages);
+        self.largest = self.largest.maximum(&y0.abs()?)?;
+        self.y1 = y0.clone();
+        Ok((steps, y0))
+    }
+
+    /// Refuses a walk back through `steps` steps that `found` another start of a row than `y0`. Each entry is judged
+    /// by the largest that it was on the way, lest a large one hides another; entries that stayed near zero may be off
+    /// by what rounding passes on from the largest of all.
+    fn check_drift(&self, row: usize, steps: usize, found: &Tensor, y0: &Tensor) -> Result<()> {
+        let largest =
+            if self.times.whole { self.largest.clone() } else { self.largest.get(row)? };
+        let numbers = |x: Tensor| x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        let off = numbers(kernels::combine(Some(found), &[(-1.0, y0)])?)?;
+        let (epsilon, bound) = match y0.dtype() {
+            DType::F32 => (f64::from(f32::EPSILON), 1e-4),
+            _ => (f64::EPSILON, 1e-6),
+        };
+        let largest = numbers(largest)?;
+        let floor =
+            4.0 * steps as f64 * epsilon / bound * largest.iter().copied().fold(0.0, f64::max);
+        for (off, largest) in off.into_iter().zip(largest).filter(|(off, _)| *off != 0.0) {
+            let drift = off.abs() / (largest + floor);
+            if drift > bound || drift.is_nan() {
+                return Err(Error::LeapfrogDrift { drift, bound });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Checkpoints {

@@ -200,9 +200,12 @@ impl<'a> Clocks<'a> {
                 continue;
             }
             let found = if ratio.is_finite() { None } else { cause(row)? };
-            let found = found.map(|(what, index, early)| {
-                let h = if early { 0.0 } else { t1 - t0 };
-                Box::new(Error::NonFinite { what, t: t0, h, index })
+            let found = found.map(|found| match found {
+                NotFinite::Entry(what, index, early) => {
+                    let h = if early { 0.0 } else { t1 - t0 };
+                    Box::new(Error::NonFinite { what, t: t0, h, index })
+                }
+                NotFinite::Scheme(error) => Box::new(error),
             });
             if !clock.is_adaptive() {
                 (self.failures[sample], ended) = (found, true);
@@ -325,11 +328,11 @@ impl<'a> Clocks<'a> {
         }
     }
 
-    /// What each sample cost, and how it ended.
+    /// What each sample cost, where it ended, and how.
     ///
     /// # Errors
     /// [`Error::SamplesFailed`], unless the others are kept.
-    pub(crate) fn end(self, on_failure: OnFailure) -> Result<(Vec<Stats>, Vec<Status>)> {
+    pub(crate) fn end(self, on_failure: OnFailure) -> Result<(Vec<Stats>, Vec<f64>, Vec<Status>)> {
         let failures = self.failures.into_iter().map(|failure| failure.map(Arc::from));
         let failures: Vec<Option<Arc<Error>>> = failures.collect();
         let batch = failures.len();
@@ -340,6 +343,7 @@ impl<'a> Clocks<'a> {
         }
         let status = |failure: Option<Arc<Error>>| failure.map_or(Status::Finished, Status::Failed);
         let statuses = failures.into_iter().map(status).collect();
-        Ok((self.clocks.iter().map(|clock| clock.stats).collect(), statuses))
+        let (stats, t1) = self.clocks.iter().map(|clock| (clock.stats, clock.t)).unzip();
+        Ok((stats, t1, statuses))
     }
 }

@@ -160,6 +160,24 @@ pub enum Error {
         /// Slopes that it said.
         expected: usize,
     },
+    /// A place in a step that is not there.
+    #[error(
+        "there is no fraction {s} of an accepted step in row {row}; name a row of Step::accepted and a fraction in [0, 1]"
+    )]
+    NoSuchPlace {
+        /// The row.
+        row: usize,
+        /// The fraction of its step.
+        s: f64,
+    },
+    /// Gradients of times were asked of a scheme of the user's.
+    #[error(
+        "{method} does not tell how its slopes move with time and step size, so there is no gradient with respect to times; use a tableau for those"
+    )]
+    SchemeTimes {
+        /// Name of the scheme.
+        method: String,
+    },
     /// A scheme found no slopes.
     #[error("{method} found no slopes: {what}; take smaller steps")]
     SchemeFailed {
@@ -170,7 +188,7 @@ pub enum Error {
     },
     /// A node of the tableau lies outside the step.
     #[error(
-        "node c = {c} of {method} lies outside [0, 1], so the field would be evaluated outside the span"
+        "node c = {c} of {method} lies outside [0, 1], so the field would be evaluated outside the step: beyond the span, or on the other side of a jump; use another method"
     )]
     NodeOutsideStep {
         /// Name of the tableau.

@@ -69,6 +69,15 @@ pub trait VectorField: Send + Sync {
         None
     }
 
+    /// Whether the field is separable: of states whose last dimension holds positions and then as many momenta, the
+    /// positions' slope depends on momenta (and time) alone, the momenta's on positions alone. A splitting then evaluates
+    /// it once less a step, since a step's last kick is the next one's first.
+    ///
+    /// The default is no. What a field says here is not checked beforehand; replays find out.
+    fn is_separable(&self) -> bool {
+        false
+    }
+
     /// Refuses a whole batch of states that the field does not fit, before anything starts from `y0`; the default
     /// takes all.
     ///

@@ -89,7 +89,7 @@ pub use large_stack::with_large_stack;
 pub use method::Method;
 pub use native::{Native, NativeField, NativeTime};
 pub use packed::{PackedField, Packing};
-pub use scheme::{Facts, Half, Scheme, StageCotangents, Stages};
+pub use scheme::{Facts, Half, Halves, Scheme, StageCotangents, Stages, half_of};
 pub use sink::{RowStep, Step, StepSink};
 pub use solve::{SamplesEnd, SolveEnd};
 pub use solver::{Progress, ProgressFn, Solver, Stepping};

@@ -168,9 +168,9 @@ impl<'a> Run<'a> {
         let method = &self.rules.method;
         let t = method.times(&self.clocks.steps, method.c(0))?;
         // Not every method begins with the field's own slope.
-        let f = match method.method() {
-            Method::RungeKutta(_) | Method::Leapfrog => self.space.slope(0)?,
-            _ => self.rules.field.field().eval(&t, &self.y)?.detach(),
+        let f = match method.starts_with_slope() {
+            true => self.space.slope(0)?,
+            false => self.rules.field.field().eval(&t, &self.y)?.detach(),
         };
         match first_coupled_row(self.rules.field.field(), &t, &self.y, &f)? {
             Some(row) => Err(Error::SamplesCoupled { row }),
@@ -242,11 +242,22 @@ impl<'a> Run<'a> {
         }
         let before = self.rules.field.nfe();
         let statistics = self.rules.field.snapshot()?;
-        if let Err(error) = self.space.attempt(trial!(self)) {
-            self.rules.field.restore(&statistics)?;
-            return Err(error);
+        let failure = match self.space.attempt(trial!(self)) {
+            Ok(()) => None,
+            // A scheme that finds no slopes may find them in a smaller step.
+            Err(error @ Error::SchemeFailed { .. }) if self.control.is_some() => Some(error),
+            Err(error) => {
+                self.rules.field.restore(&statistics)?;
+                return Err(error);
+            }
+        };
+        match &failure {
+            None => self.judge()?,
+            Some(_) => {
+                self.ratios.clear();
+                self.ratios.resize(self.clocks.steps.rows(), f64::INFINITY);
+            }
         }
-        self.judge()?;
         let evaluations = self.rules.field.nfe() - before;
         let cause = Cause {
             space: &*self.space,
@@ -254,7 +265,14 @@ impl<'a> Run<'a> {
             slopes: self.control.is_some(),
             unlooked: self.finite.is_deferred(),
         };
-        self.clocks.judge(&self.ratios, evaluations, |row| cause.of(row))?;
+        self.clocks.judge(&self.ratios, evaluations, |row| match &failure {
+            None => cause.of(row),
+            Some(Error::SchemeFailed { method, what }) => {
+                let (method, what) = (method.clone(), what.clone());
+                Ok(Some(NotFinite::Scheme(Error::SchemeFailed { method, what })))
+            }
+            Some(_) => Ok(None),
+        })?;
         match self.clocks.accepted.is_empty() {
             true => self.rules.field.restore(&statistics)?,
             false => self.accept()?,

@@ -81,11 +81,32 @@ pub trait Stages {
     fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()>;
 
     /// Evaluates slope `i` again as `f(t0 + c h, y0 + h sum(w_j k_j))`, its own present value among the `k_j`: one step of
-    /// an iteration for an implicit stage. Returns how far it moved, relative to its size, in the row where that is most.
+    /// an iteration for an implicit stage. The half that it had been asked for is kept. Returns how far it moved, relative
+    /// to its size, in the row where that is most.
     fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64>;
+}
 
+/// Slopes that a method of this crate adds up itself, and pulls back by a walk of its own.
+pub(crate) trait MixedStages: Stages {
     /// Appends the sum `sum(w_j k_j)`.
     fn mix(&mut self, weights: &[f64]) -> Result<()>;
+}
+
+/// The halves that slopes were cut down to, with the slopes' numbers: none for most methods.
+pub type Halves = Vec<(usize, Half)>;
+
+/// The half that slope `i` was cut down to.
+pub fn half_of(halves: &Halves, i: usize) -> Option<Half> {
+    halves.iter().find(|(slope, _)| *slope == i).map(|(_, half)| *half)
+}
+
+/// Refuses weights of slopes that are not there.
+#[inline]
+pub(crate) fn check_weights(weights: &[f64], known: usize) -> Result<()> {
+    match weights.len() <= known {
+        true => Ok(()),
+        false => Err(Error::StageCount { what: "weights", got: weights.len(), expected: known }),
+    }
 }
 
 /// Cotangents of the slopes of a step, from the last to the first.

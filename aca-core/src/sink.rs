@@ -103,8 +103,12 @@ impl<'a> Step<'a> {
     /// state is where the solve ends.
     ///
     /// # Errors
-    /// Whatever the field returns where the interpolant needs it.
+    /// [`Error::NoSuchPlace`] for a row without an accepted step, or a fraction that is not in `[0, 1]`; whatever the field
+    /// returns where the interpolant needs it.
     pub fn stop(&mut self, row: usize, s: f64) -> Result<()> {
+        if !((0.0..=1.0).contains(&s) && self.accepted.iter().any(|own| own.row == row)) {
+            return Err(Error::NoSuchPlace { row, s });
+        }
         self.complete()?;
         self.endings.push(Ending::Stop(row, s));
         Ok(())
@@ -128,8 +132,11 @@ impl<'a> Step<'a> {
     /// `[rows.len(), ..state]`.
     ///
     /// # Errors
-    /// [`Error::StageCount`] for weights of more stages, or of fewer.
+    /// [`Error::StageCount`] for weights of more stages, or of fewer; [`Error::NoSuchPlace`] for a row that is not there.
     pub fn combine(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        if let Some(&row) = rows.iter().find(|row| **row >= self.trial.steps.rows()) {
+            return Err(Error::NoSuchPlace { row, s: 0.0 });
+        }
         let (got, expected) = (weights.len() / rows.len().max(1), self.space.known());
         match weights.len() == rows.len() * expected {
             true => self.space.combine(self.trial, rows, weights),

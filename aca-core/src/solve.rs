@@ -24,8 +24,10 @@ pub struct SolveEnd {
 /// How a solve ended in which every sample stepped on its own.
 #[derive(Clone, Debug)]
 pub struct SamplesEnd {
-    /// States at the ends of the spans, `[batch, ..state]`, detached.
+    /// States where the samples ended, `[batch, ..state]`, detached.
     pub y1: Tensor,
+    /// Where that is: the ends of their spans, unless a sink [stopped](crate::Step::stop) them or they failed.
+    pub t1: Vec<f64>,
     /// What each sample's solve cost; evaluations count while it was under way.
     pub stats: Vec<Stats>,
     /// How each sample ended.
@@ -117,8 +119,8 @@ impl Solver {
             return Err(Error::PerSampleUnsupported { what, remedy });
         }
         let end = Run::new(self, field, y0, Course::Samples(spans), sink)?.finish()?;
-        let (stats, statuses) = end.clocks.end(self.on_failure)?;
-        Ok(SamplesEnd { y1: end.y1, stats, statuses, nfe: end.nfe })
+        let (stats, t1, statuses) = end.clocks.end(self.on_failure)?;
+        Ok(SamplesEnd { y1: end.y1, t1, stats, statuses, nfe: end.nfe })
     }
 
     /// Returns the magnitude of the step that an adaptive solve tries first.

@@ -6,7 +6,8 @@
 ///
 /// Energy stays bounded over any number of steps, and a step can be undone, so that gradients need no checkpoints
 /// (`Gradient::Mali` of aca-adjoint). Steps are fixed: error control would break both. A field whose positions' slope
-/// depends on positions, or momenta's on momenta, is not separable, and the method then has another order.
+/// depends on positions, or momenta's on momenta, is not separable; the method then has another order and keeps no energy.
+/// Fields that [say that they are separable](crate::VectorField::is_separable) are evaluated once less a step.
 ///
 /// # Source
 /// Hairer, Lubich, Wanner, "Geometric Numerical Integration", I.1.4 (Stoermer-Verlet) and II.4 (compositions); Yoshida,
@@ -24,13 +25,14 @@ const W1: f64 = 1.351_207_191_959_657_6;
 const W0: f64 = 1.0 - 2.0 * W1;
 
 impl Splitting {
-    /// Stoermer's and Verlet's method of second order, with velocities (kick, drift, kick): two evaluations of the field
-    /// a step.
+    /// Stoermer's and Verlet's method of second order, with velocities (kick, drift, kick): three evaluations of the
+    /// field a step, two of a separable one.
     pub const VERLET: Self = Self { name: "verlet", order: 2, weights: &[0.5, 1.0, 0.5] };
 
-    /// Yoshida's method of fourth order, three steps of Verlet of different sizes: six evaluations a step. It evaluates
-    /// the field up to 0.36 steps before the start and after the end of a step, which matters where the field depends on
-    /// time: no splitting of an order above two stays inside.
+    /// Yoshida's method of fourth order, three steps of Verlet of different sizes: seven evaluations a step, six of
+    /// a separable field. It evaluates the field up to 0.36 steps before the start and after the end of a step, which
+    /// matters where the field depends on time: no splitting of an order above two stays inside. Beside
+    /// [jumps](crate::Solver::jump_ts) it is therefore refused.
     pub const YOSHIDA4: Self = Self {
         name: "yoshida4",
         order: 4,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use aca_tableau::Interpolant;
 use candle_core::DType;
 
-use crate::scheme::{Half, StageCotangents, Stages};
+use crate::scheme::{Half, MixedStages, StageCotangents};
 use crate::{Error, Method, Result, Solver, Steps, Time};
 
 /// A method with what a solve derives from it once: weights, nodes, error estimates and interpolant.
@@ -53,9 +53,9 @@ impl Stepper {
         let extra = (0..interpolant.extra_stages())
             .map(|i| (interpolant.c(i), interpolant.a_row(i).to_vec()));
         let (c, rows): (Vec<f64>, Vec<Vec<f64>>) = own_rows.into_iter().chain(extra).unzip();
-        // Beyond second order no splitting stays inside the step.
-        let beyond = !matches!(method, Method::Symplectic(_));
-        if let Some(&c) = c.iter().find(|c| beyond && !(0.0..=1.0).contains(*c)) {
+        // Beyond second order no splitting stays inside the step; it must not look across a jump.
+        let may_leave = matches!(method, Method::Symplectic(_)) && solver.jump_ts.is_empty();
+        if let Some(&c) = c.iter().find(|c| !may_leave && !(0.0..=1.0).contains(*c)) {
             return Err(Error::NodeOutsideStep { method: method.name().to_owned(), c });
         }
         let column = |i: usize| rows.iter().map(|row| row.get(i).copied().unwrap_or(0.0)).collect();
@@ -105,6 +105,10 @@ impl Stepper {
         if interpolated {
             return self.interpolant.stages();
         }
+        // Implicit stages may depend on one another whatever they weigh.
+        if let Method::Custom(_) = self.method {
+            return self.stages();
+        }
         self.b.iter().rposition(|&b| b != 0.0).map_or(0, |last| last + 1)
     }
 
@@ -120,9 +124,9 @@ impl Stepper {
         self.c[i]
     }
 
-    /// The half of a state that slope `i` belongs to, where it is not all of it.
+    /// The half of a state that slope `i` of a splitting belongs to.
     #[inline]
-    pub fn half(&self, i: usize) -> Option<Half> {
+    fn half(&self, i: usize) -> Option<Half> {
         match (&self.method, i < self.stages(), i % 2) {
             (Method::Symplectic(_), true, 0) => Some(Half::Second),
             (Method::Symplectic(_), true, _) => Some(Half::First),
@@ -132,7 +136,7 @@ impl Stepper {
 
     /// Appends slopes to a step until it has `count`, or all of the method's own where a scheme gives no fewer.
     #[inline]
-    pub fn fill(&self, stages: &mut impl Stages, count: usize) -> Result<()> {
+    pub(crate) fn fill(&self, stages: &mut impl MixedStages, count: usize) -> Result<()> {
         let own = self.stages();
         match &self.method {
             Method::RungeKutta(_) => {
@@ -258,6 +262,12 @@ impl Stepper {
             Method::Custom(_) => return None,
         };
         Some(end).filter(|end| *end < known)
+    }
+
+    /// Whether the first slope of a step is the field's own at its start.
+    #[inline]
+    pub fn starts_with_slope(&self) -> bool {
+        matches!(self.method, Method::RungeKutta(_) | Method::Leapfrog)
     }
 
     /// Whether [`Stepper::carried`] is among the method's own slopes.

@@ -68,7 +68,7 @@ impl SampleSolution {
         let ends: Vec<_> = spans.iter().map(|span| (span.t0, span.t1)).collect();
         let end = solver.solve_samples(field, &y0, &ends, &mut sinks)?;
         let method = Stepper::new(solver, y0.dtype())?;
-        let (flat, saved) = sinks.0.finish_samples(&end.y1, &end.statuses, &method)?;
+        let (flat, saved) = sinks.0.finish_samples((&end.y1, &end.t1), &method)?;
         let all = Ragged::new(flat, saved.iter().map(|sample| sample.ts.len() + 1).collect())?;
         let (ys, y1) = all.split_last()?;
         let (mut ts, mut placements, mut dense) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! The sink that keeps what was asked for.
 
-use aca_core::{Error, Result, RowStep, Status, Step, StepSink, Stepper, TimeSpan, kernels};
+use aca_core::{Error, Result, RowStep, Step, StepSink, Stepper, TimeSpan, kernels};
 use candle_core::Tensor;
 
 use crate::save_at::Request;
@@ -81,11 +81,17 @@ impl Sample {
 
     /// Takes back all outputs from number `first` on.
     fn take_back(&mut self, first: usize) {
-        self.served -= self.ts.len() - first;
+        let kept = self.ts[..first].last();
+        self.served = kept
+            .map_or(0, |&t| self.request.times.partition_point(|&time| !self.span.before(t, time)));
         self.ts.truncate(first);
         self.placements.truncate(first);
         self.rows.truncate(first);
-        self.broken = true;
+    }
+
+    /// Takes back the outputs beyond where the solve stopped.
+    fn end_at(&mut self, t1: f64) {
+        self.take_back(self.ts.partition_point(|&t| !self.span.before(t1, t)));
     }
 
     /// Notes the requested times that the solve did not come to, whose outputs are in piece `nan`.
@@ -116,19 +122,27 @@ impl Saver {
         Ok(Self { whole: false, y0: y0.clone(), samples, pieces: vec![y0.clone()] })
     }
 
+    /// Takes back what was kept beyond `t1`, where a sink stopped the solve.
+    pub fn end_at(&mut self, t1: f64) {
+        self.samples.iter_mut().for_each(|sample| sample.end_at(t1));
+    }
+
     /// Returns what was kept of a whole state; times that a solve did not come to hold NaN.
     pub fn finish(mut self) -> Result<Saved> {
         let nan = self.pieces.len();
         let Some(mut sample) = self.samples.pop() else { return Err(Error::NoTimes) };
+        let reached = sample.ts.len();
         sample.miss(nan);
         let state = self.y0.unsqueeze(0)?;
-        for _ in sample.served..sample.request.times.len() {
-            self.pieces.push((state.zeros_like()? * f64::NAN)?);
-        }
+        let missing = sample.ts.len() - reached;
         let ys = match self.pieces[..] {
             [] => state.narrow(0, 0, 0)?,
-            _ => Tensor::cat(&self.pieces, 0)?,
+            _ => Tensor::cat(&self.pieces, 0)?.narrow(0, 0, reached)?,
         };
+        let nowhere = (state.zeros_like()? * f64::NAN)?;
+        let all: Vec<&Tensor> =
+            std::iter::once(&ys).chain((0..missing).map(|_| &nowhere)).collect();
+        let ys = if missing == 0 { ys } else { Tensor::cat(&all, 0)? };
         let dense = sample.request.dense.then_some(sample.dense);
         Ok(Saved { ts: sample.ts, placements: sample.placements, ys, dense })
     }
@@ -137,8 +151,7 @@ impl Saver {
     /// sample did not come to hold NaN.
     pub(crate) fn finish_samples(
         mut self,
-        y1: &Tensor,
-        statuses: &[Status],
+        (y1, t1): (&Tensor, &[f64]),
         method: &Stepper,
     ) -> Result<(Tensor, Vec<SavedSample>)> {
         let nan = (y1.narrow(0, 0, 1)?.zeros_like()? * f64::NAN)?;
@@ -146,16 +159,17 @@ impl Saver {
         self.pieces.extend([y1.clone(), nan]);
         let (mut rows, mut saved) = (Vec::new(), Vec::new());
         for (row, mut sample) in self.samples.into_iter().enumerate() {
+            sample.end_at(t1[row]);
             sample.miss(missing);
             rows.extend(&sample.rows);
             rows.push((ends, row));
-            let Sample { span, request, ts, placements, dense, .. } = sample;
+            let Sample { span, request, ts, placements, dense, broken, .. } = sample;
             let dense = request.dense.then(|| {
                 let y0 = self.y0.get(row)?;
-                // A sample that failed has a solution up to its last step.
-                let t1 = match statuses[row].is_finished() {
-                    true => span.t1,
-                    false => dense.last().map_or(span.t0, |step| step.t1),
+                // A step whose outputs are not finite is not part of the solution.
+                let t1 = match broken {
+                    true => dense.last().map_or(span.t0, |step| step.t1),
+                    false => t1[row],
                 };
                 let span = TimeSpan { t1, ..span };
                 Ok::<_, Error>(DenseOutput::new(method.clone(), span, y0, dense))
@@ -211,6 +225,7 @@ impl Saver {
             let Some((number, index)) = found else { continue };
             let (what, t, h) = ("output", sample.ts[number], own.h());
             sample.take_back(number);
+            sample.broken = true;
             step.fail(own.sample, Error::NonFinite { what, t, h, index });
         }
         Ok(())

@@ -94,7 +94,9 @@ impl Solution {
         let y0 = solver.own(y0)?;
         let mut sinks = (Saver::new(save_at, ends, &y0)?, sink);
         let end = solver.solve(field, &y0, span, &mut sinks)?;
+        sinks.0.end_at(end.t1);
         let saved = sinks.0.finish()?;
+        let ends = TimeSpan { t1: end.t1, ..ends };
         let method = Stepper::new(solver, y0.dtype())?;
         let dense = saved.dense.map(|steps| DenseOutput::new(method, ends, y0, steps));
         let (ts, ys, placements) = (saved.ts, saved.ys, saved.placements);

@@ -1,7 +1,9 @@
 //! The replay of a step on slices, for fields that offer them.
 
 use aca_core::kernels::{self, Element, View};
-use aca_core::{NativeField, NativeTime, Result, SliceStages, StageCotangents, Stepper, Steps};
+use aca_core::{
+    Halves, NativeField, NativeTime, Result, SliceStages, StageCotangents, Stepper, Steps, half_of,
+};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
@@ -19,6 +21,8 @@ pub(crate) struct OnSlices<'a, T> {
     states: Vec<T>,
     /// Slopes of the stages.
     k: Vec<T>,
+    /// The halves that slopes were cut down to.
+    halves: Halves,
     /// Cotangents of the states.
     mu: Vec<T>,
     /// Whether anything depends on the stage.
@@ -132,6 +136,7 @@ struct Pull<'p, 'e, 'f, T> {
     entering: &'p Entering<'e, T>,
     field: &'p mut (dyn NativeField<T> + 'f),
     states: &'p [T],
+    halves: &'p Halves,
     mu: &'p mut [T],
     reached: &'p mut [bool],
     lambda: &'p mut [T],
@@ -172,7 +177,7 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         if outputs {
             entering.add_outputs(self.lambda, |m, h| h * output(m));
         }
-        if let Some(half) = entering.method.half(i) {
+        if let Some(half) = half_of(self.halves, i) {
             kernels::keep_half_of_slice(self.lambda, entering.width, half);
         }
         true
@@ -227,6 +232,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             field,
             states: zeros(stages * size),
             k: zeros(stages * size),
+            halves: Halves::new(),
             mu: zeros(stages * size),
             reached: vec![false; stages],
             lambda: zeros(size),
@@ -264,12 +270,15 @@ impl<'a, T: Element> OnSlices<'a, T> {
             given: given.map(|end| (end, &self.later.k1[..size])),
             end: None,
             width: entering.width,
+            halves: std::mem::take(&mut self.halves),
         };
+        stages.halves.clear();
         stages.fill(count.min(method.stages()))?;
         if let Some(looked_into) = &entering.looked_into {
             stages.steps = looked_into;
         }
         stages.fill(count)?;
+        self.halves = stages.halves;
         // One linearization a stage that anything depends on, though its value may be known.
         step.field.count(usize::from(given.is_some_and(|end| end < entering.count)));
         Ok(())
@@ -285,6 +294,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             entering,
             field: &mut *self.field,
             states: &self.states,
+            halves: &self.halves,
             mu: &mut self.mu,
             reached: &mut self.reached,
             lambda: &mut self.lambda[..size],

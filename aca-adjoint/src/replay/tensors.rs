@@ -1,7 +1,9 @@
 //! The replay of a step on tensors.
 
 use aca_core::kernels::{self, RowDifferences, Terms};
-use aca_core::{Cotangents, Error, Point, Pullback, Result, StageCotangents, TensorStages};
+use aca_core::{
+    Cotangents, Error, Halves, Point, Pullback, Result, StageCotangents, TensorStages, half_of,
+};
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
@@ -26,6 +28,7 @@ struct Pull<'a, 'b, 't> {
     arriving: &'a Arriving<'a>,
     k: &'a [Tensor],
     points: Vec<Option<Point<'b>>>,
+    halves: Halves,
     /// `b_i(s_m)`, the weights of one output after the other.
     weights: Vec<f64>,
     theta: &'a mut Accumulator<'t>,
@@ -104,7 +107,7 @@ impl Pull<'_, '_, '_> {
         }
         let (steps, terms) = (self.step.steps, (self.step.steps.h(), &terms[..]));
         let sum = add_outputs((steps, None), terms, (inside, g), |m, h| h * output(m))?;
-        Ok(Some(match self.step.method.half(i) {
+        Ok(Some(match half_of(&self.halves, i) {
             Some(half) => kernels::keep_half(&sum, half)?,
             None => sum,
         }))
@@ -207,14 +210,15 @@ impl Replay for OnTensors {
             stages.with_steps(looked_into);
         }
         stages.fill(count)?;
-        let (k, points) = stages.into_points();
+        let (k, points, halves) = stages.into_parts();
         let mut weights = vec![0.0; arriving.inside.len() * count];
         for (weights, output) in weights.chunks_exact_mut(count).zip(arriving.inside) {
             method.interpolant().weights_into(output.s, weights);
         }
         let want_times = known.want_times;
         let (mu, dt) = (vec![None; count], vec![None; count]);
-        let mut pull = Pull { step, arriving, k: &k, points, weights, theta, want_times, mu, dt };
+        let mut pull =
+            Pull { step, arriving, k: &k, points, halves, weights, theta, want_times, mu, dt };
         method.pull(&mut pull, count)?;
         let terms: Terms<'_> = pull.mu.iter().flatten().map(|x| (1.0, x)).collect();
         let start = add_whole((steps, arriving.a), &terms, (arriving.inside, arriving.g))?;

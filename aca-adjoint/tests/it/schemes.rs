@@ -2,8 +2,8 @@
 
 use aca_adjoint::{Gradient, Ode};
 use aca_core::{
-    Batching, Error, Facts, Interpolant, Method, Result, Scheme, Solver, StageCotangents, Stages,
-    Time, VectorField,
+    Batching, Error, Facts, Half, Interpolant, Method, Result, Scheme, Solver, Splitting,
+    StageCotangents, Stages, Time, Tolerance, VectorField,
 };
 use aca_dense::SaveAt;
 use candle_core::{DType, Device, Tensor, Var};
@@ -131,6 +131,136 @@ fn facts_that_do_not_fit_are_refused() {
     }
     let solver = Solver::fixed(Method::Custom(Arc::new(Wrong)), 0.1);
     assert!(matches!(solver.validate().unwrap_err(), Error::InvalidScheme { .. }));
+}
+
+/// Verlet's method, by halves of slopes.
+#[derive(Debug)]
+struct Verlet;
+
+impl Scheme for Verlet {
+    fn name(&self) -> &str {
+        "verlet by hand"
+    }
+
+    fn facts(&self) -> Facts {
+        let b = vec![0.5, 1.0, 0.5];
+        let interpolant = Interpolant::hermite_with_ends(2, &b);
+        Facts { error_order: None, b_error: None, interpolant, b }
+    }
+
+    fn fill(&self, stages: &mut dyn Stages) -> Result<()> {
+        stages.evaluate(0.0, &[], Some(Half::Second))?;
+        stages.evaluate(0.5, &[0.5], Some(Half::First))?;
+        stages.evaluate(1.0, &[0.5, 1.0], Some(Half::Second))
+    }
+
+    fn pull(&self, cotangents: &mut dyn StageCotangents) -> Result<()> {
+        cotangents.pull(2, &[0.0, 0.0, 0.0])?;
+        cotangents.pull(1, &[0.0, 0.0, 1.0])?;
+        cotangents.pull(0, &[0.0, 0.5, 0.5])
+    }
+}
+
+#[test]
+fn halves_of_slopes_have_the_gradient_of_the_built_in_splitting() {
+    let field = |_t: &Time, y: &Tensor| {
+        let (q, p) = (y.narrow(1, 0, 2)?, y.narrow(1, 2, 2)?);
+        Tensor::cat(&[&p, &(q.sin()?.neg()? - (&p * 0.1)?)?], 1)
+    };
+    for batching in [Batching::Shared, Batching::PerSample] {
+        let gradient = |method: Method| {
+            let y0 = [[0.5f64, -0.2, 0.3, 0.7], [0.1, 0.9, -0.4, 0.2]];
+            let y0 = Var::new(&y0, &Device::Cpu).unwrap();
+            let solver = Solver { batching, ..Solver::fixed_count(method, 9) };
+            let ode = Ode::new(solver, field, vec![]).unwrap();
+            let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::Times(vec![0.3, 1.0])).unwrap();
+            loss(&sol.ys).backward().unwrap().get(&y0).unwrap().clone()
+        };
+        let own = gradient(Method::Custom(Arc::new(Verlet)));
+        assert!(distance(&own, &gradient(Splitting::VERLET.into())) < 1e-13, "{batching:?}");
+    }
+}
+
+#[test]
+fn gradients_of_times_are_refused() {
+    let y0 = state(DType::F64);
+    let ts = Var::new(&[0.0f64, 0.5, 1.0], &Device::Cpu).unwrap();
+    let field = Mlp::new(DType::F64);
+    let vars = field.vars();
+    let ode = Ode::new(midpoint(6), field, vars).unwrap();
+    let error = ode.solve_times(&y0, &ts).err().unwrap();
+    assert!(matches!(error, Error::SchemeTimes { .. }), "{error}");
+    let (sol, tape) = ode.forward(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+    let error = tape.pullback_with_times(&sol.ys.ones_like().unwrap()).err().unwrap();
+    assert!(matches!(error, Error::SchemeTimes { .. }), "{error}");
+}
+
+/// The implicit midpoint rule, with its distance from an explicit Euler step as the error estimate.
+#[derive(Debug)]
+struct AdaptiveMidpoint;
+
+impl Scheme for AdaptiveMidpoint {
+    fn name(&self) -> &str {
+        "adaptive_midpoint"
+    }
+
+    fn facts(&self) -> Facts {
+        let b = vec![1.0, 0.0];
+        let interpolant = Interpolant::hermite_with_ends(2, &b);
+        Facts { error_order: Some(2), b_error: Some(vec![1.0, -1.0]), interpolant, b }
+    }
+
+    fn fill(&self, stages: &mut dyn Stages) -> Result<()> {
+        ImplicitMidpoint.fill(stages)?;
+        stages.evaluate(0.0, &[], None)
+    }
+
+    fn pull(&self, cotangents: &mut dyn StageCotangents) -> Result<()> {
+        ImplicitMidpoint.pull(cotangents)
+    }
+}
+
+#[test]
+fn a_step_in_which_an_adaptive_scheme_finds_no_slopes_is_taken_again_smaller() {
+    // The iteration converges for steps below 2/50.
+    let decay = |_t: &Time, y: &Tensor| y.affine(-50.0, 0.0);
+    let tolerance = Tolerance { rtol: 1e-4, atol: 1e-4 };
+    let adaptive = Solver::adaptive(Method::Custom(Arc::new(AdaptiveMidpoint)), tolerance);
+    let solver = Solver { first_step: Some(1.0), ..adaptive };
+    let y0 = Tensor::new(&[1.0f64], &Device::Cpu).unwrap();
+    let end = solver.solve(&decay, &y0, (0.0, 0.1), &mut ()).unwrap();
+    let off = (end.y1.to_vec1::<f64>().unwrap()[0] - (-5f64).exp()).abs();
+    assert!(end.stats.rejected > 0 && off < 1e-3, "{off}");
+    let fixed = Solver::fixed(solver.method, 0.1);
+    let error = fixed.solve(&decay, &y0, (0.0, 0.1), &mut ()).unwrap_err();
+    assert!(matches!(error, Error::SchemeFailed { .. }), "{error}");
+}
+
+#[test]
+fn weights_of_slopes_that_are_not_there_are_refused() {
+    #[derive(Debug)]
+    struct Ahead;
+    impl Scheme for Ahead {
+        fn name(&self) -> &str {
+            "ahead"
+        }
+        fn facts(&self) -> Facts {
+            ImplicitMidpoint.facts()
+        }
+        fn fill(&self, stages: &mut dyn Stages) -> Result<()> {
+            stages.evaluate(0.5, &[0.5], None)
+        }
+        fn pull(&self, _cotangents: &mut dyn StageCotangents) -> Result<()> {
+            Ok(())
+        }
+    }
+    let solver = Solver::fixed(Method::Custom(Arc::new(Ahead)), 0.1);
+    let y0 = Tensor::new(&[1.0f64, -2.0], &Device::Cpu).unwrap();
+    for native in [true, false] {
+        let field = closed_form::Decay { native };
+        let error = solver.solve(&field, &y0, (0.0, 1.0), &mut ()).unwrap_err();
+        assert!(matches!(error, Error::StageCount { what: "weights", .. }), "{error}");
+    }
 }
 
 /// A closed form beside the same field on tensors.

@@ -1,7 +1,7 @@
 //! What is not finite in a step.
 
-use crate::Result;
 use crate::space::{Register, Space};
+use crate::{Error, Result};
 
 /// Finds what is not finite in a step.
 pub(super) struct Cause<'a> {
@@ -13,8 +13,13 @@ pub(super) struct Cause<'a> {
     pub(super) unlooked: bool,
 }
 
-/// What is not finite: its name, the entry, and whether the step had not begun.
-pub(crate) type NotFinite = (&'static str, usize, bool);
+/// What is wrong with a step.
+pub(crate) enum NotFinite {
+    /// Something is not finite: its name, the entry, and whether the step had not begun.
+    Entry(&'static str, usize, bool),
+    /// A scheme found no slopes.
+    Scheme(Error),
+}
 
 impl Cause<'_> {
     pub(super) fn of(&self, row: usize) -> Result<Option<NotFinite>> {
@@ -23,7 +28,7 @@ impl Cause<'_> {
         let slopes = slopes.map(|i| ("field", Register::Slope(i), i == 0 && self.unlooked));
         for (what, register, early) in slopes.chain([("state", Register::End, false)]) {
             if let Some(index) = self.space.first_non_finite(register, row)? {
-                return Ok(Some((what, index, early)));
+                return Ok(Some(NotFinite::Entry(what, index, early)));
             }
         }
         Ok(None)

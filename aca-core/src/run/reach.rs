@@ -5,7 +5,7 @@ use crate::coupling::first_coupled_row;
 use crate::space::Trial;
 use crate::stability::Reach;
 use crate::step_context::StepContext;
-use crate::{Result, RowStep, Time};
+use crate::{Method, Result, RowStep, Time};
 
 /// How far accepted steps reached.
 pub(super) enum Reaches {
@@ -33,6 +33,10 @@ impl Run<'_> {
         let jump = |step: &RowStep| method.has_jumps() && method.is_jump(step.t1);
         let jumps = self.clocks.accepted.iter().any(jump);
         let mut carried = own || !field.has_statistics();
+        if let Method::Symplectic(_) = method.method() {
+            // The last kick was evaluated at other momenta than those that the step ends with.
+            carried &= field.field().is_separable();
+        }
         let mut reach = Reaches::None;
         let wanted = self.control.is_some() && self.clocks.want_estimates();
         if let (true, Some((scale, probe)), Some(weights)) =

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{Register, Space, Trial};
 use crate::kernels::{self, Differences, Element, Scale, View};
 use crate::native::{NativeField, NativeTime};
-use crate::scheme::{Half, Stages};
+use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
 use crate::{Evaluator, Result, Stepper, Steps};
 
 /// The slopes of a step on slices, in buffers that every step uses again.
@@ -33,6 +33,8 @@ pub struct SliceStages<'s, 'f, T> {
     pub end: Option<&'s [T]>,
     /// Numbers along the last dimension of the state.
     pub width: usize,
+    /// The halves that slopes were cut down to.
+    pub halves: Halves,
 }
 
 impl<T: Element> SliceStages<'_, '_, T> {
@@ -53,6 +55,7 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
     #[inline]
     fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()> {
         let (size, i) = (self.y0.len(), self.known);
+        check_weights(weights, i)?;
         let start = if self.states.len() > size { i * size } else { 0 };
         let state = &mut self.states[start..][..size];
         let (k, rest) = self.k.split_at_mut(i * size);
@@ -70,6 +73,7 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
         }
         if let Some(half) = half {
             kernels::keep_half_of_slice(&mut rest[..size], self.width, half);
+            self.halves.push((i, half));
         }
         self.known += 1;
         Ok(())
@@ -77,6 +81,7 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
 
     fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64> {
         let (size, rows) = (self.y0.len(), self.steps.rows());
+        check_weights(weights, self.known)?;
         let start = if self.states.len() > size { i * size } else { 0 };
         let state = &mut self.states[start..][..size];
         kernels::combine_slopes(state, Some(self.y0), self.steps.h(), weights, self.k);
@@ -85,9 +90,14 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
         let before = own.to_vec();
         self.field.eval(t, state, own);
         self.counter.count(1);
+        if let Some(half) = half_of(&self.halves, i) {
+            kernels::keep_half_of_slice(own, self.width, half);
+        }
         Ok(kernels::largest_move_of_slices(rows, &before, own))
     }
+}
 
+impl<T: Element> MixedStages for SliceStages<'_, '_, T> {
     fn mix(&mut self, weights: &[f64]) -> Result<()> {
         let (size, i) = (self.y0.len(), self.known);
         let (k, rest) = self.k.split_at_mut(i * size);
@@ -168,6 +178,7 @@ impl<'a, T: Element> SliceSpace<'a, T> {
             given: None,
             end: Some(&self.y1[..]).filter(|_| tried),
             width: self.shape.dims().last().copied().unwrap_or(1),
+            halves: Halves::new(),
         };
         let worked = work(&mut stages);
         self.known = stages.known;

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
 use crate::kernels::{self, Differences, Scale, Terms};
-use crate::scheme::{Half, Stages};
+use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
 use crate::{Error, Evaluator, Pullback, Result, Stepper, Steps, Time};
 
 /// The slopes of a step on tensors, wherever it starts: what solves and replays are made of.
@@ -21,6 +21,7 @@ pub struct TensorStages<'a> {
     end: Option<Tensor>,
     /// The pullback of every slope that was evaluated, with its time, where they are kept.
     points: Option<Vec<Option<Point<'a>>>>,
+    halves: Halves,
 }
 
 /// A stage's time and the pullback of the field there.
@@ -34,7 +35,17 @@ impl<'a> TensorStages<'a> {
         (steps, y0): (&'a Steps, &'a Tensor),
         k: Vec<Tensor>,
     ) -> Self {
-        Self { method, field, steps, y0, k, state: None, end: None, points: None }
+        Self {
+            method,
+            field,
+            steps,
+            y0,
+            k,
+            state: None,
+            end: None,
+            points: None,
+            halves: Halves::new(),
+        }
     }
 
     /// Keeps the pullbacks of the slopes that are evaluated from here on.
@@ -75,9 +86,9 @@ impl<'a> TensorStages<'a> {
         }
     }
 
-    /// The pullbacks that were kept.
-    pub fn into_points(self) -> (Vec<Tensor>, Vec<Option<Point<'a>>>) {
-        (self.k, self.points.unwrap_or_default())
+    /// The slopes, the pullbacks that were kept, and the halves that slopes were cut down to.
+    pub fn into_parts(self) -> (Vec<Tensor>, Vec<Option<Point<'a>>>, Halves) {
+        (self.k, self.points.unwrap_or_default(), self.halves)
     }
 
     /// `base + h sum(w_i k_i)` over the weights that are not zero.
@@ -94,6 +105,7 @@ impl Stages for TensorStages<'_> {
     }
 
     fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()> {
+        check_weights(weights, self.k.len())?;
         self.state = None;
         let at_end = self.k.len() == self.method.interpolant().end_stage();
         let state = match self.end.take().filter(|_| at_end) {
@@ -106,17 +118,18 @@ impl Stages for TensorStages<'_> {
             points.resize_with(self.k.len(), || None);
             points.push(point);
         }
-        self.k.push(match half {
-            Some(half) => kernels::keep_half(&slope, half)?,
-            None => slope,
-        });
+        self.halves.extend(half.map(|half| (self.k.len(), half)));
+        self.k.push(cut(slope, half)?);
         self.state = Some(state);
         Ok(())
     }
 
     fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64> {
+        check_weights(weights, self.k.len())?;
+        self.state = None;
         let state = self.sum(Some(self.y0), self.steps.h(), weights)?;
         let (slope, point) = self.slope(c, &state)?;
+        let slope = cut(slope, half_of(&self.halves, i))?;
         if let Some(points) = &mut self.points {
             points[i] = point;
         }
@@ -124,11 +137,18 @@ impl Stages for TensorStages<'_> {
         self.k[i] = slope;
         Ok(moved)
     }
+}
 
+impl MixedStages for TensorStages<'_> {
     fn mix(&mut self, weights: &[f64]) -> Result<()> {
         self.k.push(self.sum(None, &[1.0], weights)?);
         Ok(())
     }
+}
+
+/// A slope cut down to a half.
+fn cut(slope: Tensor, half: Option<Half>) -> Result<Tensor> {
+    half.map_or_else(|| Ok(slope.clone()), |half| kernels::keep_half(&slope, half))
 }
 
 /// A run's state and slopes as tensors.

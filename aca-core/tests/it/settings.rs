@@ -159,7 +159,7 @@ fn node_after_the_end_of_the_step_is_refused() {
         ..TableauDraft::default()
     });
     let text = "node c = 2 of beyond lies outside [0, 1], so the field would be evaluated \
-                outside the span";
+                outside the step: beyond the span, or on the other side of a jump; use another method";
     let end = solve(&Solver::fixed(beyond.unwrap(), 0.1));
     assert_refused(end, |e| matches!(e, Error::NodeOutsideStep { .. }), text);
 }
@@ -175,7 +175,7 @@ fn node_before_the_start_of_the_step_is_refused() {
         ..TableauDraft::default()
     });
     let text = "node c = -0.5 of early lies outside [0, 1], so the field would be evaluated \
-                outside the span";
+                outside the step: beyond the span, or on the other side of a jump; use another method";
     let end = solve(&Solver::fixed(early.unwrap(), 0.1));
     assert_refused(end, |e| matches!(e, Error::NodeOutsideStep { .. }), text);
 }
@@ -190,7 +190,7 @@ fn node_of_the_interpolant_outside_the_step_is_refused() {
     (interpolant.a, interpolant.c) = (vec![row], vec![1.5]);
     interpolant.weights.push(vec![0.0; 4]);
     let text = "node c = 1.5 of peeking lies outside [0, 1], so the field would be evaluated \
-                outside the span";
+                outside the step: beyond the span, or on the other side of a jump; use another method";
     let end = solve(&Solver::fixed(Tableau::new(draft).unwrap(), 0.1));
     assert_refused(end, |e| matches!(e, Error::NodeOutsideStep { .. }), text);
 }

@@ -39,6 +39,10 @@ impl VectorField for Kepler {
         Tensor::new(&dy, &Device::Cpu)
     }
 
+    fn is_separable(&self) -> bool {
+        true
+    }
+
     fn native(&self, _y: &Tensor) -> Option<Native<'_>> {
         Some(Native::F64(Box::new(Self)))
     }
@@ -85,6 +89,10 @@ fn slices_and_tensors_have_the_same_bits() {
     impl VectorField for Tensors {
         fn eval(&self, t: &Time, y: &Tensor) -> candle_core::Result<Tensor> {
             VectorField::eval(&Kepler, t, y)
+        }
+
+        fn is_separable(&self) -> bool {
+            true
         }
     }
     let y0 = Tensor::new(&[0.7f64, 0.0, 0.1, 1.3], &Device::Cpu).unwrap();

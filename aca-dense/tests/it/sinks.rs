@@ -1,7 +1,7 @@
-use aca_core::{Result, Solver, Step, StepSink, Stepper, TimeSpan};
-use aca_dense::{SaveAt, Saver, Solution, interpolate};
+use aca_core::{Batching, Error, Result, Solver, Step, StepSink, Stepper, Time, TimeSpan};
+use aca_dense::{SampleSolution, SaveAt, Saver, Solution, interpolate};
 use aca_tableau::{ALL, RK4};
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 
 use crate::common::{CAROUSEL, Recorder, distance, dopri5, solvers, values};
 
@@ -82,4 +82,63 @@ fn solution_does_not_change_with_a_variable_that_it_started_from() {
     let before = read();
     y0.set(&candle_core::Tensor::new(&[5.0f64], &candle_core::Device::Cpu).unwrap()).unwrap();
     assert_eq!(read(), before);
+}
+
+/// Stops every row at a time.
+struct StopAt(f64);
+
+impl StepSink for StopAt {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        for own in step.accepted.iter().filter(|own| own.t0 < self.0 && self.0 <= own.t1) {
+            step.stop(own.row, (self.0 - own.t0) / own.h())?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_solution_ends_where_a_sink_stopped_its_solve() {
+    let decay = |_t: &Time, y: &Tensor| y.neg();
+    let save_at =
+        SaveAt::All(vec![SaveAt::Times(vec![0.5, 0.78, 4.0]), SaveAt::Steps, SaveAt::Dense]);
+    let solver = dopri5(1e-6);
+    let at = 0.777;
+    let y0 = Tensor::new(&[1.0f64], &Device::Cpu).unwrap();
+    let sol = Solution::record(&solver, &decay, &y0, (0.0, 5.0), &save_at, StopAt(at)).unwrap();
+    assert!((values(&sol.y1)[0] - (-at).exp()).abs() < 1e-5);
+    let beyond = sol.ts.iter().zip(values(&sol.ys)).filter(|(t, _)| **t > at);
+    let beyond: Vec<_> = beyond.map(|(t, y)| (*t, y.is_nan())).collect();
+    assert_eq!(beyond, [(0.78, true), (4.0, true)], "requested, but not come to");
+    for (&t, y) in sol.ts.iter().zip(values(&sol.ys)).filter(|(t, _)| **t <= at) {
+        assert!((y - (-t).exp()).abs() < 1e-5, "{y} at {t}");
+    }
+    let dense = sol.dense().unwrap();
+    assert_eq!(dense.span().t1, at);
+    assert!((values(&dense.at(at).unwrap())[0] - values(&sol.y1)[0]).abs() < 1e-14);
+    assert!(matches!(dense.at(0.78).unwrap_err(), Error::TimeOutsideSpan { .. }));
+
+    let solver = Solver { batching: Batching::PerSample, ..solver };
+    let y0 = Tensor::new(&[[1.0f64], [2.0]], &Device::Cpu).unwrap();
+    let spans = [(0.0, 5.0), (0.0, 0.5)].map(|(t0, t1)| TimeSpan::new(t0, t1).unwrap());
+    let save_at = SaveAt::All(vec![SaveAt::Times(vec![0.4]), SaveAt::End, SaveAt::Dense]).into();
+    let sol = SampleSolution::record(&solver, &decay, &y0, &spans, &save_at, StopAt(at)).unwrap();
+    let ys = [0, 1].map(|sample| values(&sol.ys.sample(sample).unwrap()));
+    assert!(ys[0][1].is_nan() && (ys[1][1] - 2.0 * (-0.5f64).exp()).abs() < 1e-5, "{ys:?}");
+    assert_eq!(sol.dense(0).unwrap().span().t1, at);
+    assert_eq!(sol.dense(1).unwrap().span().t1, 0.5);
+}
+
+#[test]
+fn places_that_no_accepted_step_has_are_refused() {
+    struct Nowhere(usize, f64);
+    impl StepSink for Nowhere {
+        fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+            step.stop(self.0, self.1)
+        }
+    }
+    let y0 = CAROUSEL.start((0.0, 2.0));
+    for (row, s) in [(1, 0.5), (0, 1.5), (0, -0.1), (0, f64::NAN)] {
+        let error = dopri5(1e-6).solve(&CAROUSEL.f, &y0, (0.0, 2.0), &mut Nowhere(row, s));
+        assert!(matches!(error.unwrap_err(), Error::NoSuchPlace { .. }));
+    }
 }

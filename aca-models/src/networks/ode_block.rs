@@ -121,6 +121,10 @@ impl VectorField for Metered {
         self.field.linearize(t, y)
     }
 
+    fn is_separable(&self) -> bool {
+        self.field.is_separable()
+    }
+
     fn supports_row_subset(&self) -> bool {
         self.field.supports_row_subset()
     }

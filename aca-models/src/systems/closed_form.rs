@@ -47,6 +47,11 @@ pub trait System: Send + Sync + 'static {
     /// `theta`: `[PARAMS]`, or `[states, PARAMS]` where each state has its own; `y`: `[states, DIM]`.
     fn trace(&self, theta: &Tensor, y: &Tensor) -> Result<Tensor>;
 
+    /// Whether it is [separable](VectorField::is_separable) into positions and momenta.
+    fn is_separable(&self) -> bool {
+        false
+    }
+
     /// The system's kernels for GPUs; systems without them run there on [`trace`](Self::trace).
     #[doc(hidden)]
     fn kernels(&self) -> Option<GpuKernels> {
@@ -213,6 +218,10 @@ impl<S: System> VectorField for ClosedForm<S> {
             _ => self.pull::<f64>(&places, &y, lambda),
         };
         Ok((f, Pullback::new(pullback)))
+    }
+
+    fn is_separable(&self) -> bool {
+        self.system.is_separable()
     }
 
     fn supports_row_subset(&self) -> bool {

@@ -121,6 +121,10 @@ impl System for ThreeBody {
         Tensor::cat(&[(y.narrow(D::Minus1, 9, 9)? * Self::K2)?, dv], D::Minus1)
     }
 
+    fn is_separable(&self) -> bool {
+        true
+    }
+
     fn kernels(&self) -> Option<GpuKernels> {
         Some(GpuKernels("ThreeBody"))
     }

@@ -58,6 +58,15 @@ impl<'a> NativeTime<'a> {
         }
     }
 
+    /// Number of rows of the state that have a time each.
+    #[inline]
+    pub fn rows(self) -> usize {
+        match self.0 {
+            Moment::Whole(_) => 1,
+            Moment::Rows(_, steps, _) => steps.rows(),
+        }
+    }
+
     /// The time of a row of the state.
     ///
     /// # Panics

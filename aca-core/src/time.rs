@@ -102,6 +102,39 @@ impl Time {
         self.value
     }
 
+    /// Returns the times as numbers: one, or one for each row of a batch whose samples step on their own. As with
+    /// [`Time::value`], candle sees nothing of what a field makes of them; a pullback must return their cotangent.
+    pub fn values(&self) -> &[f64] {
+        self.read.store(true, Ordering::Relaxed);
+        self.clocks.as_ref().map_or(std::slice::from_ref(&self.value), |clocks| &clocks.ts)
+    }
+
+    /// Returns the times of states that lie `count` to a row, for fields that join the first dimensions of a state like
+    /// `y`: each row's time as often, in candle's graph where this is.
+    ///
+    /// # Errors
+    /// Only if the tensor cannot be allocated.
+    pub fn repeat(&self, count: usize, y: &Tensor) -> Result<Self> {
+        let Some(own) = &self.clocks else {
+            return Ok(match self.tracked {
+                true => Self::traced(self.value, self.tensor(y)?),
+                false => Self::new(self.value),
+            });
+        };
+        let each = |i: usize| own.samples[i / count] * count + i % count;
+        let clocks = Clocks {
+            ts: own.ts.iter().flat_map(|&t| std::iter::repeat_n(t, count)).collect(),
+            samples: (0..own.samples.len() * count).map(each).collect(),
+            misread: own.misread.clone(),
+        };
+        let repeated = Self { clocks: Some(clocks), ..Self::new(self.value) };
+        if !self.tracked {
+            return Ok(repeated);
+        }
+        let rows = self.tensor(y)?.reshape((own.ts.len(), 1))?.repeat((1, count))?.flatten_all()?;
+        Ok(Self { tracked: true, leaf: OnceLock::from(rows), ..repeated })
+    }
+
     /// Returns which samples of the batch the state's rows hold, where samples have clocks of their
     /// own; fields that [take rows](crate::VectorField::supports_row_subset) may see some of them only.
     pub fn samples(&self) -> Option<&Arc<[usize]>> {

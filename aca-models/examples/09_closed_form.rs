@@ -18,9 +18,10 @@ struct Pendulum;
 impl System for Pendulum {
     const DIM: usize = 2;
     const PARAMS: usize = 2;
+    const AUTONOMOUS: bool = true;
 
     #[inline]
-    fn slope<T: Real>(&self, theta: &[T], y: &[T], dy: &mut [T]) {
+    fn slope<T: Real>(&self, _t: f64, theta: &[T], y: &[T], dy: &mut [T]) {
         dy[0] = y[1];
         dy[1] = -theta[0] * y[0].sin() - theta[1] * y[1];
     }
@@ -28,19 +29,21 @@ impl System for Pendulum {
     #[inline]
     fn pullback<T: Real>(
         &self,
+        _t: f64,
         theta: &[T],
         y: &[T],
         bar: &[T],
         y_bar: &mut [T],
         theta_bar: &mut [T],
-    ) {
+    ) -> T {
         y_bar[0] = -theta[0] * y[0].cos() * bar[1];
         y_bar[1] = bar[0] - theta[1] * bar[1];
         theta_bar[0] -= y[0].sin() * bar[1];
         theta_bar[1] -= y[1] * bar[1];
+        T::zero()
     }
 
-    fn trace(&self, theta: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
+    fn trace(&self, _t: &Time, theta: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
         let part = |x: &Tensor, i: usize| x.narrow(D::Minus1, i, 1);
         let (angle, speed) = (part(y, 0)?, part(y, 1)?);
         let pull = angle.sin()?.broadcast_mul(&part(theta, 0)?)?;

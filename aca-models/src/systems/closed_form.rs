@@ -16,8 +16,9 @@ mod slices;
 
 pub use check::Difference;
 
-/// An autonomous system `dy/dt = f(y; theta)` of `DIM` coupled numbers, with its derivative in
-/// closed form.
+/// A system `dy/dt = f(t, y; theta)` of `DIM` coupled numbers, with its derivative in closed form.
+///
+/// One that leaves the time alone says so by [`System::AUTONOMOUS`] and returns a cotangent of zero.
 ///
 /// Mark `slope` and `pullback` `#[inline]`: they are called once a state, and without it the compiler leaves a
 /// call there unless all crates are one to it. For batches of oscillators that took a third of a gradient.
@@ -27,25 +28,31 @@ pub trait System: Send + Sync + 'static {
     /// Numbers in `theta` for one state.
     const PARAMS: usize;
 
-    /// Writes `f(y; theta)` of one state to `dy`.
-    fn slope<T: Real>(&self, theta: &[T], y: &[T], dy: &mut [T]);
+    /// Whether the system is autonomous, so that nobody has to find out what time it is: for batches of oscillators
+    /// with steps of their own that is a fifth of a gradient. Its functions then get no number for `t` (NaN), lest a law
+    /// that does depend on time goes by a wrong one.
+    const AUTONOMOUS: bool = false;
+
+    /// Writes `f(t, y; theta)` of one state to `dy`.
+    fn slope<T: Real>(&self, t: f64, theta: &[T], y: &[T], dy: &mut [T]);
 
     /// Writes the cotangent of `y` to `y_bar` and adds that of `theta` to `theta_bar`, for the
-    /// cotangent `lambda` of `f(y; theta)`.
+    /// cotangent `lambda` of `f(t, y; theta)`; returns that of `t`.
     fn pullback<T: Real>(
         &self,
+        t: f64,
         theta: &[T],
         y: &[T],
         lambda: &[T],
         y_bar: &mut [T],
         theta_bar: &mut [T],
-    );
+    ) -> T;
 
-    /// Returns `f(y; theta)` in candle's operations.
+    /// Returns `f(t, y; theta)` in candle's operations, which read the time by [`Time::tensor`].
     ///
     /// # Shapes
     /// `theta`: `[PARAMS]`, or `[states, PARAMS]` where each state has its own; `y`: `[states, DIM]`.
-    fn trace(&self, theta: &Tensor, y: &Tensor) -> Result<Tensor>;
+    fn trace(&self, t: &Time, theta: &Tensor, y: &Tensor) -> Result<Tensor>;
 
     /// Whether it is [separable](VectorField::is_separable) into positions and momenta.
     fn is_separable(&self) -> bool {
@@ -146,41 +153,54 @@ impl<S: System> ClosedForm<S> {
         Ok(Places { states, each })
     }
 
-    fn slopes_at(&self, places: &Places, y: &Tensor) -> Result<Tensor> {
+    /// The times of the rows, as far as they matter.
+    fn times(t: &Time) -> &[f64] {
+        if S::AUTONOMOUS { &[f64::NAN] } else { t.values() }
+    }
+
+    fn slopes_at(&self, places: &Places, ts: &[f64], y: &Tensor) -> Result<Tensor> {
         match y.dtype() {
-            DType::F32 => self.slopes::<f32>(places, y),
-            _ => self.slopes::<f64>(places, y),
+            DType::F32 => self.slopes::<f32>(places, ts, y),
+            _ => self.slopes::<f64>(places, ts, y),
         }
     }
 
-    fn slopes<T: Real>(&self, places: &Places, y: &Tensor) -> Result<Tensor> {
+    fn slopes<T: Real>(&self, places: &Places, ts: &[f64], y: &Tensor) -> Result<Tensor> {
         let (theta, y) = (self.theta.contiguous()?, y.contiguous()?);
         let (theta, view) = (View::new(&theta)?, View::new(&y)?);
         let (theta, states) = (theta.slice::<T>()?, view.slice::<T>()?);
         let mut dy = vec![T::zero(); states.len()];
-        places.slopes(&self.system, theta, states, &mut dy);
+        places.slopes(&self.system, theta, (ts.len(), |row| ts[row]), states, &mut dy);
         Tensor::from_vec(dy, y.shape(), &Device::Cpu)
     }
 
-    fn pull<T: Real>(&self, places: &Places, y: &Tensor, lambda: &Tensor) -> Result<Cotangents> {
+    fn pull<T: Real>(
+        &self,
+        (places, ts): (&Places, &[f64]),
+        y: &Tensor,
+        lambda: &Tensor,
+    ) -> Result<Cotangents> {
         let (theta, y) = (self.theta.contiguous()?, y.contiguous()?);
         let lambda = lambda.contiguous()?;
         let (theta, view, lambda) = (View::new(&theta)?, View::new(&y)?, View::new(&lambda)?);
         let (theta, states, lambda) = (theta.slice::<T>()?, view.slice()?, lambda.slice()?);
         let mut y_bar = vec![T::zero(); states.len()];
         let mut theta_bar = vec![T::zero(); theta.len()];
-        places.pull(&self.system, theta, [states, lambda], [&mut y_bar, &mut theta_bar]);
+        let (mut t_bar, rows) = (vec![0.0; ts.len()], (ts.len(), |row| ts[row]));
+        let bars = (&mut y_bar[..], &mut theta_bar[..], &mut t_bar[..]);
+        places.pull(&self.system, theta, rows, [states, lambda], bars);
         let mut store = GradStore::default();
         store.insert(&self.theta, Tensor::from_vec(theta_bar, self.theta.shape(), &Device::Cpu)?);
         let y = Tensor::from_vec(y_bar, y.shape(), &Device::Cpu)?;
-        Ok(Cotangents { y, theta: store, t: None })
+        let t = (!S::AUTONOMOUS).then(|| Tensor::from_vec(t_bar, ts.len(), &Device::Cpu));
+        Ok(Cotangents { y, theta: store, t: t.transpose()? })
     }
 }
 
 impl<S: System> VectorField for ClosedForm<S> {
     fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
         if y.device().is_cpu() {
-            return self.slopes_at(&self.places(t, y)?, y);
+            return self.slopes_at(&self.places(t, y)?, Self::times(t), y);
         }
         #[cfg(feature = "cuda")]
         if let Some(kernels) = self.kernels(y) {
@@ -200,7 +220,19 @@ impl<S: System> VectorField for ClosedForm<S> {
                 self.theta.reshape(((), S::PARAMS))?.index_select(&rows, 0)?
             }
         };
-        self.system.trace(&theta, &y.reshape((places.states, S::DIM))?)?.reshape(y.shape())
+        let states = y.reshape((places.states, S::DIM))?;
+        let slopes = match t.samples() {
+            Some(rows) if places.states > rows.len() => {
+                let own = t.repeat(places.states / rows.len(), y)?;
+                let slopes = self.system.trace(&own, &theta, &states);
+                if own.was_read() {
+                    t.value();
+                }
+                slopes
+            }
+            _ => self.system.trace(t, &theta, &states),
+        };
+        slopes?.reshape(y.shape())
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {
@@ -211,11 +243,11 @@ impl<S: System> VectorField for ClosedForm<S> {
         if !y.device().is_cpu() {
             return linearize_by_autograd(|t, y| self.trace(t, y), t, y);
         }
-        let (places, y) = (self.places(t, y)?, y.detach());
-        let f = self.slopes_at(&places, &y)?;
+        let (places, ts, y) = (self.places(t, y)?, Self::times(t).to_vec(), y.detach());
+        let f = self.slopes_at(&places, &ts, &y)?;
         let pullback = move |lambda: &Tensor| match y.dtype() {
-            DType::F32 => self.pull::<f32>(&places, &y, lambda),
-            _ => self.pull::<f64>(&places, &y, lambda),
+            DType::F32 => self.pull::<f32>((&places, &ts), &y, lambda),
+            _ => self.pull::<f64>((&places, &ts), &y, lambda),
         };
         Ok((f, Pullback::new(pullback)))
     }

@@ -1,3 +1,4 @@
+use aca_core::Time;
 use candle_core::{D, Result, Tensor};
 
 use super::closed_form::GpuKernels;
@@ -22,16 +23,25 @@ impl CubicSpiral {
 impl System for CubicSpiral {
     const DIM: usize = 2;
     const PARAMS: usize = 4;
+    const AUTONOMOUS: bool = true;
 
     #[inline]
-    fn slope<T: Real>(&self, a: &[T], y: &[T], dy: &mut [T]) {
+    fn slope<T: Real>(&self, _t: f64, a: &[T], y: &[T], dy: &mut [T]) {
         let (u, v) = (y[0] * y[0] * y[0], y[1] * y[1] * y[1]);
         dy[0] = a[0] * u + a[1] * v;
         dy[1] = a[2] * u + a[3] * v;
     }
 
     #[inline]
-    fn pullback<T: Real>(&self, a: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], a_bar: &mut [T]) {
+    fn pullback<T: Real>(
+        &self,
+        _t: f64,
+        a: &[T],
+        y: &[T],
+        lambda: &[T],
+        y_bar: &mut [T],
+        a_bar: &mut [T],
+    ) -> T {
         let three = T::from_f64(3.0);
         for i in 0..2 {
             let square = y[i] * y[i];
@@ -39,9 +49,10 @@ impl System for CubicSpiral {
             a_bar[i] += lambda[0] * square * y[i];
             a_bar[2 + i] += lambda[1] * square * y[i];
         }
+        T::zero()
     }
 
-    fn trace(&self, a: &Tensor, y: &Tensor) -> Result<Tensor> {
+    fn trace(&self, _t: &Time, a: &Tensor, y: &Tensor) -> Result<Tensor> {
         let cubes = (y.sqr()? * y)?;
         let row =
             |i: usize| cubes.broadcast_mul(&a.narrow(D::Minus1, 2 * i, 2)?)?.sum_keepdim(D::Minus1);

@@ -1,3 +1,4 @@
+use aca_core::Time;
 use candle_core::{Result, Tensor};
 
 use super::closed_form::GpuKernels;
@@ -17,19 +18,29 @@ impl LinearDecay {
 impl System for LinearDecay {
     const DIM: usize = 1;
     const PARAMS: usize = 1;
+    const AUTONOMOUS: bool = true;
 
     #[inline]
-    fn slope<T: Real>(&self, k: &[T], y: &[T], dy: &mut [T]) {
+    fn slope<T: Real>(&self, _t: f64, k: &[T], y: &[T], dy: &mut [T]) {
         dy[0] = T::zero() - k[0] * y[0];
     }
 
     #[inline]
-    fn pullback<T: Real>(&self, k: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], k_bar: &mut [T]) {
+    fn pullback<T: Real>(
+        &self,
+        _t: f64,
+        k: &[T],
+        y: &[T],
+        lambda: &[T],
+        y_bar: &mut [T],
+        k_bar: &mut [T],
+    ) -> T {
         y_bar[0] = T::zero() - k[0] * lambda[0];
         k_bar[0] -= y[0] * lambda[0];
+        T::zero()
     }
 
-    fn trace(&self, k: &Tensor, y: &Tensor) -> Result<Tensor> {
+    fn trace(&self, _t: &Time, k: &Tensor, y: &Tensor) -> Result<Tensor> {
         y.broadcast_mul(k)?.neg()
     }
 

@@ -1,3 +1,4 @@
+use aca_core::Time;
 use candle_core::{D, Result, Tensor};
 
 use super::closed_form::GpuKernels;
@@ -21,9 +22,10 @@ impl Lorenz {
 impl System for Lorenz {
     const DIM: usize = 3;
     const PARAMS: usize = 3;
+    const AUTONOMOUS: bool = true;
 
     #[inline]
-    fn slope<T: Real>(&self, theta: &[T], p: &[T], dp: &mut [T]) {
+    fn slope<T: Real>(&self, _t: f64, theta: &[T], p: &[T], dp: &mut [T]) {
         let (x, y, z) = (p[0], p[1], p[2]);
         dp[0] = theta[0] * (y - x);
         dp[1] = x * (theta[1] - z) - y;
@@ -33,12 +35,13 @@ impl System for Lorenz {
     #[inline]
     fn pullback<T: Real>(
         &self,
+        _t: f64,
         theta: &[T],
         p: &[T],
         lambda: &[T],
         p_bar: &mut [T],
         theta_bar: &mut [T],
-    ) {
+    ) -> T {
         let (x, y, z) = (p[0], p[1], p[2]);
         let (a, b, c) = (lambda[0], lambda[1], lambda[2]);
         p_bar[0] = b * (theta[1] - z) + c * y - a * theta[0];
@@ -47,9 +50,10 @@ impl System for Lorenz {
         theta_bar[0] += a * (y - x);
         theta_bar[1] += b * x;
         theta_bar[2] -= c * z;
+        T::zero()
     }
 
-    fn trace(&self, theta: &Tensor, p: &Tensor) -> Result<Tensor> {
+    fn trace(&self, _t: &Time, theta: &Tensor, p: &Tensor) -> Result<Tensor> {
         let part = |i: usize| p.narrow(D::Minus1, i, 1);
         let theta = |i: usize| theta.narrow(D::Minus1, i, 1);
         let (x, y, z) = (part(0)?, part(1)?, part(2)?);

@@ -1,3 +1,4 @@
+use aca_core::Time;
 use candle_core::{D, Result, Tensor};
 
 use super::closed_form::GpuKernels;
@@ -62,9 +63,10 @@ fn pair<T: Real>(y: &[T], i: usize, j: usize) -> ([T; 3], T, T) {
 impl System for ThreeBody {
     const DIM: usize = 18;
     const PARAMS: usize = 3;
+    const AUTONOMOUS: bool = true;
 
     #[inline]
-    fn slope<T: Real>(&self, m: &[T], y: &[T], dy: &mut [T]) {
+    fn slope<T: Real>(&self, _t: f64, m: &[T], y: &[T], dy: &mut [T]) {
         let (k1, k2) = (T::from_f64(Self::K1), T::from_f64(Self::K2));
         let (dr, dv) = dy.split_at_mut(9);
         for (dr, v) in dr.iter_mut().zip(&y[9..18]) {
@@ -81,7 +83,15 @@ impl System for ThreeBody {
     }
 
     #[inline]
-    fn pullback<T: Real>(&self, m: &[T], y: &[T], lambda: &[T], y_bar: &mut [T], m_bar: &mut [T]) {
+    fn pullback<T: Real>(
+        &self,
+        _t: f64,
+        m: &[T],
+        y: &[T],
+        lambda: &[T],
+        y_bar: &mut [T],
+        m_bar: &mut [T],
+    ) -> T {
         let (k1, k2, three) = (T::from_f64(Self::K1), T::from_f64(Self::K2), T::from_f64(3.0));
         let (r_bar, v_bar) = y_bar.split_at_mut(9);
         for (v_bar, lambda) in v_bar.iter_mut().zip(&lambda[..9]) {
@@ -102,9 +112,10 @@ impl System for ThreeBody {
                 r_bar[3 * i + x] -= d_bar;
             }
         }
+        T::zero()
     }
 
-    fn trace(&self, m: &Tensor, y: &Tensor) -> Result<Tensor> {
+    fn trace(&self, _t: &Time, m: &Tensor, y: &Tensor) -> Result<Tensor> {
         let r = |i: usize| y.narrow(D::Minus1, 3 * i, 3);
         let mass = |i: usize| m.narrow(D::Minus1, i, 1);
         let force = |i: usize, j: usize| {

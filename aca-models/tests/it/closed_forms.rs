@@ -128,39 +128,52 @@ fn what_does_not_fit_is_refused_with_its_numbers() {
     assert_eq!(first(message), "3 parameters do not fit 2 states of 1 each");
 }
 
-/// `y' = exp(-theta y)` with a slip in one of its three functions.
+/// `y' = exp(-theta y) + sin(t)` with a slip in one of its three functions.
 struct Slip(&'static str);
 
 impl System for Slip {
     const DIM: usize = 1;
     const PARAMS: usize = 1;
 
-    fn slope<T: Real>(&self, theta: &[T], y: &[T], dy: &mut [T]) {
-        dy[0] = (-theta[0] * y[0]).exp();
+    fn slope<T: Real>(&self, t: f64, theta: &[T], y: &[T], dy: &mut [T]) {
+        dy[0] = (-theta[0] * y[0]).exp() + T::from_f64(t.sin());
         if self.0 == "slope" {
             dy[0] += T::from_f64(1e-6);
         }
     }
 
-    fn pullback<T: Real>(&self, theta: &[T], y: &[T], bar: &[T], y_bar: &mut [T], own: &mut [T]) {
+    fn pullback<T: Real>(
+        &self,
+        t: f64,
+        theta: &[T],
+        y: &[T],
+        bar: &[T],
+        y_bar: &mut [T],
+        own: &mut [T],
+    ) -> T {
         let slope = (-theta[0] * y[0]).exp();
         let sign = |what| if self.0 == what { T::one() } else { -T::one() };
         y_bar[0] = sign("state") * theta[0] * slope * bar[0];
         own[0] += sign("parameters") * y[0] * slope * bar[0];
+        sign("time") * T::from_f64(-t.cos()) * bar[0]
     }
 
-    fn trace(&self, theta: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
-        y.broadcast_mul(theta)?.neg()?.exp()
+    fn trace(&self, t: &Time, theta: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
+        y.broadcast_mul(theta)?.neg()?.exp()?.broadcast_add(&t.tensor(y)?.sin()?)
     }
 }
 
 #[test]
 fn a_slip_in_a_closed_form_shows_where_it_is() {
     let y = Tensor::new(&[[0.3f64], [1.5]], &Device::Cpu).unwrap();
-    for slip in ["none", "slope", "state", "parameters"] {
+    for slip in ["none", "slope", "state", "parameters", "time"] {
         let found = ClosedForm::from_slice(Slip(slip), &[0.7]).unwrap().check(&y).unwrap();
-        for (what, off) in [("slope", found.slope), ("state", found.y), ("parameters", found.theta)]
-        {
+        for (what, off) in [
+            ("slope", found.slope),
+            ("state", found.y),
+            ("parameters", found.theta),
+            ("time", found.t),
+        ] {
             let is_off = off > 1e-7;
             assert_eq!(is_off, slip == what, "slip in {slip}: {what} is {off:e} off");
         }

@@ -235,20 +235,22 @@ fn parameters_of_a_system_without_any_are_refused() {
     impl System for Still {
         const DIM: usize = 1;
         const PARAMS: usize = 0;
-        fn slope<T: aca_models::systems::Real>(&self, _: &[T], _: &[T], dy: &mut [T]) {
+        fn slope<T: aca_models::systems::Real>(&self, _t: f64, _: &[T], _: &[T], dy: &mut [T]) {
             dy[0] = T::zero();
         }
         fn pullback<T: aca_models::systems::Real>(
             &self,
+            _t: f64,
             _: &[T],
             _: &[T],
             _: &[T],
             y_bar: &mut [T],
             _: &mut [T],
-        ) {
+        ) -> T {
             y_bar[0] = T::zero();
+            T::zero()
         }
-        fn trace(&self, _: &Tensor, y: &Tensor) -> Result<Tensor> {
+        fn trace(&self, _t: &Time, _: &Tensor, y: &Tensor) -> Result<Tensor> {
             y.zeros_like()
         }
     }

@@ -15,13 +15,14 @@ pub struct Difference {
     pub y: f64,
     /// Of the cotangent of the parameters.
     pub theta: f64,
+    /// Of the cotangent of the time.
+    pub t: f64,
 }
 
 impl Difference {
     /// The largest of them; not a number if one of them is not.
     pub fn worst(self) -> f64 {
-        let larger = |a: f64, b: f64| if b <= a { a } else { b };
-        [self.slope, self.y, self.theta].into_iter().fold(0.0, larger)
+        [self.slope, self.y, self.theta, self.t].into_iter().fold(0.0, larger)
     }
 }
 
@@ -47,14 +48,15 @@ impl<S: System> ClosedForm<S> {
     /// # }
     /// ```
     pub fn check(&self, y: &Tensor) -> Result<Difference> {
-        let (t, y) = (Time::new(0.0), Var::from_tensor(&y.detach())?);
+        // At no time at which a derivative happens to be zero.
+        let (t, y) = (Time::tracked(0.5f64.sqrt()), Var::from_tensor(&y.detach())?);
         // Irrational multiples: no derivative is hidden by a cotangent that happens to be zero there.
         let entries = (1..=y.elem_count()).map(|i| (i as f64 * 2f64.sqrt()).fract() + 0.5);
         let lambda = Tensor::from_iter(entries, y.device())?.reshape(y.shape())?;
         let lambda = lambda.to_dtype(y.dtype())?;
-        let (f, pullback) = self.linearize(&t, &y)?;
+        let (f, pullback) = self.linearize(&Time::new(t.value()), &y)?;
         let closed = pullback.apply(&lambda)?;
-        let traced = self.trace(&t, &y)?;
+        let (traced, zero) = (self.trace(&t, &y)?, Tensor::zeros((), DType::F64, y.device())?);
         let auto = (&traced * &lambda)?.sum_all()?.backward()?;
         let apart = |x: Option<&Tensor>, expected: Option<&Tensor>, like: &Tensor| {
             let zero = || like.zeros_like();
@@ -65,15 +67,20 @@ impl<S: System> ClosedForm<S> {
             slope: distance(&f, &traced)?,
             y: apart(Some(&closed.y), auto.get(&y), &y)?,
             theta: apart(closed.theta.get(&self.theta), auto.get(&self.theta), &self.theta)?,
+            t: apart(closed.t.as_ref(), t.leaf().and_then(|leaf| auto.get(leaf)), &zero)?,
         })
     }
+}
+
+/// The larger of two numbers; not a number if one of them is not.
+fn larger(a: f64, b: f64) -> f64 {
+    if b <= a || a.is_nan() { a } else { b }
 }
 
 /// Largest difference of an entry, over the largest entry of `expected`.
 fn distance(x: &Tensor, expected: &Tensor) -> Result<f64> {
     let entries = |x: &Tensor| x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
     let (x, expected) = (entries(x)?, entries(expected)?);
-    let larger = |a: f64, b: f64| if b <= a { a } else { b };
     let size = expected.iter().fold(f64::MIN_POSITIVE, |size, x| larger(size, x.abs()));
     Ok(x.iter().zip(&expected).fold(0.0, |worst, (a, b)| larger(worst, (a - b).abs() / size)))
 }

@@ -51,11 +51,12 @@ impl<S: System, T: Real + Element> Bound<'_, S, T> {
 
 impl<S: System, T: Real + Element> NativeField<T> for Bound<'_, S, T> {
     fn eval(&mut self, t: NativeTime<'_>, y: &[T], dy: &mut [T]) {
+        let times = (t.rows(), |row| t.of_row(row));
         match self.samples(t, y) {
             Some((samples, count)) => {
-                slopes(self.system, &self.theta, of_samples(samples, count), y, dy);
+                slopes(self.system, &self.theta, of_samples(samples, count), times, y, dy);
             }
-            None => self.places.slopes(self.system, &self.theta, y, dy),
+            None => self.places.slopes(self.system, &self.theta, times, y, dy),
         }
     }
 
@@ -67,14 +68,15 @@ impl<S: System, T: Real + Element> NativeField<T> for Bound<'_, S, T> {
         lambda: &[T],
         y_bar: &mut [T],
         theta_bar: &mut [T],
-        _t_bar: &mut [f64],
+        t_bar: &mut [f64],
     ) {
-        let (states, bars) = ([y, lambda], [y_bar, theta_bar]);
+        let (times, bars) = ((t.rows(), |row| t.of_row(row)), (y_bar, theta_bar, t_bar));
         match self.samples(t, y) {
             Some((samples, count)) => {
-                pull(self.system, &self.theta, of_samples(samples, count), states, bars);
+                let own = of_samples(samples, count);
+                pull(self.system, &self.theta, own, times, [y, lambda], bars);
             }
-            None => self.places.pull(self.system, &self.theta, states, bars),
+            None => self.places.pull(self.system, &self.theta, times, [y, lambda], bars),
         }
     }
 
@@ -83,6 +85,12 @@ impl<S: System, T: Real + Element> NativeField<T> for Bound<'_, S, T> {
     }
 }
 
+/// Number of rows of a state that have a time each, and the time of each.
+type Times<F> = (usize, F);
+
+/// Cotangents: of the states, of the parameters, and of the rows' times.
+type Bars<'a, T> = (&'a mut [T], &'a mut [T], &'a mut [f64]);
+
 impl Places {
     /// Writes the slopes of all states.
     #[inline]
@@ -90,32 +98,34 @@ impl Places {
         &self,
         system: &S,
         theta: &[T],
+        times: Times<impl Fn(usize) -> f64>,
         y: &[T],
         dy: &mut [T],
     ) {
         match &self.each {
-            Each::Shared => slopes(system, theta, repeat(0), y, dy),
-            Each::State => slopes(system, theta, 0.., y, dy),
+            Each::Shared => slopes(system, theta, repeat(0), times, y, dy),
+            Each::State => slopes(system, theta, 0.., times, y, dy),
             Each::Sample(samples, count) => {
-                slopes(system, theta, of_samples(samples, *count), y, dy);
+                slopes(system, theta, of_samples(samples, *count), times, y, dy);
             }
         }
     }
 
-    /// Writes the cotangents of all states and adds those of the parameters.
+    /// Writes the cotangents of all states, and adds those of the parameters and times.
     #[inline]
     pub(super) fn pull<S: System, T: Real>(
         &self,
         system: &S,
         theta: &[T],
+        times: Times<impl Fn(usize) -> f64>,
         states: [&[T]; 2],
-        bars: [&mut [T]; 2],
+        bars: Bars<'_, T>,
     ) {
         match &self.each {
-            Each::Shared => pull(system, theta, repeat(0), states, bars),
-            Each::State => pull(system, theta, 0.., states, bars),
+            Each::Shared => pull(system, theta, repeat(0), times, states, bars),
+            Each::State => pull(system, theta, 0.., times, states, bars),
             Each::Sample(samples, count) => {
-                pull(system, theta, of_samples(samples, *count), states, bars);
+                pull(system, theta, of_samples(samples, *count), times, states, bars);
             }
         }
     }
@@ -138,29 +148,54 @@ fn row(row: usize, params: usize) -> Range<usize> {
 fn slopes<S: System, T: Real>(
     system: &S,
     theta: &[T],
-    rows: impl Iterator<Item = usize>,
+    mut params: impl Iterator<Item = usize>,
+    (rows, t): Times<impl Fn(usize) -> f64>,
     y: &[T],
     dy: &mut [T],
 ) {
-    let states = y.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
-    for ((y, dy), i) in states.zip(rows) {
-        system.slope(&theta[row(i, S::PARAMS)], y, dy);
+    let mut slopes_at = |t: f64, y: &[T], dy: &mut [T]| {
+        let states = y.chunks_exact(S::DIM).zip(dy.chunks_exact_mut(S::DIM));
+        for ((y, dy), i) in states.zip(&mut params) {
+            system.slope(t, &theta[row(i, S::PARAMS)], y, dy);
+        }
+    };
+    if S::AUTONOMOUS {
+        return slopes_at(f64::NAN, y, dy);
     }
+    let length = (y.len() / rows).max(1);
+    let states = y.chunks_exact(length).zip(dy.chunks_exact_mut(length));
+    states.enumerate().for_each(|(row, (y, dy))| slopes_at(t(row), y, dy));
 }
 
-/// Writes the cotangents of states whose parameters lie in these rows, and adds those of the parameters.
+/// Writes the cotangents of states whose parameters lie in these rows, and adds those of the parameters and times.
 #[inline]
 fn pull<S: System, T: Real>(
     system: &S,
     theta: &[T],
-    rows: impl Iterator<Item = usize>,
+    mut params: impl Iterator<Item = usize>,
+    (rows, t): Times<impl Fn(usize) -> f64>,
     [y, lambda]: [&[T]; 2],
-    [y_bar, theta_bar]: [&mut [T]; 2],
+    (y_bar, theta_bar, t_bar): Bars<'_, T>,
 ) {
-    let states = y.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
-    let states = states.zip(y_bar.chunks_exact_mut(S::DIM));
-    for (((y, lambda), y_bar), i) in states.zip(rows) {
-        let range = row(i, S::PARAMS);
-        system.pullback(&theta[range.clone()], y, lambda, y_bar, &mut theta_bar[range]);
+    let mut pull_at = |t: f64, [y, lambda]: [&[T]; 2], y_bar: &mut [T]| {
+        let states = y.chunks_exact(S::DIM).zip(lambda.chunks_exact(S::DIM));
+        let states = states.zip(y_bar.chunks_exact_mut(S::DIM));
+        let mut moved = T::zero();
+        for (((y, lambda), y_bar), i) in states.zip(&mut params) {
+            let range = row(i, S::PARAMS);
+            let own = &mut theta_bar[range.clone()];
+            moved += system.pullback(t, &theta[range], y, lambda, y_bar, own);
+        }
+        moved.to_f64()
+    };
+    if S::AUTONOMOUS {
+        pull_at(f64::NAN, [y, lambda], y_bar);
+        return;
+    }
+    let length = (y.len() / rows).max(1);
+    let states = y.chunks_exact(length).zip(lambda.chunks_exact(length));
+    let states = states.zip(y_bar.chunks_exact_mut(length)).zip(t_bar);
+    for (row, (((y, lambda), y_bar), t_bar)) in states.enumerate() {
+        *t_bar += pull_at(t(row), [y, lambda], y_bar);
     }
 }

@@ -81,3 +81,6 @@ pub use sample_solution::OdeSampleSolution;
 pub use second_order::{gradients_in_graph, hessian_vector, is_second_order_enabled};
 pub use solution::OdeSolution;
 pub use strategy::{Backward, Recorded, Strategy};
+
+// The floors below, so that this dependency alone solves and differentiates.
+pub use {aca_core, aca_dense, aca_tableau, candle_core};

@@ -70,12 +70,19 @@ impl Ode {
         field: impl VectorField + 'static,
         params: Vec<Var>,
     ) -> Result<Self> {
+        Self::shared(solver, Arc::new(field), params)
+    }
+
+    /// As [`Ode::new`] for a field that others hold too: several problems, or code that looks into the field.
+    ///
+    /// # Errors
+    /// As [`Ode::new`].
+    pub fn shared(solver: Solver, field: Arc<dyn VectorField>, params: Vec<Var>) -> Result<Self> {
         solver.validate()?;
-        let (field, params) = (Arc::new(field), Params::new(params)?);
         Ok(Self {
             solver,
             field,
-            params,
+            params: Params::new(params)?,
             gradient: Gradient::default(),
             untrusted: Untrusted::default(),
             covered: AtomicBool::new(false),

@@ -51,6 +51,9 @@ pub use error::{Error, Result};
 pub use real::Real;
 pub use sgd::Sgd;
 
+// The floors below, so that this dependency alone trains a model.
+pub use {aca_adjoint, aca_core, aca_dense, aca_tableau, candle_core, candle_nn};
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

@@ -310,3 +310,20 @@ fn every_accepted_step_of_every_strategy_is_reported_once() {
         assert_eq!(reports, accepted, "{gradient:?}");
     }
 }
+
+#[test]
+fn problems_that_share_a_field_find_the_gradient_that_one_alone_finds() {
+    let field = Arc::new(Mlp::new(DType::F64));
+    let gradient = |ode: Ode| {
+        let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
+        let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+        loss(&sol.ys).backward().unwrap().get(&field.w1).unwrap().clone()
+    };
+    let solvers = [adaptive(&DOPRI5, 1e-4), Solver::fixed_count(DOPRI5, 5)];
+    for solver in solvers {
+        let shared = Ode::shared(solver.clone(), field.clone(), field.vars()).unwrap();
+        let alone = Mlp { w1: field.w1.clone(), w2: field.w2.clone() };
+        let alone = Ode::new(solver, alone, field.vars()).unwrap();
+        assert_eq!(distance(&gradient(shared), &gradient(alone)), 0.0);
+    }
+}

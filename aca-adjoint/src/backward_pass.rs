@@ -179,14 +179,12 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             self.a = self.arrive(None, &outputs.starts)?;
             self.y1 = None;
             if self.tape.checkpoints.are_times() {
-                let (_, y0) = self.restore(&wanted)?;
-                self.check_start(&y0, &wanted)?;
+                self.restore(&wanted)?;
             }
             return self.probe_starts(&wanted);
         }
         let rules = (&self.tape.method, self.field);
         let (steps, y0) = self.restore(&wanted)?;
-        self.check_start(&y0, &wanted)?;
         let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
         if self.y1.is_none() {
             self.y1 = wanted[0].and_then(|step| self.tape.checkpoints.after(step));
@@ -225,28 +223,23 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         self.probe_starts(&wanted)
     }
 
-    /// The steps of all rows, and the states where they start.
+    /// The steps of all rows, and the states where they start. Where steps are undone, the start of a span must be the
+    /// state that the solve began with, or the walk back went astray.
     fn restore(&mut self, wanted: &[Option<usize>]) -> Result<(Steps, Tensor)> {
-        self.states.restore(&self.samples, wanted, (&self.tape.method, self.field))
-    }
-
-    /// Refuses a walk back over undone steps that went astray: what it found at the start of a span must be the state
-    /// that the solve began with.
-    fn check_start(&self, found: &Tensor, wanted: &[Option<usize>]) -> Result<()> {
-        if !self.tape.checkpoints.are_times() || !wanted.contains(&Some(0)) {
-            return Ok(());
-        }
-        let rows = wanted.iter().enumerate().filter(|(_, step)| **step == Some(0));
-        for (row, _) in rows {
-            let sample = self.samples[row];
-            let y0 = match self.tape.samples {
-                None => self.tape.y0.clone(),
-                Some(_) => self.tape.y0.get(sample)?,
+        let rules = (&self.tape.method, self.field);
+        let (steps, found) = self.states.restore(&self.samples, wanted, rules)?;
+        if self.tape.checkpoints.are_times() {
+            let own = |x: &Tensor, row: usize| match self.tape.samples {
+                None => Ok(x.clone()),
+                Some(_) => x.get(row),
             };
-            let found = if self.tape.samples.is_some() { found.get(row)? } else { found.clone() };
-            self.states.check_drift(row, self.steps(sample), &found, &y0)?;
+            for row in (0..wanted.len()).filter(|row| wanted[*row] == Some(0)) {
+                let sample = self.samples[row];
+                let (found, y0) = (own(&found, row)?, own(&self.tape.y0, sample)?);
+                self.states.check_drift(row, self.steps(sample), &found, &y0)?;
+            }
         }
-        Ok(())
+        Ok((steps, found))
     }
 
     /// Lets the probe look at starts of spans once their first steps are done.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, Term};
-use aca_core::{Error, Evaluator, Result, Step, StepSink, Stepper, VectorField};
+use aca_core::{Evaluator, Result, Step, StepSink, Stepper, VectorField};
 use aca_dense::Placement;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::Backward;
 use crate::checkpoints::Grid;
 use crate::outputs::{Outputs, RowOutput, StepOutputs};
 use crate::params::Accumulator;
+use crate::states::{check_drift, drift_bound};
 use crate::{Gradients, Params};
 
 /// The sink that keeps the grid, and of the last step what it takes to walk back.
@@ -148,16 +149,10 @@ impl Mali {
         let off = Pair { z: off(&found.z, &start.z)?, v: off(&found.v, slope)? };
         let (off, first) = (off.sizes(bar)?, start.sizes(bar)?);
         let scales = || first.0.iter().zip(&last.0).map(|(a, b)| a.max(*b));
-        let bound = if self.y0.dtype() == DType::F32 { 1e-4 } else { 1e-6 };
+        let bound = drift_bound(self.y0.dtype());
         // Rounding passes from row to row where they are coupled.
         let floor = bound * bound * scales().fold(0.0, f64::max);
-        for (off, scale) in off.0.into_iter().zip(scales()) {
-            let drift = if off == 0.0 { 0.0 } else { off / scale.max(floor) };
-            if drift > bound || drift.is_nan() {
-                return Err(Error::LeapfrogDrift { drift, bound });
-            }
-        }
-        Ok(())
+        check_drift(bound, off.0.into_iter().zip(scales().map(|scale| scale.max(floor))))
     }
 
     /// Inverts the step that ends in `end`, whose cotangent is `bar`, and returns both for its start.

@@ -131,6 +131,15 @@ fn looked_into(steps: &Steps, inside: &[RowOutput]) -> Option<Steps> {
     Some(steps.resting_unless(|row| inside.iter().any(|output| output.row == row)))
 }
 
+/// `b_i(s_m)`, the weights of `count` slopes in one output after the other.
+fn output_weights(method: &Stepper, inside: &[RowOutput], count: usize) -> Vec<f64> {
+    let mut weights = vec![0.0; inside.len() * count];
+    for (weights, output) in weights.chunks_exact_mut(count).zip(inside) {
+        method.interpolant().weights_into(output.s, weights);
+    }
+    weights
+}
+
 /// Whether every row's step ends where another step starts, at `t`, with the field the same on both sides; rows
 /// that rest do not matter.
 fn meets(method: &Stepper, steps: &Steps, t: &[f64]) -> bool {

@@ -93,6 +93,25 @@ impl<'a> States<'a> {
     }
 }
 
+/// How far the start that a walk back found may be off, relative to its scale.
+pub(crate) fn drift_bound(dtype: DType) -> f64 {
+    if dtype == DType::F32 { 1e-4 } else { 1e-6 }
+}
+
+/// Refuses a walk back whose start is off the solve's by more than `bound`, relative to the scale beside it.
+pub(crate) fn check_drift(
+    bound: f64,
+    off_and_scale: impl Iterator<Item = (f64, f64)>,
+) -> Result<()> {
+    for (off, scale) in off_and_scale.filter(|(off, _)| *off != 0.0) {
+        let drift = off / scale;
+        if drift > bound || drift.is_nan() {
+            return Err(Error::LeapfrogDrift { drift, bound });
+        }
+    }
+    Ok(())
+}
+
 impl Undone<'_> {
     /// Undoes the steps that end where the walk stands, each by one of the opposite size, and moves to where they started.
     fn undo(
@@ -121,20 +140,13 @@ impl Undone<'_> {
             if self.times.whole { self.largest.clone() } else { self.largest.get(row)? };
         let numbers = |x: Tensor| x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
         let off = numbers(kernels::combine(Some(found), &[(-1.0, y0)])?)?;
-        let (epsilon, bound) = match y0.dtype() {
-            DType::F32 => (f64::from(f32::EPSILON), 1e-4),
-            _ => (f64::EPSILON, 1e-6),
-        };
+        let bound = drift_bound(y0.dtype());
+        let epsilon = if y0.dtype() == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
         let largest = numbers(largest)?;
         let floor =
             4.0 * steps as f64 * epsilon / bound * largest.iter().copied().fold(0.0, f64::max);
-        for (off, largest) in off.into_iter().zip(largest).filter(|(off, _)| *off != 0.0) {
-            let drift = off.abs() / (largest + floor);
-            if drift > bound || drift.is_nan() {
-                return Err(Error::LeapfrogDrift { drift, bound });
-            }
-        }
-        Ok(())
+        let scales = largest.into_iter().map(|largest| largest + floor);
+        check_drift(bound, off.into_iter().map(f64::abs).zip(scales))
     }
 }
 

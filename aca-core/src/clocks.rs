@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::run::NotFinite;
 use crate::steps::pays_to_gather;
 use crate::{
     Error, Evaluator, OnFailure, Result, RowStep, Solver, Stats, Status, Stepper, Steps, TimeSpan,
@@ -178,12 +177,12 @@ impl<'a> Clocks<'a> {
     }
 
     /// Moves the clocks of accepted steps on, and sizes the retries of rejected ones; all of them cost so many
-    /// evaluations. What is not finite in a row's step is its `cause`.
+    /// evaluations. What was wrong with a row's step between these ends is its `cause`.
     pub(crate) fn judge(
         &mut self,
         ratios: &[f64],
         evaluations: usize,
-        cause: impl Fn(usize) -> Result<Option<NotFinite>>,
+        cause: impl Fn(usize, (f64, f64)) -> Result<Option<Error>>,
     ) -> Result<()> {
         self.accepted.clear();
         let mut ended = false;
@@ -199,14 +198,8 @@ impl<'a> Clocks<'a> {
                 self.accepted.push(RowStep { sample, row, index, t0, t1, is_last });
                 continue;
             }
-            let found = if ratio.is_finite() { None } else { cause(row)? };
-            let found = found.map(|found| match found {
-                NotFinite::Entry(what, index, early) => {
-                    let h = if early { 0.0 } else { t1 - t0 };
-                    Box::new(Error::NonFinite { what, t: t0, h, index })
-                }
-                NotFinite::Scheme(error) => Box::new(error),
-            });
+            let found = if ratio.is_finite() { None } else { cause(row, (t0, t1))? };
+            let found = found.map(Box::new);
             if !clock.is_adaptive() {
                 (self.failures[sample], ended) = (found, true);
                 continue;

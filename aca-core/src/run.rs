@@ -28,7 +28,6 @@ mod cause;
 mod reach;
 
 use cause::Cause;
-pub(crate) use cause::NotFinite;
 
 /// A solve under way: of a whole state, which is one row, or of the samples of a batch, in rows that step on their own.
 pub(crate) struct Run<'a> {
@@ -245,7 +244,9 @@ impl<'a> Run<'a> {
         let failure = match self.space.attempt(trial!(self)) {
             Ok(()) => None,
             // A scheme that finds no slopes may find them in a smaller step.
-            Err(error @ Error::SchemeFailed { .. }) if self.control.is_some() => Some(error),
+            Err(Error::SchemeFailed { method, what }) if self.control.is_some() => {
+                Some((method, what))
+            }
             Err(error) => {
                 self.rules.field.restore(&statistics)?;
                 return Err(error);
@@ -265,13 +266,9 @@ impl<'a> Run<'a> {
             slopes: self.control.is_some(),
             unlooked: self.finite.is_deferred(),
         };
-        self.clocks.judge(&self.ratios, evaluations, |row| match &failure {
-            None => cause.of(row),
-            Some(Error::SchemeFailed { method, what }) => {
-                let (method, what) = (method.clone(), what.clone());
-                Ok(Some(NotFinite::Scheme(Error::SchemeFailed { method, what })))
-            }
-            Some(_) => Ok(None),
+        self.clocks.judge(&self.ratios, evaluations, |row, ends| match failure.clone() {
+            None => cause.of(row, ends),
+            Some((method, what)) => Ok(Some(Error::SchemeFailed { method, what })),
         })?;
         match self.clocks.accepted.is_empty() {
             true => self.rules.field.restore(&statistics)?,

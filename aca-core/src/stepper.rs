@@ -118,6 +118,12 @@ impl Stepper {
         &self.rows[i]
     }
 
+    /// Column `i` of `a`: the weights of slope `i` in every stage.
+    #[inline]
+    pub fn column(&self, i: usize) -> &[f64] {
+        &self.columns[i]
+    }
+
     /// Node `c_i`, the interpolant's extra stages included.
     #[inline]
     pub fn c(&self, i: usize) -> f64 {
@@ -166,6 +172,14 @@ impl Stepper {
             stages.evaluate(self.c[i], &self.rows[i], self.half(i))?;
         }
         Ok(())
+    }
+
+    /// Appends the first slope: the method's own, or the field's at the start where no slope is known before a step.
+    pub(crate) fn start(&self, stages: &mut impl MixedStages) -> Result<()> {
+        match self.knows_first() {
+            true => self.fill(stages, 1),
+            false => stages.evaluate(0.0, &[], None),
+        }
     }
 
     /// Pulls cotangents of the first `count` slopes of a step back.

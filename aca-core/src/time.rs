@@ -109,30 +109,32 @@ impl Time {
         self.clocks.as_ref().map_or(std::slice::from_ref(&self.value), |clocks| &clocks.ts)
     }
 
-    /// Returns the times of states that lie `count` to a row, for fields that join the first dimensions of a state like
-    /// `y`: each row's time as often, in candle's graph where this is.
+    /// Works on states that lie `count` to a row, for fields that join the first dimensions of a state like `y`: `work`
+    /// gets each row's time as often, in candle's graph where this is, and what it reads counts as read.
     ///
     /// # Errors
-    /// Only if the tensor cannot be allocated.
-    pub fn repeat(&self, count: usize, y: &Tensor) -> Result<Self> {
-        let Some(own) = &self.clocks else {
-            return Ok(match self.tracked {
-                true => Self::traced(self.value, self.tensor(y)?),
-                false => Self::new(self.value),
-            });
-        };
+    /// Whatever `work` returns.
+    pub fn repeated<R>(
+        &self,
+        count: usize,
+        y: &Tensor,
+        work: impl FnOnce(&Self) -> Result<R>,
+    ) -> Result<R> {
+        let Some(own) = self.clocks.as_ref().filter(|_| count > 1) else { return work(self) };
         let each = |i: usize| own.samples[i / count] * count + i % count;
         let clocks = Clocks {
             ts: own.ts.iter().flat_map(|&t| std::iter::repeat_n(t, count)).collect(),
             samples: (0..own.samples.len() * count).map(each).collect(),
             misread: own.misread.clone(),
         };
-        let repeated = Self { clocks: Some(clocks), ..Self::new(self.value) };
-        if !self.tracked {
-            return Ok(repeated);
+        let mut all = Self { clocks: Some(clocks), ..Self::new(self.value) };
+        if self.tracked {
+            let leaf = self.tensor(y)?.reshape((own.ts.len(), 1))?.repeat((1, count))?;
+            (all.tracked, all.leaf) = (true, OnceLock::from(leaf.flatten_all()?));
         }
-        let rows = self.tensor(y)?.reshape((own.ts.len(), 1))?.repeat((1, count))?.flatten_all()?;
-        Ok(Self { tracked: true, leaf: OnceLock::from(rows), ..repeated })
+        let done = work(&all);
+        self.read.fetch_or(all.was_read(), Ordering::Relaxed);
+        done
     }
 
     /// Returns which samples of the batch the state's rows hold, where samples have clocks of their

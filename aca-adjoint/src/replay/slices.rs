@@ -8,7 +8,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
 
-use super::{Arriving, Known, Replay, ReplayStep, Replayed, looked_into, meets};
+use super::{Arriving, Known, Replay, ReplayStep, Replayed, looked_into, meets, output_weights};
 use crate::outputs::RowOutput;
 use crate::params::Accumulator;
 
@@ -71,10 +71,7 @@ impl<'a, T: Element> Entering<'a, T> {
     ) -> Self {
         let &ReplayStep { method, steps, .. } = step;
         let count = method.stages_with_weight(!inside.is_empty());
-        let mut weights = vec![0.0; inside.len() * count];
-        for (weights, output) in weights.chunks_exact_mut(count).zip(inside) {
-            method.interpolant().weights_into(output.s, weights);
-        }
+        let weights = output_weights(method, inside, count);
         let looked_into = looked_into(steps, inside);
         let width = step.y0.dims().last().copied().unwrap_or(1);
         Self { method, steps, looked_into, y0, a, inside, before, g, count, weights, width }
@@ -153,14 +150,9 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         if let Some(&b) = entering.method.b().get(i).filter(|b| **b != 0.0) {
             terms.push((b, entering.a));
         }
-        for (j, &w) in weights.iter().enumerate().skip(i) {
-            if w != 0.0 && self.reached[j] {
-                terms.push((w, row(self.mu, j, size)));
-            }
-        }
         // A scheme of the user's knows nothing of the slopes that only the interpolant needs.
-        for j in weights.len()..entering.count {
-            let w = entering.method.a_row(j).get(i).copied().unwrap_or(0.0);
+        let extra = entering.method.column(i).iter().take(entering.count).skip(weights.len());
+        for (j, &w) in weights.iter().chain(extra).enumerate().skip(i) {
             if w != 0.0 && self.reached[j] {
                 terms.push((w, row(self.mu, j, size)));
             }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::{
     Arriving, Found, Known, Replay, ReplayStep, Replayed, RowTimes, Times, add_outputs, add_whole,
-    looked_into, meets,
+    looked_into, meets, output_weights,
 };
 use crate::outputs::RowOutput;
 use crate::params::Accumulator;
@@ -96,9 +96,8 @@ impl Pull<'_, '_, '_> {
             terms.push((b, a));
         }
         // A scheme of the user's knows nothing of the slopes that only the interpolant needs.
-        let extra = weights.len()..count;
-        let extra = extra.map(|j| self.step.method.a_row(j).get(i).copied().unwrap_or(0.0));
-        for (w, mu) in weights.iter().copied().chain(extra).zip(&self.mu) {
+        let extra = self.step.method.column(i).iter().take(count).skip(weights.len());
+        for (&w, mu) in weights.iter().chain(extra).zip(&self.mu) {
             terms.extend(mu.as_ref().filter(|_| w != 0.0).map(|mu| (w, mu)));
         }
         let output = |m: usize| self.weights[m * count + i];
@@ -211,10 +210,7 @@ impl Replay for OnTensors {
         }
         stages.fill(count)?;
         let (k, points, halves) = stages.into_parts();
-        let mut weights = vec![0.0; arriving.inside.len() * count];
-        for (weights, output) in weights.chunks_exact_mut(count).zip(arriving.inside) {
-            method.interpolant().weights_into(output.s, weights);
-        }
+        let weights = output_weights(method, arriving.inside, count);
         let want_times = known.want_times;
         let (mu, dt) = (vec![None; count], vec![None; count]);
         let mut pull =

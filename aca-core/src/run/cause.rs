@@ -13,22 +13,16 @@ pub(super) struct Cause<'a> {
     pub(super) unlooked: bool,
 }
 
-/// What is wrong with a step.
-pub(crate) enum NotFinite {
-    /// Something is not finite: its name, the entry, and whether the step had not begun.
-    Entry(&'static str, usize, bool),
-    /// A scheme found no slopes.
-    Scheme(Error),
-}
-
 impl Cause<'_> {
-    pub(super) fn of(&self, row: usize) -> Result<Option<NotFinite>> {
+    /// What is not finite in the step of a row from `t` to `t1`; where it had not begun, its size counts as 0.
+    pub(super) fn of(&self, row: usize, (t, t1): (f64, f64)) -> Result<Option<Error>> {
         let row = (!self.whole).then_some(row);
         let slopes = (0..self.space.known()).filter(|_| self.slopes);
         let slopes = slopes.map(|i| ("field", Register::Slope(i), i == 0 && self.unlooked));
         for (what, register, early) in slopes.chain([("state", Register::End, false)]) {
             if let Some(index) = self.space.first_non_finite(register, row)? {
-                return Ok(Some(NotFinite::Entry(what, index, early)));
+                let h = if early { 0.0 } else { t1 - t };
+                return Ok(Some(Error::NonFinite { what, t, h, index }));
             }
         }
         Ok(None)

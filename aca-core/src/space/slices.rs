@@ -196,11 +196,7 @@ impl<T: Element> Space for SliceSpace<'_, T> {
     }
 
     fn start(&mut self, trial: Trial<'_>) -> Result<()> {
-        let knows_first = trial.rules.method.knows_first();
-        self.with_stages(trial, false, |stages| match knows_first {
-            true => stages.fill(1),
-            false => stages.evaluate(0.0, &[], None),
-        })
+        self.with_stages(trial, false, |stages| trial.rules.method.start(stages))
     }
 
     fn attempt(&mut self, trial: Trial<'_>) -> Result<()> {

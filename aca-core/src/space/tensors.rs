@@ -148,7 +148,10 @@ impl MixedStages for TensorStages<'_> {
 
 /// A slope cut down to a half.
 fn cut(slope: Tensor, half: Option<Half>) -> Result<Tensor> {
-    half.map_or_else(|| Ok(slope.clone()), |half| kernels::keep_half(&slope, half))
+    match half {
+        Some(half) => kernels::keep_half(&slope, half),
+        None => Ok(slope),
+    }
 }
 
 /// A run's state and slopes as tensors.
@@ -198,10 +201,7 @@ impl Space for TensorSpace {
 
     fn start(&mut self, trial: Trial<'_>) -> Result<()> {
         let mut stages = trial.stages(Vec::new());
-        match trial.rules.method.knows_first() {
-            true => stages.fill(1)?,
-            false => stages.evaluate(0.0, &[], None)?,
-        }
+        trial.rules.method.start(&mut stages)?;
         self.k = stages.k;
         Ok(())
     }

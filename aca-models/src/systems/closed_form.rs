@@ -221,18 +221,8 @@ impl<S: System> VectorField for ClosedForm<S> {
             }
         };
         let states = y.reshape((places.states, S::DIM))?;
-        let slopes = match t.samples() {
-            Some(rows) if places.states > rows.len() => {
-                let own = t.repeat(places.states / rows.len(), y)?;
-                let slopes = self.system.trace(&own, &theta, &states);
-                if own.was_read() {
-                    t.value();
-                }
-                slopes
-            }
-            _ => self.system.trace(t, &theta, &states),
-        };
-        slopes?.reshape(y.shape())
+        let count = t.samples().map_or(1, |rows| places.states / rows.len());
+        t.repeated(count, y, |t| self.system.trace(t, &theta, &states))?.reshape(y.shape())
     }
 
     fn linearize(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'_>)> {

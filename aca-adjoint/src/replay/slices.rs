@@ -150,12 +150,15 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         if let Some(&b) = entering.method.b().get(i).filter(|b| **b != 0.0) {
             terms.push((b, entering.a));
         }
-        // A scheme of the user's knows nothing of the slopes that only the interpolant needs.
-        let extra = entering.method.column(i).iter().take(entering.count).skip(weights.len());
-        for (j, &w) in weights.iter().chain(extra).enumerate().skip(i) {
+        let mut add = |j: usize, w: f64| {
             if w != 0.0 && self.reached[j] {
                 terms.push((w, row(self.mu, j, size)));
             }
+        };
+        weights.iter().enumerate().skip(i).for_each(|(j, &w)| add(j, w));
+        // A scheme of the user's knows nothing of the slopes that only the interpolant needs.
+        for j in weights.len()..entering.count {
+            add(j, entering.method.column(i)[j]);
         }
         let output = |m: usize| entering.weights[m * entering.count + i];
         let outputs = (0..entering.inside.len()).any(|m| output(m) != 0.0);

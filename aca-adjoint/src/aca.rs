@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use aca_core::{Error, Evaluator, Result, Stepper, TimeSpan, VectorField, kernels};
-use aca_dense::Placement;
 use candle_core::Tensor;
 
 use crate::Backward;
 use crate::adjoint_state::AdjointProbe;
 use crate::backward_pass::BackwardPass;
 use crate::checkpoints::Checkpoints;
-use crate::outputs::Outputs;
 use crate::report::Untrusted;
-use crate::{AdjointState, Gradients, Params};
+use crate::{AdjointState, Gradients, Outputs, Params};
 
 /// Replays accepted steps, newest first: those of a whole state one at a time, of a batch one of every sample at a turn.
 /// Exact for the discrete solution with its steps held fixed.
@@ -31,8 +29,8 @@ pub(crate) struct Aca {
     /// States at the ends of the spans, and the slope there where the last step has it.
     pub(crate) end: (Tensor, Option<Tensor>),
     pub(crate) checkpoints: Checkpoints,
-    /// What is known of samples that step on their own; `None` for a whole state.
-    pub(crate) samples: Option<Samples>,
+    /// Which samples have no gradient, because they failed; `None` for a whole state.
+    pub(crate) failed: Option<Vec<bool>>,
     /// Accepted steps at the stability limit.
     pub(crate) stability_limited: usize,
     /// Whether the steps were under error control.
@@ -40,27 +38,19 @@ pub(crate) struct Aca {
     pub(crate) untrusted: Untrusted,
 }
 
-/// What is known of samples that step on their own.
-pub(crate) struct Samples {
-    /// Number of outputs of each, its end included.
-    pub(crate) counts: Vec<usize>,
-    /// Those without a gradient, because they failed.
-    pub(crate) failed: Vec<bool>,
-}
-
 impl Backward for Aca {
     fn pullback(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients> {
-        Ok(self.sweep(placements, cotangents, want_times, &[])?.0)
+        Ok(self.sweep(outputs, cotangents, want_times, &[])?.0)
     }
 
     fn adjoint_state(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         ts: &[f64],
     ) -> Result<AdjointState> {
@@ -76,7 +66,7 @@ impl Backward for Aca {
                 TimeSpan { t0, t1 }.check_inside(t)?;
             }
         }
-        self.sweep(placements, cotangents, false, ts)?.1.finish(&self.y0)
+        self.sweep(outputs, cotangents, false, ts)?.1.finish(&self.y0)
     }
 }
 
@@ -84,10 +74,10 @@ impl Aca {
     /// The states that a walk back starts from: the ends, but where samples failed or have no steps, which rest in a
     /// state that a step started from, where the field was finite.
     pub(crate) fn rest(&self) -> Result<Tensor> {
-        let Some(samples) = &self.samples else { return Ok(self.end.0.clone()) };
+        let Some(failed) = &self.failed else { return Ok(self.end.0.clone()) };
         let stepped = |sample: &usize| self.checkpoints.steps(*sample) > 0;
         let Some(any) = (0..self.batch()).find(stepped) else { return Ok(self.end.0.clone()) };
-        let row = |sample: usize| match (samples.failed[sample], stepped(&sample)) {
+        let row = |sample: usize| match (failed[sample], stepped(&sample)) {
             (false, true) => (&self.end.0, sample),
             (_, true) => (&self.y0, sample),
             (_, false) => (&self.y0, any),
@@ -95,25 +85,27 @@ impl Aca {
         kernels::gather_rows(&(0..self.batch()).map(row).collect::<Vec<_>>())
     }
 
+    /// Whether the state stepped as a whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failed.is_none()
+    }
+
     /// Number of samples, 1 for a whole state.
     pub(crate) fn batch(&self) -> usize {
-        self.samples.as_ref().map_or(1, |samples| samples.counts.len())
+        self.failed.as_ref().map_or(1, Vec::len)
     }
 
     /// Runs one backward pass that also collects the adjoint states at the times `probed`.
     fn sweep<'a>(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         want_times: bool,
         probed: &'a [f64],
     ) -> Result<(Gradients, AdjointProbe<'a>)> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let whole = [placements.len()];
-        let counts = self.samples.as_ref().map_or(&whole[..], |samples| &samples.counts);
-        let outputs = Outputs::new(counts, placements);
-        let sweep = BackwardPass::new(self, &field, &outputs, cotangents, (want_times, probed))?;
+        let sweep = BackwardPass::new(self, &field, outputs, cotangents, (want_times, probed))?;
         let gradients = sweep.run();
         field.restore(&statistics)?;
         gradients

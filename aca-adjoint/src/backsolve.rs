@@ -11,9 +11,9 @@ use aca_dense::{Placement, Solution};
 use candle_core::{Tensor, bail};
 
 use crate::Backward;
-use crate::outputs::{Outputs, StepOutputs};
+use crate::outputs::StepOutputs;
 use crate::params::Accumulator;
-use crate::{Gradients, Params, TimeGradients};
+use crate::{Gradients, Outputs, Params, TimeGradients};
 
 /// Tolerance of entries that the error norm leaves out; their error over it vanishes.
 const IGNORED: f64 = 1e30;
@@ -46,7 +46,7 @@ pub(crate) struct Reverse {
 impl Backward for Reverse {
     fn pullback(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients> {
@@ -54,31 +54,25 @@ impl Backward for Reverse {
         // of the training's.
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let gradients = self.solve(placements, cotangents, want_times);
+        let gradients = self.solve(outputs, cotangents, want_times);
         field.restore(&statistics)?;
         gradients
     }
 }
 
 impl Reverse {
-    fn solve(
-        &self,
-        placements: &[Placement],
-        cotangents: &Tensor,
-        want_times: bool,
-    ) -> Result<Gradients> {
-        let outputs = Outputs::new(&[placements.len()], placements);
+    fn solve(&self, outputs: &Outputs, cotangents: &Tensor, want_times: bool) -> Result<Gradients> {
         if self.grid.is_empty() {
-            let y0 = match placements.len() {
+            let y0 = match outputs.len() {
                 0 => self.y0.zeros_like()?,
                 _ => cotangents.sum(0)?,
             };
             let theta = Accumulator::new(&self.params).finish()?;
-            let times = want_times.then(|| TimeGradients::zeros(placements.len()));
+            let times = want_times.then(|| TimeGradients::zeros(outputs.len()));
             return Ok(Gradients { times, ..Gradients::new(y0, theta, 0) });
         }
         let mut walk =
-            BackwardSolve::new(self, want_times.then(|| TimeGradients::zeros(placements.len())))?;
+            BackwardSolve::new(self, want_times.then(|| TimeGradients::zeros(outputs.len())))?;
         for index in (0..self.grid.len() - 1).rev() {
             let (t0, h) = (self.grid[index], self.grid[index + 1] - self.grid[index]);
             let mut step = StepOutputs::default();
@@ -87,7 +81,7 @@ impl Reverse {
                 let (m, s) = (output.index, output.s);
                 let t = if s == 1.0 { self.grid[index + 1] } else { t0 + s * h };
                 walk.to(t)?;
-                walk.restart(m, &placements[m])?;
+                walk.restart(m, &outputs.placements()[m])?;
                 walk.arrive(m, &cotangents.get(m)?)?;
             }
             for output in &step.starts {

@@ -1,13 +1,13 @@
-//! What every gradient strategy offers.
+//! What a forward pass keeps for its backward pass.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aca_core::{Error, Fingerprint, Result};
-use aca_dense::Placement;
+use aca_core::{Error, Fingerprint, Result, kernels};
+use aca_dense::{Layout, Placement, Solution};
 use candle_core::Tensor;
 
-use crate::{AdjointState, Backward, Gradient, GradientReport, Gradients, Params};
+use crate::{AdjointState, Backward, Gradient, GradientReport, Gradients, Outputs, Params};
 
 /// What a forward pass keeps for its backward pass: the explicit form of a gradient.
 ///
@@ -17,8 +17,15 @@ use crate::{AdjointState, Backward, Gradient, GradientReport, Gradients, Params}
 pub struct Tape {
     pub(crate) backward: Arc<dyn Backward>,
     pub(crate) gradient: Gradient,
-    pub(crate) placements: Vec<Placement>,
-    pub(crate) state: Vec<usize>,
+    outputs: Arc<Outputs>,
+    /// The row of each output among those of the cotangents; `None` where both have one order.
+    order: Option<Arc<[usize]>>,
+    /// Whether the last output of each sample is its end, which nobody named.
+    ends: bool,
+    /// Shape of the cotangents.
+    shape: Vec<usize>,
+    /// Dimensions of one sample's state.
+    state: Vec<usize>,
     pub(crate) nfe: Arc<AtomicUsize>,
     pub(crate) params: Params,
     /// What the parameters were at the solve.
@@ -28,29 +35,65 @@ pub struct Tape {
 }
 
 impl Tape {
+    /// The tape of a finished solve, for cotangents of its outputs.
     pub(crate) fn new(
         backward: Arc<dyn Backward>,
         gradient: Gradient,
-        placements: Vec<Placement>,
-        state: Vec<usize>,
+        sol: &Solution,
         params: &Params,
     ) -> Result<Self> {
-        Ok(Self {
+        let whole = matches!(sol.layout(), Layout::Whole(_));
+        let state = sol.y1.dims()[usize::from(!whole)..].to_vec();
+        let tape = Self {
             backward,
             gradient,
-            placements,
+            outputs: Arc::new(Outputs::new(&[], Vec::new())),
+            order: None,
+            ends: false,
+            shape: Vec::new(),
             state,
             nfe: Arc::default(),
             params: params.clone(),
             fingerprints: params.fingerprints()?.into(),
             report: Arc::default(),
-        })
+        };
+        Ok(tape.of_outputs(sol.layout(), sol.placements()))
+    }
+
+    /// The same solve, for cotangents of other outputs.
+    pub(crate) fn of_outputs(self, layout: &Layout, placements: &[Placement]) -> Self {
+        let shape = [&layout.dims(), &self.state[..]].concat();
+        Self { shape, ..self.arranged(layout, placements, &[]) }
+    }
+
+    /// The same solve, for cotangents of its outputs and the ends of all samples after them, `[outputs + samples, ..state]`.
+    pub(crate) fn of_outputs_and_ends(self, sol: &Solution) -> Self {
+        let ends: Vec<Placement> = sol.end_placements().collect();
+        let shape = [&[sol.layout().len() + ends.len()], &self.state[..]].concat();
+        Self { shape, ..self.arranged(sol.layout(), sol.placements(), &ends) }
+    }
+
+    fn arranged(self, layout: &Layout, placements: &[Placement], ends: &[Placement]) -> Self {
+        let (mut counts, mut all, mut order) = (Vec::new(), Vec::new(), Vec::new());
+        let mut start = 0;
+        for sample in 0..layout.samples() {
+            let own = &placements[start..start + layout.count(sample)];
+            let end = ends.get(sample);
+            start += own.len();
+            all.extend(own.iter().chain(end));
+            order.extend(layout.rows(sample).chain(end.map(|_| layout.len() + sample)));
+            counts.push(own.len() + usize::from(end.is_some()));
+        }
+        let ordered = order.iter().enumerate().all(|(place, &row)| place == row);
+        let order = (!ordered).then(|| order.into());
+        let (outputs, ends) = (Arc::new(Outputs::new(&counts, all)), !ends.is_empty());
+        Self { outputs, order, ends, ..self }
     }
 
     /// Maps the cotangent of the outputs to gradients with respect to `y0` and the parameters.
     ///
     /// # Shapes
-    /// `cotangents`: `[times, ..state]`, like the outputs of the solve.
+    /// `cotangents`: like the outputs of the solve, `[times, ..state]` or as [`Solution`] tells for samples.
     ///
     /// # Errors
     /// [`Error::CotangentShape`], and whatever the field returns.
@@ -77,7 +120,7 @@ impl Tape {
     pub fn adjoint_state(&self, cotangents: &Tensor, ts: &[f64]) -> Result<AdjointState> {
         let cotangents = self.check(cotangents)?;
         self.params.check_unchanged(&self.fingerprints)?;
-        self.backward.adjoint_state(&self.placements, &cotangents, ts)
+        self.backward.adjoint_state(&self.outputs, &cotangents, ts)
     }
 
     /// What the last pullback of this tape found out about its solve; nothing before it, and with strategies
@@ -97,7 +140,11 @@ impl Tape {
         }
         let cotangents = self.check(cotangents)?;
         self.params.check_unchanged(&self.fingerprints)?;
-        let gradients = self.backward.pullback(&self.placements, &cotangents, want_times)?;
+        let mut gradients = self.backward.pullback(&self.outputs, &cotangents, want_times)?;
+        if self.ends {
+            let all = gradients.times.iter_mut().chain(&mut gradients.sample_times);
+            all.for_each(|times| times.ts.truncate(times.ts.len().saturating_sub(1)));
+        }
         self.nfe.fetch_add(gradients.nfe, Ordering::Relaxed);
         if let Ok(mut report) = self.report.lock() {
             report.clone_from(&gradients.report);
@@ -105,15 +152,19 @@ impl Tape {
         Ok(gradients)
     }
 
-    /// Checks the shape of cotangents and takes them out of candle's graph: with
+    /// Checks the shape of cotangents, takes them out of candle's graph and lays them out sample by sample: with
     /// `CANDLE_GRAD_DO_NOT_DETACH` they carry the graph of the loss, which a backward inside the
     /// field's pullback must not walk.
     fn check(&self, cotangents: &Tensor) -> Result<Tensor> {
-        let outputs = std::iter::once(self.placements.len());
-        let expected: Vec<usize> = outputs.chain(self.state.iter().copied()).collect();
-        if cotangents.dims() != expected {
+        if cotangents.dims() != self.shape {
+            let expected = self.shape.clone();
             return Err(Error::CotangentShape { got: cotangents.dims().to_vec(), expected });
         }
-        Ok(cotangents.detach().contiguous()?)
+        let cotangents = cotangents.detach().contiguous()?;
+        let Some(order) = &self.order else {
+            return Ok(cotangents.reshape([&[self.outputs.len()], &self.state[..]].concat())?);
+        };
+        let rows = cotangents.reshape([&[order.len()], &self.state[..]].concat())?;
+        kernels::pick_rows(&rows, order)
     }
 }

@@ -9,12 +9,12 @@ use smallvec::SmallVec;
 
 use crate::adjoint_state::AdjointProbe;
 use crate::gradient::check_scheme_times;
-use crate::outputs::{Outputs, RowOutput, StepOutputs};
+use crate::outputs::{RowOutput, StepOutputs};
 use crate::params::Accumulator;
 use crate::replay::{self, Arriving, Known, Replay, ReplayStep, Times};
 use crate::report::Audit;
 use crate::states::States;
-use crate::{Gradients, TimeGradients};
+use crate::{Gradients, Outputs, TimeGradients};
 
 use crate::aca::Aca;
 
@@ -22,7 +22,7 @@ use crate::aca::Aca;
 pub(crate) struct BackwardPass<'a, 'w> {
     tape: &'a Aca,
     field: &'a Evaluator<'a>,
-    outputs: &'a Outputs<'a>,
+    outputs: &'a Outputs,
     cotangents: &'a Tensor,
     states: States<'a>,
     theta: Accumulator<'a>,
@@ -45,7 +45,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
     pub(crate) fn new(
         tape: &'a Aca,
         field: &'a Evaluator<'a>,
-        outputs: &'a Outputs<'a>,
+        outputs: &'a Outputs,
         cotangents: &'a Tensor,
         (want_times, probed): (bool, &'w [f64]),
     ) -> Result<Self> {
@@ -53,13 +53,11 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         if want_times {
             check_scheme_times(tape.method.method())?;
         }
-        let native = match tape.samples {
-            None => Native::of(tape.field.as_ref(), &tape.y0),
-            Some(_) => Native::of_rows(tape.field.as_ref(), &tape.y0),
+        let native = match tape.is_whole() {
+            true => Native::of(tape.field.as_ref(), &tape.y0),
+            false => Native::of_rows(tape.field.as_ref(), &tape.y0),
         };
-        // An end that is an output itself moves with the span.
-        let own = usize::from(tape.samples.is_some());
-        let times = (0..batch).map(|sample| TimeGradients::zeros(outputs.count(sample) - own));
+        let times = (0..batch).map(|sample| TimeGradients::zeros(outputs.of_sample(sample).len()));
         Ok(Self {
             tape,
             field,
@@ -94,9 +92,9 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let found = Gradients::new(y0, self.theta.finish()?, self.field.nfe());
         let mut found = Gradients { report: Some(report), ..found };
         if self.want_times {
-            match self.tape.samples {
-                None => found.times = self.times.pop(),
-                Some(_) => found.sample_times = self.times,
+            match self.tape.is_whole() {
+                true => found.times = self.times.pop(),
+                false => found.sample_times = self.times,
             }
         }
         Ok((found, self.probe))
@@ -117,7 +115,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
     /// The cotangents of the initial states.
     fn start(&mut self) -> Result<Tensor> {
         self.leave()?;
-        if self.tape.samples.is_none() {
+        if self.tape.is_whole() {
             return Ok(self.a.take().map_or_else(|| self.tape.y0.zeros_like(), Ok)?);
         }
         let starts: Vec<_> = self.starts.iter().flatten().map(|(a, row)| (a, *row)).collect();
@@ -125,7 +123,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
     }
 
     fn has_failed(&self, sample: usize) -> bool {
-        self.tape.samples.as_ref().is_some_and(|samples| samples.failed[sample])
+        self.tape.failed.as_ref().is_some_and(|failed| failed[sample])
     }
 
     /// Number of steps to go back through.
@@ -143,7 +141,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         if outputs.is_empty() {
             return Ok(a);
         }
-        if self.tape.samples.is_none() {
+        if self.tape.is_whole() {
             return outputs.iter().try_fold(a, |a, output| {
                 let g = self.cotangents.get(output.index)?;
                 a.map_or(Ok(g.clone()), |a| kernels::combine(Some(&a), &[(1.0, &g)])).map(Some)
@@ -157,7 +155,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
     /// Zeros like the states of all rows.
     fn zeros(&self) -> Result<Tensor> {
         let y0 = &self.tape.y0;
-        match self.tape.samples.is_some() && self.samples.len() < y0.dims()[0] {
+        match !self.tape.is_whole() && self.samples.len() < y0.dims()[0] {
             true => Ok(y0.narrow(0, 0, self.samples.len())?.zeros_like()?),
             false => Ok(y0.zeros_like()?),
         }
@@ -187,8 +185,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let (steps, y0) = self.restore(&wanted)?;
         let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
         if self.y1.is_none() {
-            self.y1 = wanted[0].and_then(|step| self.tape.checkpoints.after(step));
-            self.move_ends(&step, &outputs.ends)?;
+            self.meet_ends(&step, wanted[0], &outputs.ends)?;
         }
         let a = self.a.take();
         let a = self.arrive(a, &outputs.ends)?;
@@ -200,7 +197,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let known_before = if rules.0.starts_with_slope() { &before[..] } else { &[] };
         let arriving = Arriving { a: &a, inside, before: known_before, g };
         self.probe.visit(&step, &arriving, &samples, &self.tape.params)?;
-        let last = turn == 0 && self.tape.samples.is_none();
+        let last = turn == 0 && self.tape.is_whole();
         let slope = self.tape.end.1.as_ref().filter(|_| last);
         // Steps that were undone start where they should up to rounding alone.
         let y1 = self.y1.as_ref().filter(|_| !self.tape.checkpoints.are_times());
@@ -229,9 +226,9 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let rules = (&self.tape.method, self.field);
         let (steps, found) = self.states.restore(&self.samples, wanted, rules)?;
         if self.tape.checkpoints.are_times() {
-            let own = |x: &Tensor, row: usize| match self.tape.samples {
-                None => Ok(x.clone()),
-                Some(_) => x.get(row),
+            let own = |x: &Tensor, row: usize| match self.tape.is_whole() {
+                true => Ok(x.clone()),
+                false => x.get(row),
             };
             for row in (0..wanted.len()).filter(|row| wanted[*row] == Some(0)) {
                 let sample = self.samples[row];
@@ -292,18 +289,33 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         }
     }
 
-    /// Moves the times of outputs at the end of a step whose next one nobody asks for, but for its first slope.
-    fn move_ends(&mut self, step: &ReplayStep<'_>, ends: &[RowOutput]) -> Result<()> {
-        if !self.want_times || ends.is_empty() {
+    /// Begins at outputs at the ends of steps whose next ones nobody asks for: finds the states there, and how the loss
+    /// moves with the times of these outputs.
+    fn meet_ends(
+        &mut self,
+        step: &ReplayStep<'_>,
+        first: Option<usize>,
+        ends: &[RowOutput],
+    ) -> Result<()> {
+        let whole = self.tape.is_whole();
+        self.y1 = first.filter(|_| whole).and_then(|step| self.tape.checkpoints.after(step));
+        if ends.is_empty() || (self.y1.is_some() && !self.want_times) {
             return Ok(());
         }
         let mut stages = TensorStages::new(step.method, step.field, (step.steps, step.y0), vec![]);
         stages.fill(step.method.stages())?;
-        let slope = step.field.eval(step.steps.ends(0).1, &stages.end()?)?;
-        for output in ends {
-            let moved = kernels::dot(&self.cotangents.get(output.index)?, &slope)?;
-            self.times[0].ts[self.outputs.position(0, *output)] = moved;
+        let y1 = stages.end()?;
+        if self.want_times {
+            let slope = step.field.eval_at(&step.method.times(step.steps, 1.0)?, &y1)?;
+            let slope = if whole { slope.unsqueeze(0)? } else { slope };
+            for output in ends {
+                let g = self.cotangents.get(output.index)?;
+                let moved = kernels::dot(&g, &slope.get(output.row)?)?;
+                let sample = self.samples[output.row];
+                self.times[sample].ts[self.outputs.position(sample, *output)] = moved;
+            }
         }
+        self.y1.get_or_insert(y1);
         Ok(())
     }
 
@@ -354,7 +366,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
 
     /// Notes where the cotangents of all samples in `a` lie.
     fn leave(&mut self) -> Result<()> {
-        if self.tape.samples.is_none() {
+        if self.tape.is_whole() {
             return Ok(());
         }
         let a = self.a.clone().map_or_else(|| self.zeros(), Ok)?;

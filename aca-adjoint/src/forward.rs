@@ -3,29 +3,30 @@
 use std::sync::Arc;
 
 use aca_core::{
-    Batching, Error, Evaluator, Method, Result, Solver, StableSteps, StepSink, Stepper, Stepping,
-    Time, TimeSpan, VectorField, large_stack,
+    Batching, Error, Evaluator, Method, Result, Solver, Spans, StableSteps, StepSink, Stepper,
+    Stepping, Time, VectorField, large_stack,
 };
 use aca_dense::{SaveAt, Solution};
 use candle_core::{Tensor, Var};
 
-use crate::aca::{Aca, Samples};
+use crate::aca::Aca;
 use crate::backsolve::Reverse;
 use crate::checkpoints::{Checkpoints, EndSlope, Grid};
 use crate::mali::{LeapfrogTape, Mali};
-use crate::naive::{Guard, Naive, TracedSteps};
+use crate::naive::{Guard, Naive, TracedSteps, TracedTurns};
 use crate::report::Untrusted;
 use crate::strategy::Recorded;
-use crate::{Backsolve, Backward, Gradient, Params, through_step_size};
+use crate::traced_replay::TracedReplay;
+use crate::{Backsolve, Gradient, Params, through_step_size};
 
-/// One solve of a whole state that is about to run, as a [`Strategy`](crate::Strategy) gets it.
+/// One solve that is about to run, as a [`Strategy`](crate::Strategy) gets it.
 #[derive(Clone, Copy)]
 pub struct Solve<'a> {
     pub(crate) solver: &'a Solver,
     pub(crate) field: &'a Arc<dyn VectorField>,
     pub(crate) params: &'a Params,
     pub(crate) y0: &'a Tensor,
-    pub(crate) span: TimeSpan,
+    pub(crate) spans: &'a Spans,
     pub(crate) save_at: &'a SaveAt,
     pub(crate) untrusted: Untrusted,
 }
@@ -63,32 +64,34 @@ impl<'a> Solve<'a> {
 
 impl Solve<'_> {
     /// Solves with what `gradient` needs to keep.
+    ///
+    /// # Errors
+    /// [`Error::LeapfrogGradient`], [`Error::PerSampleUnsupported`]; those of the solve and of the strategy.
     pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Recorded> {
         let leapfrog = matches!(self.solver.method, Method::Leapfrog);
-        if leapfrog && !matches!(gradient, Gradient::Mali | Gradient::Naive) {
-            return Err(Error::LeapfrogGradient);
-        }
+        let per_sample = self.solver.batching == Batching::PerSample;
         match gradient {
-            Gradient::Aca | Gradient::AcaBudget { .. } => {
-                let mut kept = (self.checkpoints(gradient)?, EndSlope::default());
-                let sol = self.record(&self.held(false), self.y0, &mut kept)?;
-                let (end, limited) = ((sol.y1.clone(), kept.1.0), sol.stats.stability_limited);
-                Ok((sol, self.aca(end, kept.0, None, limited)?))
+            Gradient::NaiveThroughStepSize | Gradient::Backsolve(_) | Gradient::Custom(_)
+                if per_sample =>
+            {
+                let (what, remedy) = ("this gradient strategy", "use Aca, AcaBudget or Naive");
+                Err(Error::PerSampleUnsupported { what, remedy })
             }
+            _ if leapfrog && per_sample => {
+                let (what, remedy) = ("the leapfrog", "use another method, or share the steps");
+                Err(Error::PerSampleUnsupported { what, remedy })
+            }
+            Gradient::Mali if leapfrog => self.mali(),
+            Gradient::Naive if per_sample => self.naive_samples(),
             Gradient::Naive => self.naive(),
+            _ if leapfrog => Err(Error::LeapfrogGradient),
+            Gradient::Aca | Gradient::AcaBudget { .. } | Gradient::Mali => self.aca(gradient),
             Gradient::NaiveThroughStepSize => {
                 let (sol, traced) = through_step_size::solve(self, self.nodes_per_step()?)?;
                 Ok((sol, Arc::new(traced)))
             }
             Gradient::Backsolve(settings) => self.backsolve(settings),
             Gradient::Custom(strategy) => strategy.record(self),
-            Gradient::Mali if leapfrog => self.mali(),
-            Gradient::Mali => {
-                let mut kept = self.checkpoints(gradient)?;
-                let sol = self.record(&self.plain(), self.y0, &mut kept)?;
-                let end = (sol.y1.clone(), None);
-                Ok((sol, self.aca(end, kept, None, 0)?))
-            }
         }
     }
 
@@ -119,41 +122,76 @@ impl Solve<'_> {
     }
 
     fn record(&self, solver: &Solver, y0: &Tensor, sink: &mut dyn StepSink) -> Result<Solution> {
-        let span = (self.span.t0, self.span.t1);
-        Solution::record(solver, self.field.as_ref(), y0, span, self.save_at, sink)
+        Solution::record(solver, self.field.as_ref(), y0, self.spans.clone(), self.save_at, sink)
     }
 
-    /// The backward half of a solve that ended in these states, with so many steps at the stability limit.
-    pub(crate) fn aca(
-        &self,
-        end: (Tensor, Option<Tensor>),
-        checkpoints: Checkpoints,
-        samples: Option<Samples>,
-        stability_limited: usize,
-    ) -> Result<Arc<dyn Backward>> {
-        Ok(Arc::new(Aca {
+    /// Solves with checkpoints, from which steps are replayed.
+    fn aca(&self, gradient: &Gradient) -> Result<Recorded> {
+        let mut kept = (self.checkpoints(gradient)?, EndSlope::default());
+        let sol = self.record(&self.held(false), self.y0, &mut kept)?;
+        let (checkpoints, EndSlope(slope)) = kept;
+        let undone = checkpoints.are_times();
+        let backward = Aca {
             field: self.field.clone(),
             params: self.params.clone(),
             method: Stepper::new(self.solver, self.y0.dtype())?,
             y0: self.y0.detach(),
-            end,
+            end: (sol.y1.clone(), slope.filter(|_| !undone)),
             checkpoints,
-            samples,
-            stability_limited,
+            failed: match self.solver.batching {
+                Batching::Shared => None,
+                Batching::PerSample => Some(failed(&sol)),
+            },
+            stability_limited: sol.stats.stability_limited,
             adaptive: matches!(self.solver.stepping, Stepping::Adaptive(_)),
             untrusted: self.untrusted,
-        }))
+        };
+        Ok((sol, Arc::new(backward)))
     }
 
     fn naive(&self) -> Result<Recorded> {
-        let solver = self.held(true);
-        let (params, y0) = (self.params.clone(), Var::from_tensor(&self.y0.detach())?);
-        let mut steps = TracedSteps::new(self.nodes_per_step()?);
-        let sol = self.record(&solver, &y0, &mut steps)?.detach();
-        Ok((
-            sol,
-            Arc::new(Naive { params, method: Stepper::new(&solver, self.y0.dtype())?, y0, steps }),
-        ))
+        let y0 = Var::from_tensor(&self.y0.detach())?;
+        let mut traced = TracedSteps::new(self.nodes_per_step()?);
+        let sol = self.record(&self.held(true), &y0, &mut traced)?.detach();
+        let backward = self.traced(y0, traced.turns, &sol)?;
+        Ok((sol, Arc::new(backward)))
+    }
+
+    fn naive_samples(&self) -> Result<Recorded> {
+        let mut checkpoints = Checkpoints::default();
+        let sol = self.record(&self.held(false), self.y0, &mut checkpoints)?;
+        let y0 = Var::from_tensor(&self.y0.detach())?;
+        let mut backward = self.traced(y0.clone(), TracedTurns::default(), &sol)?;
+        let plain = Evaluator::new(self.field.as_ref(), &y0)?;
+        let statistics = plain.snapshot()?;
+        let replay = TracedReplay {
+            method: &backward.method,
+            field: Evaluator::new(self.field.as_ref(), &y0)?.tracing(true),
+            checkpoints: &checkpoints,
+            steps: &backward.steps,
+            nodes_per_step: backward.nodes_per_step,
+        };
+        let turns = replay.trace(&y0);
+        plain.restore(&statistics)?;
+        backward.turns = turns?;
+        Ok((sol, Arc::new(backward)))
+    }
+
+    fn traced(&self, y0: Var, turns: TracedTurns, sol: &Solution) -> Result<Naive> {
+        let failed = failed(sol);
+        let steps = sol.samples.iter().zip(&failed);
+        Ok(Naive {
+            field: self.field.clone(),
+            params: self.params.clone(),
+            method: Stepper::new(self.solver, self.y0.dtype())?,
+            y0,
+            turns,
+            steps: steps
+                .map(|(end, &failed)| if failed { 0 } else { end.stats.accepted })
+                .collect(),
+            failed,
+            nodes_per_step: self.nodes_per_step()?,
+        })
     }
 
     fn backsolve(&self, settings: &Backsolve) -> Result<Recorded> {
@@ -216,9 +254,14 @@ impl Solve<'_> {
         let y = Var::from_tensor(&self.y0.detach())?;
         let field = Evaluator::new(self.field.as_ref(), &y)?;
         let statistics = field.snapshot()?;
-        let traced = self.field.trace(&Time::new(self.span.t0), &y);
+        let traced = self.field.trace(&Time::new(self.spans.t0()), &y);
         field.restore(&statistics)?;
         let stages = Stepper::new(self.solver, self.y0.dtype())?.interpolant().stages();
         Ok(stages * (traced?.sorted_nodes().len() + 2 * stages))
     }
+}
+
+/// Which samples failed.
+fn failed(sol: &Solution) -> Vec<bool> {
+    sol.samples.iter().map(|end| !end.status.is_finished()).collect()
 }

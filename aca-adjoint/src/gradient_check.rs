@@ -86,7 +86,7 @@ impl Ode {
     /// let ode = Ode::new(solver, growth, vec![rate.clone()])?;
     /// let y0 = Tensor::new(&[1.0f64], &Device::Cpu)?;
     /// let check = ode.check_gradient(&[rate], |ode| {
-    ///     ode.solve(&y0, (0.0, 2.0), &SaveAt::End)?.y1()?.sum_all()
+    ///     ode.solve(&y0, (0.0, 2.0), &SaveAt::End)?.y1.sum_all()
     /// })?;
     /// assert!(check.difference < 1e-3 && check.cosine > 0.999);
     /// # Ok(())

@@ -29,7 +29,7 @@ pub use aca_core::with_large_stack;
 /// let y0 = Var::new(&[1.0f64], &Device::Cpu)?;
 /// let mut y = y0.as_tensor().clone();
 /// for _ in 0..2000 {
-///     y = ode.solve(&y, (0.0, 1e-3), &SaveAt::End)?.y1()?;
+///     y = ode.solve(&y, (0.0, 1e-3), &SaveAt::End)?.y1;
 /// }
 /// let grads = backward(&y.sum_all()?)?;
 /// with_large_stack(move || drop(y))?;

@@ -16,7 +16,7 @@
 //! let spin = |_t: &Time, y: &Tensor| Tensor::stack(&[y.get(1)?, y.get(0)?.neg()?], 0);
 //! let solver = Solver::adaptive(aca_tableau::TSIT5, Tolerance { rtol: 1e-9, atol: 1e-9 });
 //! let sol = Ode::new(solver, spin, vec![])?.solve(&y0, (0.0, 1.0), &SaveAt::End)?;
-//! let grads = sol.y1()?.get(0)?.backward()?; // y1[0] = cos(1) y0[0] + sin(1) y0[1]
+//! let grads = sol.y1.get(0)?.backward()?; // y1[0] = cos(1) y0[0] + sin(1) y0[1]
 //! let gradient = grads.get(&y0).map(|g| g.to_vec1::<f64>()).transpose()?.unwrap_or_default();
 //! assert!((gradient[0] - 1f64.cos()).abs() < 1e-7 && (gradient[1] - 1f64.sin()).abs() < 1e-7);
 //! # Ok(())
@@ -27,7 +27,7 @@
 //! |---|---|
 //! | train with candle's `backward` | [`Ode::solve`] |
 //! | differentiate with respect to times too | [`Ode::solve_times`] |
-//! | let every sample of a batch step on its own | [`Ode::solve_samples`], or `Batching::PerSample` and [`Ode::solve`] |
+//! | let every sample of a batch step on its own | `Batching::PerSample` and [`Ode::solve`] |
 //! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
 //! | choose how the gradient is found, or write that yourself | [`Ode::gradient`], [`Gradient`], [`Strategy`] |
 //! | go back through thousands of solves | [`backward`], [`with_large_stack`] |
@@ -56,14 +56,12 @@ mod outputs;
 mod params;
 mod replay;
 mod report;
-mod sample_forward;
-mod sample_naive;
-mod sample_solution;
 mod second_order;
 mod solution;
 mod states;
 mod strategy;
 mod through_step_size;
+mod traced_replay;
 
 pub use aca_core::init;
 pub use adjoint_state::AdjointState;
@@ -74,10 +72,10 @@ pub use gradient::{Backsolve, Gradient};
 pub use gradient_check::GradientCheck;
 pub use gradients::{Gradients, TimeGradients};
 pub use large_stack::{backward, with_large_stack};
-pub use ode::Ode;
+pub use ode::{Ode, OutputTimes};
+pub use outputs::Outputs;
 pub use params::Params;
 pub use report::{GradientReport, LossError, Untrusted};
-pub use sample_solution::OdeSampleSolution;
 pub use second_order::{gradients_in_graph, hessian_vector, is_second_order_enabled};
 pub use solution::OdeSolution;
 pub use strategy::{Backward, Recorded, Strategy};

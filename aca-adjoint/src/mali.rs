@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use aca_core::kernels::{self, Term};
 use aca_core::{Evaluator, Result, Step, StepSink, Stepper, VectorField};
-use aca_dense::Placement;
 use candle_core::Tensor;
 
 use crate::Backward;
 use crate::checkpoints::Grid;
-use crate::outputs::{Outputs, RowOutput, StepOutputs};
+use crate::outputs::{RowOutput, StepOutputs};
 use crate::params::Accumulator;
 use crate::states::{check_drift, drift_bound};
-use crate::{Gradients, Params};
+use crate::{Gradients, Outputs, Params};
 
 /// The sink that keeps the grid, and of the last step what it takes to walk back.
 #[derive(Default)]
@@ -86,14 +85,13 @@ fn add(a: Tensor, outputs: &[RowOutput], cotangents: &Tensor) -> Result<Tensor> 
 impl Backward for Mali {
     fn pullback(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         _want_times: bool,
     ) -> Result<Gradients> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
         let statistics = field.snapshot()?;
-        let outputs = Outputs::new(&[placements.len()], placements);
-        let gradients = self.walk(&field, &outputs, cotangents);
+        let gradients = self.walk(&field, outputs, cotangents);
         field.restore(&statistics)?;
         gradients
     }
@@ -103,7 +101,7 @@ impl Mali {
     fn walk(
         &self,
         field: &Evaluator<'_>,
-        outputs: &Outputs<'_>,
+        outputs: &Outputs,
         cotangents: &Tensor,
     ) -> Result<Gradients> {
         let zeros = self.y0.zeros_like()?;

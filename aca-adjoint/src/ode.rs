@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aca_core::{Batching, Error, Fingerprint, Result, Solver, TimeSpan, VectorField};
-use aca_dense::{Placement, SaveAt, Solution};
+use aca_core::{Batching, Error, Fingerprint, Result, Solver, Spans, VectorField};
+use aca_dense::{Ragged, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
 use crate::attach::{attach, guard_parameters};
@@ -33,7 +33,7 @@ use crate::{Backsolve, Gradient, OdeSolution, Params, Untrusted};
 /// let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-10, atol: 1e-10 });
 /// let ode = Ode::new(solver, growth, vec![rate.clone()])?;
 /// let sol = ode.solve(&Tensor::new(&[1.0f64], &Device::Cpu)?, (0.0, 2.0), &SaveAt::End)?;
-/// let grads = sol.y1()?.sum_all()?.backward()?;
+/// let grads = sol.y1.sum_all()?.backward()?;
 /// let slope = grads.get(&rate).map(|g| g.to_vec1::<f64>()).transpose()?.unwrap_or_default();
 /// assert!((slope[0] - 2.0 * 1f64.exp()).abs() < 1e-7); // y1 = e^(2k), so dy1/dk = 2 e^(2k)
 /// # Ok(())
@@ -43,8 +43,10 @@ pub struct Ode {
     solver: Solver,
     field: Arc<dyn VectorField>,
     params: Params,
-    gradient: Gradient,
-    untrusted: Untrusted,
+    /// How the gradient is found.
+    pub gradient: Gradient,
+    /// What becomes of a gradient that cannot be trusted.
+    pub untrusted: Untrusted,
     /// Whether the field was seen to read no variable but the parameters.
     covered: AtomicBool,
 }
@@ -89,7 +91,7 @@ impl Ode {
         })
     }
 
-    /// Sets the gradient strategy.
+    /// Returns the same problem with another [`gradient`](Self::gradient) strategy.
     pub fn gradient(self, gradient: Gradient) -> Self {
         Self { gradient, ..self }
     }
@@ -116,7 +118,7 @@ impl Ode {
         }
     }
 
-    /// Sets what becomes of a gradient that cannot be trusted.
+    /// Returns the same problem with another answer to gradients that cannot be trusted.
     pub fn untrusted(self, untrusted: Untrusted) -> Self {
         Self { untrusted, ..self }
     }
@@ -126,66 +128,108 @@ impl Ode {
         &self.params
     }
 
-    /// The gradient strategy.
-    pub fn strategy(&self) -> &Gradient {
-        &self.gradient
-    }
-
     /// The solver.
     pub fn solver(&self) -> &Solver {
         &self.solver
     }
 
-    /// Solves from `y0` at `span.0` to `span.1`; the outputs are part of candle's graph.
+    /// Solves from `y0` over `span`; the outputs are part of candle's graph.
+    ///
+    /// With [`Batching::PerSample`] each row of `y0` is a sample that steps on its own, over the same span or one of its
+    /// own, with the same outputs or its own.
     ///
     /// # Shapes
-    /// `y0`: `[..state]`, `f32` or `f64`; outputs: `[times, ..state]`.
+    /// `y0`: `[..state]`, `f32` or `f64`; outputs: `[times, ..state]`, or as [`Solution`] tells for samples.
     ///
     /// # Errors
     /// Those of [`Solver::solve`] and of the requested times;
-    /// [`Error::UnlistedVariable`](aca_core::Error::UnlistedVariable).
-    pub fn solve(&self, y0: &Tensor, span: (f64, f64), save_at: &SaveAt) -> Result<OdeSolution> {
+    /// [`Error::UnlistedVariable`](aca_core::Error::UnlistedVariable); [`Error::PerSampleUnsupported`] for samples that
+    /// step on their own unless the strategy is `Aca`, `AcaBudget`, `Naive` or `Mali`.
+    ///
+    /// # Example
+    /// ```
+    /// use aca_adjoint::Ode;
+    /// use aca_core::{Batching, Solver, Time, Tolerance};
+    /// use aca_dense::SaveAt;
+    /// use candle_core::{Device, Tensor, Var};
+    ///
+    /// # fn main() -> aca_core::Result<()> {
+    /// let y0 = Var::new(&[[1.0f64], [1.0]], &Device::Cpu)?;
+    /// let decay = |_t: &Time, y: &Tensor| y.neg();
+    /// let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-9, atol: 1e-9 });
+    /// let solver = Solver { batching: Batching::PerSample, ..solver };
+    /// let ode = Ode::new(solver, decay, vec![])?;
+    /// let sol = ode.solve(&y0, [(0.0, 1.0), (0.0, 2.0)], &SaveAt::End)?;
+    /// let grads = sol.y1.sum_all()?.backward()?;
+    /// let gradient = grads.get(&y0).map(|g| g.to_vec2::<f64>()).transpose()?.unwrap_or_default();
+    /// assert!((gradient[1][0] - (-2f64).exp()).abs() < 1e-8); // each sample by its own span
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn solve(
+        &self,
+        y0: &Tensor,
+        span: impl Into<Spans>,
+        save_at: &SaveAt,
+    ) -> Result<OdeSolution> {
         let constant = Tensor::zeros(1, DType::F64, y0.device())?;
-        match self.solver.batching {
-            Batching::Shared => self.attached(y0, span, save_at, &constant),
-            Batching::PerSample => {
-                self.solve_alike(y0, (&span.into(), &save_at.clone().into()), &constant)
-            }
-        }
+        self.attached(y0, &span.into(), save_at, &constant)
     }
 
     /// Solves from `y0` at the first of `times` to the last, with outputs at all of them; the
     /// outputs are differentiable in `times` as well.
+    ///
+    /// `times` is a tensor, or where samples step on their own a [`Ragged`] list of each sample's own times.
     ///
     /// A field that depends on time must read it by [`Time::tensor`](aca_core::Time::tensor): what it makes of
     /// [`Time::value`](aca_core::Time::value), a table of measurements looked up by number for instance, is hidden from candle, and the
     /// backward pass refuses gradients of times with [`Error::TimeRead`](aca_core::Error::TimeRead).
     ///
     /// # Shapes
-    /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`.
+    /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`; or as [`Solution`]
+    /// tells for samples.
     ///
     /// # Errors
     /// As [`Ode::solve`]; [`Error::TimesShape`] for one number or a matrix of times;
     /// [`Error::Unsupported`] when candle tracks `times` and the strategy has no
     /// gradient with respect to them (`Naive`, `NaiveThroughStepSize`, `Mali`).
-    pub fn solve_times(&self, y0: &Tensor, times: &Tensor) -> Result<OdeSolution> {
-        if times.rank() != 1 {
-            return Err(Error::TimesShape { shape: times.dims().to_vec() });
+    pub fn solve_times<'t>(
+        &self,
+        y0: &Tensor,
+        times: impl Into<OutputTimes<'t>>,
+    ) -> Result<OdeSolution> {
+        let times = times.into();
+        let tensor = times.tensor();
+        if tensor.rank() != 1 {
+            return Err(Error::TimesShape { shape: tensor.dims().to_vec() });
         }
-        let ts = times.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        let ends = ts.first().copied().zip(ts.last().copied());
-        let span = ends.ok_or(Error::NoTimes)?;
-        if times.track_op() {
+        if tensor.track_op() {
             self.gradient.check_times_of(&self.solver.method)?;
         }
-        let save_at = SaveAt::Times(ts);
-        if self.solver.batching == Batching::PerSample {
-            // Every sample has the same times: candle adds up what each finds for them.
-            let batch = y0.dims().first().copied().unwrap_or(0);
-            let each = times.unsqueeze(0)?.repeat((batch, 1))?.flatten_all()?;
-            return self.solve_alike(y0, (&span.into(), &save_at.into()), &each);
+        let ts = tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        match times {
+            OutputTimes::Shared(_) => {
+                let (span, save_at) = (ends(&ts)?, SaveAt::Times(ts));
+                match (self.solver.batching, y0.dims()) {
+                    (Batching::PerSample, [batch, ..]) => {
+                        // Every sample has the same times: candle adds up what each finds for them.
+                        let each = tensor.unsqueeze(0)?.repeat((*batch, 1))?.flatten_all()?;
+                        self.attached(y0, &span.into(), &save_at, &each)
+                    }
+                    _ => self.attached(y0, &span.into(), &save_at, tensor),
+                }
+            }
+            OutputTimes::PerSample(times) => {
+                let (mut spans, mut save_at, mut rest) = (Vec::new(), Vec::new(), &ts[..]);
+                for &count in times.counts() {
+                    let (own, others) = rest.split_at(count);
+                    spans.push(ends(own)?);
+                    save_at.push(SaveAt::Times(own.to_vec()));
+                    rest = others;
+                }
+                self.attached(y0, &spans.into(), &SaveAt::PerSample(save_at), tensor)
+            }
         }
-        self.attached(y0, span, &save_at, times)
     }
 
     /// Solves without touching candle's graph and returns the tape for an explicit pullback.
@@ -195,63 +239,61 @@ impl Ode {
     pub fn forward(
         &self,
         y0: &Tensor,
-        span: (f64, f64),
+        span: impl Into<Spans>,
         save_at: &SaveAt,
     ) -> Result<(Solution, Tape)> {
-        self.check_covered(y0, span.0)?;
-        let (sol, backward) = self.at(y0, span, save_at)?.solve(&self.gradient)?;
-        let tape = Tape::new(
-            backward,
-            self.gradient.clone(),
-            sol.placements().to_vec(),
-            y0.dims().to_vec(),
-            &self.params,
-        )?;
+        self.unattached(y0, &span.into(), save_at)
+    }
+
+    fn unattached(&self, y0: &Tensor, spans: &Spans, save_at: &SaveAt) -> Result<(Solution, Tape)> {
+        self.check_covered(y0, spans.t0())?;
+        let (sol, backward) = self.at(y0, spans, save_at).solve(&self.gradient)?;
+        let tape = Tape::new(backward, self.gradient.clone(), &sol, &self.params)?;
         Ok((sol, tape))
     }
 
     fn attached(
         &self,
         y0: &Tensor,
-        span: (f64, f64),
+        spans: &Spans,
         save_at: &SaveAt,
         times: &Tensor,
     ) -> Result<OdeSolution> {
-        if matches!(self.gradient, Gradient::Naive) && is_second_order_enabled() {
-            self.check_covered(y0, span.0)?;
-            let forward = self.at(y0, span, save_at)?;
+        let whole = self.solver.batching == Batching::Shared;
+        if whole && matches!(self.gradient, Gradient::Naive) && is_second_order_enabled() {
+            self.check_covered(y0, spans.t0())?;
             let fingerprints: Arc<[Fingerprint]> = self.params.fingerprints()?.into();
             let guard = |x: &Tensor| guard_parameters(x, &self.params, fingerprints.clone());
-            let mut sol = forward.in_graph()?;
+            let mut sol = self.at(y0, spans, save_at).in_graph()?;
             (sol.ys, sol.y1) = (guard(&sol.ys)?, guard(&sol.y1)?);
-            return Ok(OdeSolution::in_graph(sol, forward.span));
+            return Ok(OdeSolution::in_graph(sol));
         }
-        let (sol, mut tape) = self.forward(y0, span, save_at)?;
-        let ends_at_t1 = sol.ts.last() == Some(&span.1);
-        let outputs = if ends_at_t1 {
-            sol.ys.clone()
+        let (sol, tape) = self.unattached(y0, spans, save_at)?;
+        let join = |outputs: &Tensor, tape: Tape| attach(outputs, y0, &self.params, times, tape);
+        let attached = if sol.ends_are_outputs() {
+            let ys = join(&sol.ys, tape.clone())?;
+            let y1 = ys.get(sol.ts.len() - 1)?;
+            (ys, y1)
         } else {
-            let end = match sol.stats.accepted {
-                0 => Placement { step: 0, s: 0.0 },
-                n => Placement { step: n - 1, s: 1.0 },
-            };
-            tape.placements.push(end);
-            Tensor::cat(&[&sol.ys, &sol.y1.unsqueeze(0)?], 0)?
+            let ends = if whole { sol.y1.unsqueeze(0)? } else { sol.y1.clone() };
+            let count = sol.layout().len();
+            let flat = sol.ys.reshape([&[count], &ends.dims()[1..]].concat())?;
+            let all = Tensor::cat(&[&flat, &ends], 0)?;
+            let all = join(&all, tape.clone().of_outputs_and_ends(&sol))?;
+            let ys = all.narrow(0, 0, count)?.reshape(sol.ys.shape())?;
+            (ys, all.narrow(0, count, ends.dims()[0])?.reshape(sol.y1.shape())?)
         };
-        let outputs = attach(&outputs, y0, &self.params, times, tape.clone())?;
-        let span = TimeSpan::new(span.0, span.1)?;
-        OdeSolution::new(sol, outputs, span, (y0.clone(), self.params.clone()), tape)
+        Ok(OdeSolution::new(sol, attached, (y0.clone(), self.params.clone()), tape))
     }
 
     pub(crate) fn at<'a>(
         &'a self,
         y0: &'a Tensor,
-        span: (f64, f64),
+        spans: &'a Spans,
         save_at: &'a SaveAt,
-    ) -> Result<Solve<'a>> {
+    ) -> Solve<'a> {
         let Self { solver, field, params, untrusted, .. } = self;
-        let (span, untrusted) = (TimeSpan::new(span.0, span.1)?, *untrusted);
-        Ok(Solve { solver, field, params, y0, span, save_at, untrusted })
+        Solve { solver, field, params, y0, spans, save_at, untrusted: *untrusted }
     }
 
     pub(crate) fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {
@@ -260,5 +302,46 @@ impl Ode {
             self.covered.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// The first and the last of a list of times.
+fn ends(ts: &[f64]) -> Result<(f64, f64)> {
+    ts.first().copied().zip(ts.last().copied()).ok_or(Error::NoTimes)
+}
+
+/// The times of [`Ode::solve_times`].
+#[derive(Clone, Copy, Debug)]
+pub enum OutputTimes<'a> {
+    /// The same for the whole state, or for every sample, `[n]`.
+    Shared(&'a Tensor),
+    /// Each sample's own; they need [`Batching::PerSample`].
+    PerSample(&'a Ragged),
+}
+
+impl OutputTimes<'_> {
+    fn tensor(&self) -> &Tensor {
+        match self {
+            Self::Shared(times) => times,
+            Self::PerSample(times) => times.flat(),
+        }
+    }
+}
+
+impl<'a> From<&'a Tensor> for OutputTimes<'a> {
+    fn from(times: &'a Tensor) -> Self {
+        Self::Shared(times)
+    }
+}
+
+impl<'a> From<&'a Var> for OutputTimes<'a> {
+    fn from(times: &'a Var) -> Self {
+        Self::Shared(times)
+    }
+}
+
+impl<'a> From<&'a Ragged> for OutputTimes<'a> {
+    fn from(times: &'a Ragged) -> Self {
+        Self::PerSample(times)
     }
 }

@@ -3,12 +3,12 @@
 use aca_core::kernels::RowTerm;
 use aca_dense::Placement;
 
-/// The outputs of each sample, as rows of one list; a whole state is one sample.
+/// Where the outputs of a solve lie among its accepted steps, one sample's after the other's; a whole state is one sample.
 #[derive(Clone, Debug)]
-pub(crate) struct Outputs<'a> {
+pub struct Outputs {
     /// First row of each sample's outputs, and where the last one's end.
     starts: Vec<usize>,
-    placements: &'a [Placement],
+    placements: Vec<Placement>,
 }
 
 /// An output in the step of a row.
@@ -36,22 +36,32 @@ pub(crate) struct StepOutputs {
     pub(crate) ends: Vec<RowOutput>,
 }
 
-impl<'a> Outputs<'a> {
-    /// Joins the placements of all outputs, one sample after the other, to their numbers.
-    pub(crate) fn new(counts: &[usize], placements: &'a [Placement]) -> Self {
+impl Outputs {
+    /// Joins the placements of all outputs, one sample's after the other's, to their numbers.
+    pub(crate) fn new(counts: &[usize], placements: Vec<Placement>) -> Self {
         let mut starts = vec![0];
         counts.iter().for_each(|count| starts.push(starts[starts.len() - 1] + count));
         Self { starts, placements }
     }
 
-    /// Number of all outputs.
-    pub(crate) fn len(&self) -> usize {
+    /// Number of the outputs of all samples.
+    pub fn len(&self) -> usize {
         self.placements.len()
     }
 
-    /// Number of a sample's outputs.
-    pub(crate) fn count(&self, sample: usize) -> usize {
-        self.starts[sample + 1] - self.starts[sample]
+    /// Whether there is no output.
+    pub fn is_empty(&self) -> bool {
+        self.placements.is_empty()
+    }
+
+    /// Where all outputs lie, in their order.
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The positions of a sample's outputs among all of them.
+    pub fn of_sample(&self, sample: usize) -> std::ops::Range<usize> {
+        self.starts[sample]..self.starts[sample + 1]
     }
 
     /// Position of an output among those of its sample.
@@ -82,10 +92,5 @@ impl<'a> Outputs<'a> {
         let first = own.partition_point(|placement| placement.step < step);
         let own = own[first..].iter().enumerate().take_while(move |(_, p)| p.step == step);
         own.map(move |(i, placement)| RowOutput { row, s: placement.s, index: start + first + i })
-    }
-
-    /// All of a sample's outputs.
-    pub(crate) fn of_sample(&self, sample: usize) -> std::ops::Range<usize> {
-        self.starts[sample]..self.starts[sample + 1]
     }
 }

@@ -1,33 +1,29 @@
 //! A solved ODE as part of candle's graph.
 
-use aca_core::{Result, Stats, Status, TimeSpan};
-use aca_dense::{DenseOutput, Solution};
+use aca_core::{Result, SampleEnd, Stats};
+use aca_dense::{DenseOutput, Layout, Placement, Ragged, Solution};
 use candle_core::{DType, Tensor};
 
 use crate::attach::attach;
 use crate::backward::Tape;
 use crate::{GradientReport, LossError, Params};
 
-/// A solved ODE whose outputs candle can differentiate.
+/// A solved ODE whose outputs candle can differentiate: what [`Solution`] holds, with `ys` and `y1` in candle's graph.
 pub struct OdeSolution {
-    /// Times of the outputs, in the span's direction.
+    /// Times of the outputs, one for each index of the first dimension of `ys`.
     pub ts: Vec<f64>,
-    /// Outputs, `[times, ..state]`; no rows when no times were asked for.
+    /// Outputs, `[times, ..state]` or as [`Solution`] tells for samples; no rows when no times were asked for.
     pub ys: Tensor,
+    /// State at the end.
+    pub y1: Tensor,
     /// What the forward solve cost.
     pub stats: Stats,
-    y1: Tensor,
-    span: TimeSpan,
-    dense: Option<DenseOutput>,
+    /// How each sample ended, and what it cost; a state that steps as a whole is one sample.
+    pub samples: Vec<SampleEnd>,
+    /// The solution outside candle's graph, unless the solve is in it.
+    plain: Solution,
     /// How outputs join candle's graph; `None` where they are part of it anyway.
     join: Option<Join>,
-    samples: Option<Samples>,
-}
-
-/// What is known of samples that step on their own.
-struct Samples {
-    plain: Solution,
-    tape: Tape,
 }
 
 /// What an output of a solve depends on, and how.
@@ -38,73 +34,48 @@ struct Join {
 }
 
 impl OdeSolution {
-    /// Joins all attached outputs, the end of the span last, to a solution.
+    /// Joins a solution and its attached outputs and end to what other outputs need to be attached.
     pub(crate) fn new(
-        sol: Solution,
-        outputs: Tensor,
-        span: TimeSpan,
+        plain: Solution,
+        (ys, y1): (Tensor, Tensor),
         (y0, params): (Tensor, Params),
         tape: Tape,
-    ) -> Result<Self> {
-        let rows = outputs.dims()[0];
-        let ys = match sol.ts.len() {
-            all if all == rows => outputs.clone(),
-            some => outputs.narrow(0, 0, some)?,
-        };
-        let dense = sol.dense().ok().cloned();
-        let (y1, join) = (outputs.get(rows - 1)?, Some(Join { y0, params, tape }));
-        Ok(Self { ts: sol.ts, ys, stats: sol.stats, y1, span, dense, join, samples: None })
+    ) -> Self {
+        Self { ys, y1, join: Some(Join { y0, params, tape }), ..Self::in_graph(plain) }
     }
 
     /// Takes over a solution whose tensors are part of candle's graph.
-    pub(crate) fn in_graph(sol: Solution, span: TimeSpan) -> Self {
-        let dense = sol.dense().ok().cloned();
-        Self {
-            ts: sol.ts,
-            ys: sol.ys,
-            stats: sol.stats,
-            y1: sol.y1,
-            span,
-            dense,
-            join: None,
-            samples: None,
-        }
+    pub(crate) fn in_graph(plain: Solution) -> Self {
+        let Solution { ts, ys, y1, stats, samples, .. } = plain.clone();
+        Self { ts, ys, y1, stats, samples, plain, join: None }
     }
 
-    /// Joins the outputs of samples that step on their own to what is known of them.
-    pub(crate) fn of_samples(plain: Solution, ys: Tensor, y1: Tensor, tape: Tape) -> Self {
-        let (ts, stats, span) = (plain.ts.clone(), plain.stats, TimeSpan { t0: 0.0, t1: 0.0 });
-        Self {
-            ts,
-            ys,
-            stats,
-            y1,
-            span,
-            dense: None,
-            join: None,
-            samples: Some(Samples { plain, tape }),
-        }
+    /// Times of one sample's outputs.
+    ///
+    /// # Errors
+    /// [`Error::SampleCount`](aca_core::Error::SampleCount) beyond the batch.
+    pub fn sample_ts(&self, sample: usize) -> Result<&[f64]> {
+        self.plain.sample_ts(sample)
     }
 
-    /// What each sample's forward solve cost, where samples stepped on their own; else nothing.
-    pub fn sample_stats(&self) -> &[Stats] {
-        self.samples.as_ref().map_or(&[], |samples| samples.plain.sample_stats())
+    /// Outputs of one sample, `[its times, ..state]`, differentiable.
+    ///
+    /// # Errors
+    /// [`Error::SampleCount`](aca_core::Error::SampleCount) beyond the batch.
+    pub fn sample(&self, sample: usize) -> Result<Tensor> {
+        self.plain.layout().sample(&self.ys, sample)
     }
 
-    /// How each sample ended, where samples stepped on their own; else nothing.
-    pub fn statuses(&self) -> &[Status] {
-        self.samples.as_ref().map_or(&[], |samples| samples.plain.statuses())
-    }
-
-    /// Returns the state at the end of the span.
-    pub fn y1(&self) -> Result<Tensor> {
-        Ok(self.y1.clone())
+    /// The outputs of all samples as a list for each, which can be padded; differentiable.
+    pub fn each(&self) -> Result<Ragged> {
+        self.plain.layout().each(&self.ys)
     }
 
     /// Returns `y(t)` for each of `ts`, which need not be known when solving; differentiable.
     ///
     /// # Shapes
-    /// `[times, ..state]`; the times run in the span's direction.
+    /// `[times, ..state]`, or `[times, batch, ..state]` where samples stepped on their own; the times run in the span's
+    /// direction.
     ///
     /// # Errors
     /// [`Error::NoDenseOutput`](aca_core::Error::NoDenseOutput) unless the solve was asked for
@@ -113,21 +84,39 @@ impl OdeSolution {
     /// # Cost
     /// Each call is an output of its own: its backward replays the steps again.
     pub fn at_times(&self, ts: &[f64]) -> Result<Tensor> {
-        let dense = self.dense()?;
-        self.span.check_times(ts)?;
-        let Some(Join { y0, params, tape }) = &self.join else { return dense.at_times(ts) };
-        let tape = Tape { placements: dense.place_all(ts)?, ..tape.clone() };
+        let (plain, batch) = (&self.plain, self.samples.len());
+        let mut placements: Vec<Placement> = Vec::new();
+        for sample in 0..batch {
+            let dense = plain.sample_dense(sample)?;
+            dense.span().check_times(ts)?;
+            placements.extend(dense.place_all(ts)?);
+        }
+        let ys = plain.at_times(ts)?;
+        let Some(Join { y0, params, tape }) = &self.join else { return Ok(ys) };
+        let times = ts.len();
+        let layout = match plain.layout() {
+            Layout::Whole(_) => Layout::Whole(times),
+            _ => Layout::Alike { times, batch },
+        };
         let constant = Tensor::zeros(1, DType::F64, y0.device())?;
-        attach(&dense.at_times(ts)?, y0, params, &constant, tape)
+        attach(&ys, y0, params, &constant, tape.clone().of_outputs(&layout, &placements))
     }
 
-    /// The solution over the whole span, outside candle's graph unless the solve is in it.
+    /// The solution over the whole span, of a state that steps as a whole; outside candle's graph unless the solve is in
+    /// it.
     ///
     /// # Errors
-    /// [`Error::NoDenseOutput`](aca_core::Error::NoDenseOutput) unless the solve was asked for
-    /// `SaveAt::Dense`.
+    /// As [`Solution::dense`].
     pub fn dense(&self) -> Result<&DenseOutput> {
-        self.dense.as_ref().ok_or(aca_core::Error::NoDenseOutput)
+        self.plain.dense()
+    }
+
+    /// The solution of one sample over its whole span, as [`OdeSolution::dense`].
+    ///
+    /// # Errors
+    /// As [`Solution::sample_dense`].
+    pub fn sample_dense(&self, sample: usize) -> Result<&DenseOutput> {
+        self.plain.sample_dense(sample)
     }
 
     /// What the last backward pass through this solution found out about it: the error of the loss, how cotangents grew,
@@ -150,7 +139,7 @@ impl OdeSolution {
     /// let growth = |_t: &Time, y: &Tensor| Ok(y.clone());
     /// let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-5, atol: 1e-5 });
     /// let sol = Ode::new(solver, growth, vec![])?.solve(&y0, (0.0, 2.0), &SaveAt::End)?;
-    /// let loss = sol.y1()?.sqr()?.sum_all()?;
+    /// let loss = sol.y1.sqr()?.sum_all()?;
     /// loss.backward()?;
     /// let error = sol.loss_error().unwrap_or_default();
     /// let truth = (loss.to_scalar::<f64>()? - 4f64.exp()).abs();
@@ -168,7 +157,6 @@ impl OdeSolution {
     }
 
     fn tape(&self) -> Option<&Tape> {
-        let tape = self.join.as_ref().map(|join| &join.tape);
-        tape.or(self.samples.as_ref().map(|samples| &samples.tape))
+        self.join.as_ref().map(|join| &join.tape)
     }
 }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use aca_core::{Error, Result};
-use aca_dense::{Placement, Solution};
+use aca_dense::Solution;
 use candle_core::Tensor;
 
-use crate::{AdjointState, Gradients, Solve};
+use crate::{AdjointState, Gradients, Outputs, Solve};
 
 /// A gradient strategy of your own: how a solve is recorded, and how cotangents go back through it.
 ///
@@ -29,14 +29,13 @@ pub trait Backward: Send + Sync {
     /// Maps cotangents of outputs to gradients of the solve's inputs, times included if they are wanted.
     ///
     /// # Shapes
-    /// `placements`: where the outputs lie among the accepted steps, in the solve's direction; `cotangents`:
-    /// `[outputs, ..state]`, detached.
+    /// `cotangents`: `[outputs, ..state]`, detached, in the order of `outputs`.
     ///
     /// # Errors
     /// Whatever the field returns; [`Error::Unsupported`] for times where the strategy has no gradient of theirs.
     fn pullback(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         want_times: bool,
     ) -> Result<Gradients>;
@@ -47,11 +46,11 @@ pub trait Backward: Send + Sync {
     /// [`Error::Unsupported`].
     fn adjoint_state(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         ts: &[f64],
     ) -> Result<AdjointState> {
-        let _ = (placements, cotangents, ts);
+        let _ = (outputs, cotangents, ts);
         Err(Error::Unsupported { strategy: "this gradient strategy", what: "the adjoint state" })
     }
 }

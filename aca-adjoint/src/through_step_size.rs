@@ -1,16 +1,16 @@
 //! The naive baseline of the ACA paper: the search for the step size stays in the graph.
 
 use aca_core::{
-    Error, Pid, Progress, Result, Solver, Stats, Stepping, Tableau, Time, TimeSpan, Tolerance,
-    Tolerances, VectorField, large_stack,
+    Batching, Error, Pid, Progress, Result, SolveEnd, Solver, Stats, Stepping, Tableau, Time,
+    TimeSpan, Tolerance, Tolerances, VectorField, large_stack,
 };
-use aca_dense::{Placement, SaveAt, Solution};
+use aca_dense::{Layout, Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
 use crate::Backward;
 use crate::forward::Solve;
 use crate::naive::differentiate;
-use crate::{Gradients, Params};
+use crate::{Gradients, Outputs, Params};
 
 const STRATEGY: &str = "NaiveThroughStepSize";
 
@@ -41,11 +41,11 @@ const CONTROL_NODES: usize = 40;
 impl Backward for ThroughStepSize {
     fn pullback(
         &self,
-        placements: &[Placement],
+        outputs: &Outputs,
         cotangents: &Tensor,
         _want_times: bool,
     ) -> Result<Gradients> {
-        let outputs = Tensor::stack(&self.rows[..placements.len()], 0)?;
+        let outputs = Tensor::stack(&self.rows[..outputs.len()], 0)?;
         differentiate(&outputs, cotangents, &self.y0, &self.params, self.nodes)
     }
 }
@@ -59,7 +59,8 @@ pub(crate) fn solve(
     forward: &Solve<'_>,
     nodes_per_step: usize,
 ) -> Result<(Solution, ThroughStepSize)> {
-    let &Solve { solver, params, span, save_at, .. } = forward;
+    let &Solve { solver, params, save_at, .. } = forward;
+    let span = forward.spans.resolve(Batching::Shared, forward.y0)?[0];
     let (field, y0) = (forward.field.as_ref(), Var::from_tensor(&forward.y0.detach())?);
     let (tolerance, tableau) = supported(solver, field)?;
     let nodes_per_step = nodes_per_step + CONTROL_NODES;
@@ -79,7 +80,9 @@ pub(crate) fn solve(
     run.solve(times.clone(), nodes_per_step)?;
     let ys = Tensor::stack(&run.rows, 0)?.detach();
     let stats = Stats { nfe: run.nfe, ..run.stats };
-    let sol = Solution::new(times, ys, run.y.detach(), stats, run.placements);
+    let (layout, end) =
+        (Layout::Whole(times.len()), SolveEnd::whole(run.y.detach(), span.t1, stats));
+    let sol = Solution::new((times, ys), (run.placements, layout), end);
     run.rows.push(run.y);
     let nodes = (run.trials.0.len() + 1) * nodes_per_step;
     Ok((

@@ -41,7 +41,7 @@ struct Plan<'a> {
 #[derive(Default)]
 struct Checked {
     rows: Vec<Row>,
-    /// What the batch with clocks of its own found.
+    /// What the batch found whose samples step on their own.
     samples: Vec<Finding>,
     /// What losses say of their errors.
     trust: Vec<Trust>,

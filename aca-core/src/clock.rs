@@ -11,6 +11,8 @@ pub(crate) struct Clock<'a> {
     solver: &'a Solver,
     pub(crate) span: TimeSpan,
     pub(crate) t: f64,
+    /// The fraction of the last step that leads there.
+    pub(crate) s: f64,
     pub(crate) stats: Stats,
     /// Times that steps must hit, the last first: stops and the end, or the nodes of a grid.
     marks: Vec<f64>,
@@ -71,6 +73,7 @@ impl<'a> Clock<'a> {
             solver,
             span,
             t,
+            s: 1.0,
             stats,
             marks,
             searches: control.is_some(),
@@ -98,10 +101,10 @@ impl<'a> Clock<'a> {
         self.searches
     }
 
-    /// Ends the span at `t`, inside the step that was accepted last.
-    pub(crate) fn stop(&mut self, t: f64) {
+    /// Ends the span at `t`, the fraction `s` of the step that was accepted last.
+    pub(crate) fn stop(&mut self, t: f64, s: f64) {
         self.marks.clear();
-        self.t = t;
+        (self.t, self.s) = (t, s);
     }
 
     /// The next time that a step must hit.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::steps::pays_to_gather;
 use crate::{
-    Error, Evaluator, OnFailure, Result, RowStep, Solver, Stats, Status, Stepper, Steps, TimeSpan,
+    Error, Evaluator, OnFailure, Result, RowStep, SampleEnd, Solver, Status, Stepper, Steps,
+    TimeSpan,
 };
 
 /// Where every sample stands, and which of them the rows of a run hold. A whole state is one sample in one row.
@@ -40,10 +41,10 @@ impl<'a> Clocks<'a> {
     /// A clock for each sample; `bad` tells of the first entry of a state that is not finite.
     pub(crate) fn of_samples(
         solver: &'a Solver,
-        spans: &[(f64, f64)],
+        spans: &[TimeSpan],
         bad: Vec<Option<usize>>,
     ) -> Result<Self> {
-        let clocks = spans.iter().map(|&(t0, t1)| Clock::new(solver, TimeSpan::new(t0, t1)?));
+        let clocks = spans.iter().map(|&span| Clock::new(solver, span));
         let clocks: Vec<Clock<'_>> = clocks.collect::<Result<_>>()?;
         let initial = |index| Box::new(Error::InitialState { index });
         let failures = bad.into_iter().map(|index| index.map(initial)).collect();
@@ -110,7 +111,7 @@ impl<'a> Clocks<'a> {
     /// # Errors
     /// What ended the solve before it.
     pub(crate) fn first_step(mut self) -> Result<f64> {
-        match self.failures.swap_remove(0) {
+        match self.failures[0].take() {
             Some(error) => Err(*error),
             None => Ok(self.clocks[0].h()),
         }
@@ -267,9 +268,9 @@ impl<'a> Clocks<'a> {
         self.look_who_is_under_way();
     }
 
-    /// Ends the sample of a row at `t`.
-    pub(crate) fn stop(&mut self, row: usize, t: f64) {
-        self.clocks[self.samples[row]].stop(t);
+    /// Ends the sample of a row at `t`, the fraction `s` of its step.
+    pub(crate) fn stop(&mut self, row: usize, t: f64, s: f64) {
+        self.clocks[self.samples[row]].stop(t, s);
         self.look_who_is_under_way();
     }
 
@@ -310,22 +311,16 @@ impl<'a> Clocks<'a> {
         rows
     }
 
-    /// What the one clock of a whole state counted, and where it stands.
+    /// How each sample ended, and what it cost.
     ///
     /// # Errors
-    /// What ended it early.
-    pub(crate) fn end_whole(mut self) -> Result<(Stats, f64)> {
-        match self.failures.swap_remove(0) {
-            Some(error) => Err(*error),
-            None => Ok((self.clocks[0].stats, self.clocks[0].t)),
+    /// What ended a whole state early; [`Error::SamplesFailed`] for samples, unless the others are kept.
+    pub(crate) fn end(mut self, on_failure: OnFailure) -> Result<Vec<SampleEnd>> {
+        if self.are_whole()
+            && let Some(error) = self.failures[0].take()
+        {
+            return Err(*error);
         }
-    }
-
-    /// What each sample cost, where it ended, and how.
-    ///
-    /// # Errors
-    /// [`Error::SamplesFailed`], unless the others are kept.
-    pub(crate) fn end(self, on_failure: OnFailure) -> Result<(Vec<Stats>, Vec<f64>, Vec<Status>)> {
         let failures = self.failures.into_iter().map(|failure| failure.map(Arc::from));
         let failures: Vec<Option<Arc<Error>>> = failures.collect();
         let batch = failures.len();
@@ -335,8 +330,12 @@ impl<'a> Clocks<'a> {
             return Err(Error::SamplesFailed { samples: failed, batch });
         }
         let status = |failure: Option<Arc<Error>>| failure.map_or(Status::Finished, Status::Failed);
-        let statuses = failures.into_iter().map(status).collect();
-        let (stats, t1) = self.clocks.iter().map(|clock| (clock.stats, clock.t)).unzip();
-        Ok((stats, t1, statuses))
+        let ends = self.clocks.iter().zip(failures).map(|(clock, failure)| SampleEnd {
+            t1: clock.t,
+            s: clock.s,
+            stats: clock.stats,
+            status: status(failure),
+        });
+        Ok(ends.collect())
     }
 }

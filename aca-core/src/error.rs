@@ -369,6 +369,14 @@ pub enum Error {
         /// Shape of the state.
         shape: Vec<usize>,
     },
+    /// Samples that share their steps were asked for something of their own.
+    #[error(
+        "{what} of each sample's own need steps of each sample's own; set Solver::batching to Batching::PerSample"
+    )]
+    SharedSteps {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// A list with one entry a sample has another length than the batch.
     #[error("{got} {what} came for {expected} samples; give one for each")]
     SampleCount {

@@ -33,7 +33,7 @@
 //! | stay inside the method's stability interval | [`Solver::stable_steps`] |
 //! | weigh the parts of a state differently | [`Tolerances::Each`] |
 //! | solve for several tensors at once | [`Packing`] |
-//! | let every sample of a batch step on its own | [`Batching::PerSample`], [`Solver::solve_samples`] |
+//! | let every sample of a batch step on its own | [`Batching::PerSample`], [`Spans`] |
 //! | look at accepted steps, end a solve inside one | [`StepSink`], [`Step::stop`] |
 //! | walk and drop deep graphs | [`with_large_stack`] |
 //! | use as many cores as you like | [`init_with_threads`] |
@@ -91,10 +91,10 @@ pub use native::{Native, NativeField, NativeTime};
 pub use packed::{PackedField, Packing};
 pub use scheme::{Facts, Half, Halves, Scheme, StageCotangents, Stages, half_of};
 pub use sink::{RowStep, Step, StepSink};
-pub use solve::{SamplesEnd, SolveEnd};
+pub use solve::{SampleEnd, SolveEnd};
 pub use solver::{Progress, ProgressFn, Solver, Stepping};
 pub use space::{Point, SliceStages, TensorStages};
-pub use span::TimeSpan;
+pub use span::{Spans, TimeSpan};
 pub use splitting::Splitting;
 pub use stability::StableSteps;
 pub use stats::Stats;

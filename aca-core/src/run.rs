@@ -14,7 +14,8 @@ use crate::space::{Register, SliceSpace, Space, TensorSpace, Trial};
 use crate::stability::Probe;
 use crate::step_context::StepContext;
 use crate::{
-    Error, Evaluator, Method, Native, Result, Solver, Step, StepSink, Stepper, VectorField,
+    Error, Evaluator, Method, Native, Result, Solver, Step, StepSink, Stepper, TimeSpan,
+    VectorField,
 };
 
 /// A step as the space sees it: a macro, since it borrows fields of a run beside those that it changes.
@@ -53,16 +54,7 @@ pub(crate) enum Course<'a, 's> {
     /// The whole state along one clock.
     Whole(Box<Clock<'a>>),
     /// Every sample over a span of its own.
-    Samples(&'s [(f64, f64)]),
-}
-
-/// Refuses a state whose rows are not as many samples.
-fn check_batch(y0: &Tensor, samples: usize) -> Result<()> {
-    match y0.dims().first() {
-        Some(&batch) if batch == samples => Ok(()),
-        Some(&expected) => Err(Error::SampleCount { what: "spans", got: samples, expected }),
-        None => Err(Error::NoBatch { shape: Vec::new() }),
-    }
+    Samples(&'s [TimeSpan]),
 }
 
 /// Refuses states that a method cannot split into positions and momenta.
@@ -87,9 +79,6 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
         let rules = StepContext { method: Stepper::new(solver, y0.dtype())?, field: evaluator };
-        if let Course::Samples(spans) = &course {
-            check_batch(y0, spans.len())?;
-        }
         check_halves(&solver.method, y0)?;
         let y = solver.own(y0)?.contiguous()?;
         let clocks = match course {
@@ -337,7 +326,7 @@ impl<'a> Run<'a> {
         let y = if whole { y.squeeze(0)? } else { y };
         self.space.set_end((!whole).then_some(row), &y)?;
         let y1 = self.space.ends(trial, None)?;
-        self.clocks.stop(row, t0 + s * (t1 - t0));
+        self.clocks.stop(row, t0 + s * (t1 - t0), s);
         Ok(y1)
     }
 

@@ -7,50 +7,64 @@ use crate::kernels::Scale;
 use crate::run::{Course, Run};
 use crate::trace_guard::TraceGuard;
 use crate::{
-    Batching, Error, Result, Solver, Stats, Status, StepSink, Stepping, TimeSpan, VectorField,
+    Batching, Error, Result, Solver, Spans, Stats, Status, StepSink, Stepping, TimeSpan,
+    VectorField,
 };
 
 /// How a solve ended.
 #[derive(Clone, Debug)]
 pub struct SolveEnd {
-    /// State at the end, detached.
+    /// State at the end, `[..state]`, or where samples step on their own their states where they ended,
+    /// `[batch, ..state]`; detached unless the solver traces.
     pub y1: Tensor,
-    /// Where that is: the end of the span, unless a sink [stopped](crate::Step::stop) the solve.
-    pub t1: f64,
-    /// What the solve cost.
+    /// What the solve cost: the steps of all samples, and the evaluations of the field on any number of rows.
     pub stats: Stats,
+    /// How each sample ended; a state that steps as a whole is one sample.
+    pub samples: Vec<SampleEnd>,
 }
 
-/// How a solve ended in which every sample stepped on its own.
+/// How the solve of a sample ended.
 #[derive(Clone, Debug)]
-pub struct SamplesEnd {
-    /// States where the samples ended, `[batch, ..state]`, detached.
-    pub y1: Tensor,
-    /// Where that is: the ends of their spans, unless a sink [stopped](crate::Step::stop) them or they failed.
-    pub t1: Vec<f64>,
-    /// What each sample's solve cost; evaluations count while it was under way.
-    pub stats: Vec<Stats>,
-    /// How each sample ended.
-    pub statuses: Vec<Status>,
-    /// Evaluations of the field, of any number of rows.
-    pub nfe: usize,
+pub struct SampleEnd {
+    /// Where it ended: at the end of its span, unless a sink [stopped](crate::Step::stop) it or it failed.
+    pub t1: f64,
+    /// The fraction of its last step at which it ended: 1, unless a sink stopped it.
+    pub s: f64,
+    /// What it cost; evaluations count while it was under way.
+    pub stats: Stats,
+    /// Whether it finished; always so unless [`OnFailure::Keep`](crate::OnFailure::Keep) lets failed samples pass.
+    pub status: Status,
+}
+
+impl SolveEnd {
+    /// The end of a solve of a whole state.
+    pub fn whole(y1: Tensor, t1: f64, stats: Stats) -> Self {
+        let samples = vec![SampleEnd { t1, s: 1.0, stats, status: Status::Finished }];
+        Self { y1, stats, samples }
+    }
 }
 
 impl Solver {
-    /// Solves `dy/dt = f(t, y)` from `y0` at `span.0` to `span.1`, pushing every accepted step into
-    /// `sink`; candle tracks nothing of it unless [`Solver::trace`] says so.
+    /// Solves `dy/dt = f(t, y)` from `y0` over `span`, pushing every accepted step into `sink`; candle tracks nothing of
+    /// it unless [`Solver::trace`] says so.
     ///
     /// Every step of an adaptive solve, the last one included, is under error control; the end and
     /// every stop are hit exactly, and `field` is never evaluated outside the span.
     ///
+    /// With [`Batching::PerSample`] every row of `y0` is a sample that takes the steps that it would take alone, over
+    /// the same span or one of its own. Samples that are done rest, and are left out of evaluations where the field
+    /// [takes rows](VectorField::supports_row_subset).
+    ///
     /// # Shapes
-    /// `y0`: any shape with at least one element, `f32` or `f64`; result: the same.
+    /// `y0`: any shape with at least one element, `f32` or `f64`, `[batch, ..state]` where samples step on their own;
+    /// result: the same.
     ///
     /// # Errors
     /// Bad settings, times or states as [`Error`] lists them; [`Error::MaxSteps`],
     /// [`Error::StepSizeUnderflow`] or [`Error::NonFinite`] when the solve cannot reach the end;
     /// [`Error::GraphTooDeep`] when it traces more steps than the stack is safe for.
-    /// What the sink took until then stays in it.
+    /// What the sink took until then stays in it. For samples, [`Error::SamplesFailed`] unless
+    /// [`Solver::on_failure`] keeps the others; [`Error::TimesDiffer`], [`Error::SamplesCoupled`].
     ///
     /// # Cost
     /// `stages` evaluations an accepted step, one less for a FSAL tableau; adaptive solves need
@@ -59,13 +73,22 @@ impl Solver {
         &self,
         field: &dyn VectorField,
         y0: &Tensor,
-        span: (f64, f64),
+        span: impl Into<Spans>,
         sink: &mut dyn StepSink,
     ) -> Result<SolveEnd> {
         self.validate()?;
-        self.check_shared("Solver::solve", "call solve_samples")?;
-        let clock = Clock::new(self, TimeSpan::new(span.0, span.1)?)?;
-        self.run_whole(field, y0, clock, sink)
+        let spans = span.into().resolve(self.batching, y0)?;
+        match (self.batching, &spans[..]) {
+            (Batching::Shared, &[span, ..]) => {
+                let clock = Clock::new(self, span)?;
+                self.run(field, y0, Course::Whole(Box::new(clock)), sink)
+            }
+            _ if self.trace => {
+                let (what, remedy) = ("a traced solve", "use Gradient::Aca or Naive");
+                Err(Error::PerSampleUnsupported { what, remedy })
+            }
+            _ => self.run(field, y0, Course::Samples(&spans), sink),
+        }
     }
 
     /// Integrates over a given grid, one step from each time to the next, without error control.
@@ -88,39 +111,8 @@ impl Solver {
         span.check_times(grid)?;
         self.validate()?;
         self.check_shared("Solver::replay", "replay the samples one by one")?;
-        self.run_whole(field, y0, Clock::on_grid(self, span, &grid[1..]), sink)
-    }
-
-    /// Solves every sample of a batch on its own, from row `i` of `y0` over `spans[i]`, pushing
-    /// accepted steps into `sink`.
-    ///
-    /// Each sample takes the steps that it would take alone. Samples that are done rest, and are left
-    /// out of evaluations where the field [takes rows](VectorField::supports_row_subset).
-    ///
-    /// # Shapes
-    /// `y0`: `[batch, ..state]`, `f32` or `f64`; result: the same.
-    ///
-    /// # Errors
-    /// Bad settings, times or states as [`Error`] lists them; [`Error::SamplesFailed`] unless
-    /// [`Solver::on_failure`] keeps the others; [`Error::TimesDiffer`].
-    ///
-    /// # Cost
-    /// As [`Solver::solve`] of the sample with the most steps.
-    pub fn solve_samples(
-        &self,
-        field: &dyn VectorField,
-        y0: &Tensor,
-        spans: &[(f64, f64)],
-        sink: &mut dyn StepSink,
-    ) -> Result<SamplesEnd> {
-        self.validate()?;
-        if self.trace {
-            let (what, remedy) = ("a traced solve", "use Gradient::Aca or Naive");
-            return Err(Error::PerSampleUnsupported { what, remedy });
-        }
-        let end = Run::new(self, field, y0, Course::Samples(spans), sink)?.finish()?;
-        let (stats, t1, statuses) = end.clocks.end(self.on_failure)?;
-        Ok(SamplesEnd { y1: end.y1, t1, stats, statuses, nfe: end.nfe })
+        let clock = Clock::on_grid(self, span, &grid[1..]);
+        self.run(field, y0, Course::Whole(Box::new(clock)), sink)
     }
 
     /// Returns the magnitude of the step that an adaptive solve tries first.
@@ -145,18 +137,22 @@ impl Solver {
         run.clocks.first_step()
     }
 
-    fn run_whole(
+    fn run(
         &self,
         field: &dyn VectorField,
         y0: &Tensor,
-        clock: Clock<'_>,
+        course: Course<'_, '_>,
         sink: &mut dyn StepSink,
     ) -> Result<SolveEnd> {
         let mut guard = TraceGuard::new(sink);
-        let end =
-            Run::new(self, field, y0, Course::Whole(Box::new(clock)), &mut guard)?.finish()?;
-        let (stats, t1) = end.clocks.end_whole()?;
-        Ok(SolveEnd { y1: end.y1, t1, stats: Stats { nfe: end.nfe, ..stats } })
+        let end = Run::new(self, field, y0, course, &mut guard)?.finish()?;
+        let whole = end.clocks.are_whole();
+        let mut samples = end.clocks.end(self.on_failure)?;
+        let stats = Stats { nfe: end.nfe, ..Stats::total(samples.iter().map(|end| &end.stats)) };
+        if whole {
+            samples.iter_mut().for_each(|end| end.stats = stats);
+        }
+        Ok(SolveEnd { y1: end.y1, stats, samples })
     }
 
     /// Refuses samples that step on their own where there is one step for all.

@@ -1,6 +1,77 @@
 //! Spans of time and lists of times inside them.
 
-use crate::{Error, Result};
+use candle_core::Tensor;
+
+use crate::{Batching, Error, Result};
+
+/// Where a solve starts and ends: one span for all samples, or one for each.
+///
+/// Whatever takes spans also takes a tuple, or a list of tuples with one for each sample.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spans {
+    /// From the first time to the second, for the whole state or for every sample.
+    Shared((f64, f64)),
+    /// One for each sample; they need [`Batching::PerSample`].
+    PerSample(Vec<(f64, f64)>),
+}
+
+impl From<(f64, f64)> for Spans {
+    fn from(span: (f64, f64)) -> Self {
+        Self::Shared(span)
+    }
+}
+
+impl From<Vec<(f64, f64)>> for Spans {
+    fn from(spans: Vec<(f64, f64)>) -> Self {
+        Self::PerSample(spans)
+    }
+}
+
+impl From<&[(f64, f64)]> for Spans {
+    fn from(spans: &[(f64, f64)]) -> Self {
+        Self::PerSample(spans.to_vec())
+    }
+}
+
+impl<const N: usize> From<[(f64, f64); N]> for Spans {
+    fn from(spans: [(f64, f64); N]) -> Self {
+        Self::PerSample(spans.to_vec())
+    }
+}
+
+impl Spans {
+    /// Lists the spans of a solve from `y0`: one where the state steps as a whole, else one for each sample.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSpan`]; [`Error::SharedSteps`] for spans of samples that share their steps; [`Error::NoBatch`] and
+    /// [`Error::SampleCount`] where there is not one for each row of the state.
+    pub fn resolve(&self, batching: Batching, y0: &Tensor) -> Result<Vec<TimeSpan>> {
+        let count = match batching {
+            Batching::Shared => 1,
+            Batching::PerSample => {
+                *y0.dims().first().ok_or(Error::NoBatch { shape: Vec::new() })?
+            }
+        };
+        match self {
+            &Self::Shared((t0, t1)) => Ok(vec![TimeSpan::new(t0, t1)?; count]),
+            Self::PerSample(_) if batching == Batching::Shared => {
+                Err(Error::SharedSteps { what: "spans" })
+            }
+            Self::PerSample(spans) if spans.len() != count => {
+                Err(Error::SampleCount { what: "spans", got: spans.len(), expected: count })
+            }
+            Self::PerSample(spans) => spans.iter().map(|&(t0, t1)| TimeSpan::new(t0, t1)).collect(),
+        }
+    }
+
+    /// The start of the span, or of the first one.
+    pub fn t0(&self) -> f64 {
+        match self {
+            Self::Shared((t0, _)) => *t0,
+            Self::PerSample(spans) => spans.first().map_or(0.0, |span| span.0),
+        }
+    }
+}
 
 /// A span of time from `t0` to `t1`, in either direction.
 #[derive(Clone, Copy, Debug, PartialEq)]

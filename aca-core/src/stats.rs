@@ -19,6 +19,27 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// The steps and evaluations of several solves together.
+    pub fn total<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        all.copied().reduce(Self::and).unwrap_or_default()
+    }
+
+    fn and(self, other: Self) -> Self {
+        let h_smallest = match (self.accepted, other.accepted) {
+            (0, _) => other.h_smallest,
+            (_, 0) => self.h_smallest,
+            _ => self.h_smallest.min(other.h_smallest),
+        };
+        Self {
+            nfe: self.nfe + other.nfe,
+            accepted: self.accepted + other.accepted,
+            rejected: self.rejected + other.rejected,
+            h_smallest,
+            h_largest: self.h_largest.max(other.h_largest),
+            stability_limited: self.stability_limited + other.stability_limited,
+        }
+    }
+
     /// Counts an accepted step of size `h`.
     pub fn accept(&mut self, h: f64) {
         let h = h.abs();

@@ -137,7 +137,7 @@ impl Time {
         done
     }
 
-    /// Returns which samples of the batch the state's rows hold, where samples have clocks of their
+    /// Returns which samples of the batch the state's rows hold, where samples step on their
     /// own; fields that [take rows](crate::VectorField::supports_row_subset) may see some of them only.
     pub fn samples(&self) -> Option<&Arc<[usize]>> {
         self.clocks.as_ref().map(|clocks| &clocks.samples)

@@ -26,24 +26,22 @@
 //! | the solver's own steps | [`SaveAt::Steps`] |
 //! | `y(t)` and `y'(t)` later, anywhere | [`SaveAt::Dense`] |
 //! | several of these | [`SaveAt::All`] |
-//! | a clock, a span and times for each sample of a batch | [`solve_samples`] |
+//! | a span and times for each sample of a batch | [`Batching::PerSample`](aca_core::Batching::PerSample), [`SaveAt::PerSample`] |
 
 mod dense_output;
 mod interpolate;
+mod layout;
 mod placement;
 mod ragged;
-mod sample_solution;
 mod save_at;
 mod saver;
 mod solution;
-mod spans;
 
 pub use dense_output::{DenseOutput, DenseStep};
 pub use interpolate::{interpolate, interpolate_derivative};
+pub use layout::Layout;
 pub use placement::Placement;
 pub use ragged::Ragged;
-pub use sample_solution::{SampleSolution, solve_samples};
 pub use save_at::SaveAt;
-pub use saver::{Saved, Saver};
+pub use saver::Saver;
 pub use solution::{Solution, solve};
-pub use spans::{SaveSamples, Spans};

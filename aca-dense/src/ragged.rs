@@ -74,21 +74,4 @@ impl Ragged {
         let column = column.broadcast_as(rows.shape())?;
         Ok((column.where_cond(&rows, &rows.zeros_like()?)?, mask))
     }
-
-    /// Splits off the last output of every sample, `[batch, ..state]`; each has at least one.
-    pub fn split_last(&self) -> Result<(Self, Tensor)> {
-        let mut start = 0;
-        let (mut lasts, mut others) = (Vec::new(), Vec::new());
-        for &count in &self.counts {
-            others.extend(start as u32..(start + count - 1) as u32);
-            lasts.push((start + count - 1) as u32);
-            start += count;
-        }
-        let select = |rows: Vec<u32>| {
-            let rows = Tensor::new(rows, self.flat.device())?;
-            self.flat.index_select(&rows, 0)
-        };
-        let counts = self.counts.iter().map(|count| count - 1).collect();
-        Ok((Self { flat: select(others)?, counts }, select(lasts)?))
-    }
 }

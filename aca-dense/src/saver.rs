@@ -1,14 +1,20 @@
 //! The sink that keeps what was asked for.
 
-use aca_core::{Error, Result, RowStep, Step, StepSink, Stepper, TimeSpan, kernels};
+use aca_core::{
+    Batching, Error, Result, RowStep, SolveEnd, Solver, Spans, Step, StepSink, Stepper, TimeSpan,
+    kernels,
+};
 use candle_core::Tensor;
 
 use crate::save_at::Request;
-use crate::{DenseOutput, DenseStep, Placement, SaveAt};
+use crate::{DenseOutput, DenseStep, Layout, Placement, SaveAt, Solution};
 
 /// Keeps the outputs that a [`SaveAt`] asks for while a solve runs: of a whole state, or of each sample of a batch.
 pub struct Saver {
     whole: bool,
+    /// Whether samples may come to have different numbers of outputs.
+    ragged: bool,
+    method: Stepper,
     y0: Tensor,
     /// One for a whole state.
     samples: Vec<Sample>,
@@ -31,28 +37,9 @@ struct Sample {
     broken: bool,
 }
 
-/// What a [`Saver`] kept of a whole state.
-pub struct Saved {
-    /// The times of the outputs, in the span's direction.
-    pub ts: Vec<f64>,
-    /// Where they lie among the steps.
-    pub placements: Vec<Placement>,
-    /// The outputs, `[times, ..state]`.
-    pub ys: Tensor,
-    /// The steps of the dense output, if it was asked for.
-    pub dense: Option<Vec<DenseStep>>,
-}
-
-/// What a [`Saver`] kept of one sample.
-pub(crate) struct SavedSample {
-    pub(crate) ts: Vec<f64>,
-    pub(crate) placements: Vec<Placement>,
-    pub(crate) dense: Option<DenseOutput>,
-}
-
 impl Sample {
-    fn new(save_at: &SaveAt, span: TimeSpan, row: usize) -> Result<Self> {
-        let request = save_at.resolve(span)?;
+    fn new(save_at: &SaveAt, span: TimeSpan, (row, batch): (usize, Option<usize>)) -> Result<Self> {
+        let request = save_at.resolve(span, (row, batch))?;
         let (ts, placements, rows, dense) = Default::default();
         let mut sample =
             Self { span, request, served: 0, ts, placements, rows, dense, broken: false };
@@ -104,80 +91,105 @@ impl Sample {
 }
 
 impl Saver {
-    /// Prepares to keep what `save_at` asks of a solve of a whole state from `y0` over `span`.
+    /// Prepares to keep what `save_at` asks of a solve by `solver` from `y0`.
     ///
     /// # Errors
-    /// Those of [`TimeSpan::check_times`].
-    pub fn new(save_at: &SaveAt, span: TimeSpan, y0: &Tensor) -> Result<Self> {
-        let sample = Sample::new(save_at, span, 0)?;
-        let pieces = if sample.starts_at_t0() { vec![y0.unsqueeze(0)?] } else { Vec::new() };
-        Ok(Self { whole: true, y0: y0.clone(), samples: vec![sample], pieces })
+    /// Those of [`Spans::resolve`] and [`TimeSpan::check_times`]; [`Error::SharedSteps`], [`Error::SampleCount`].
+    pub fn new(solver: &Solver, save_at: &SaveAt, spans: &Spans, y0: &Tensor) -> Result<Self> {
+        let resolved = spans.resolve(solver.batching, y0)?;
+        let whole = solver.batching == Batching::Shared;
+        let batch = (!whole).then_some(resolved.len());
+        let samples = resolved.iter().enumerate();
+        let samples = samples.map(|(row, &span)| Sample::new(save_at, span, (row, batch)));
+        let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
+        let pieces = match whole {
+            true if samples[0].starts_at_t0() => vec![y0.unsqueeze(0)?],
+            true => Vec::new(),
+            false => vec![y0.clone()],
+        };
+        let ragged = save_at.is_ragged() || matches!(spans, Spans::PerSample(_));
+        let method = Stepper::new(solver, y0.dtype())?;
+        Ok(Self { whole, ragged, method, y0: y0.clone(), samples, pieces })
     }
 
-    /// Prepares to keep what each sample of a batch is asked for.
-    pub(crate) fn of_samples(each: &[SaveAt], spans: &[TimeSpan], y0: &Tensor) -> Result<Self> {
-        let samples = each.iter().zip(spans).enumerate();
-        let samples = samples.map(|(row, (save_at, &span))| Sample::new(save_at, span, row));
-        let samples = samples.collect::<Result<_>>()?;
-        Ok(Self { whole: false, y0: y0.clone(), samples, pieces: vec![y0.clone()] })
+    /// Joins what was kept to how the solve ended; outputs at times that it did not come to hold NaN.
+    pub fn finish(mut self, end: SolveEnd) -> Result<Solution> {
+        for (sample, end) in self.samples.iter_mut().zip(&end.samples) {
+            sample.end_at(end.t1);
+        }
+        let dense = self.take_dense(&end)?;
+        let (ys, layout) = if self.whole { self.whole_outputs()? } else { self.sample_outputs()? };
+        let (mut ts, mut placements) = (Vec::new(), Vec::new());
+        match &layout {
+            Layout::Alike { .. } => ts.clone_from(&self.samples[0].ts),
+            _ => self.samples.iter().for_each(|sample| ts.extend(&sample.ts)),
+        }
+        self.samples.into_iter().for_each(|sample| placements.extend(sample.placements));
+        Ok(Solution::new((ts, ys), (placements, layout), end).with_dense(dense))
     }
 
-    /// Takes back what was kept beyond `t1`, where a sink stopped the solve.
-    pub fn end_at(&mut self, t1: f64) {
-        self.samples.iter_mut().for_each(|sample| sample.end_at(t1));
-    }
-
-    /// Returns what was kept of a whole state; times that a solve did not come to hold NaN.
-    pub fn finish(mut self) -> Result<Saved> {
-        let nan = self.pieces.len();
-        let Some(mut sample) = self.samples.pop() else { return Err(Error::NoTimes) };
+    /// The outputs of a whole state.
+    fn whole_outputs(&mut self) -> Result<(Tensor, Layout)> {
+        let sample = &mut self.samples[0];
         let reached = sample.ts.len();
-        sample.miss(nan);
-        let state = self.y0.unsqueeze(0)?;
-        let missing = sample.ts.len() - reached;
+        sample.miss(self.pieces.len());
+        let (count, state) = (sample.ts.len(), self.y0.unsqueeze(0)?);
         let ys = match self.pieces[..] {
             [] => state.narrow(0, 0, 0)?,
             _ => Tensor::cat(&self.pieces, 0)?.narrow(0, 0, reached)?,
         };
+        if count == reached {
+            return Ok((ys, Layout::Whole(count)));
+        }
         let nowhere = (state.zeros_like()? * f64::NAN)?;
-        let all: Vec<&Tensor> =
-            std::iter::once(&ys).chain((0..missing).map(|_| &nowhere)).collect();
-        let ys = if missing == 0 { ys } else { Tensor::cat(&all, 0)? };
-        let dense = sample.request.dense.then_some(sample.dense);
-        Ok(Saved { ts: sample.ts, placements: sample.placements, ys, dense })
+        let missing = (reached..count).map(|_| &nowhere);
+        let all: Vec<&Tensor> = std::iter::once(&ys).chain(missing).collect();
+        Ok((Tensor::cat(&all, 0)?, Layout::Whole(count)))
     }
 
-    /// Returns each sample's outputs, its end `y1` the last, one sample after the other; times that a
-    /// sample did not come to hold NaN.
-    pub(crate) fn finish_samples(
-        mut self,
-        (y1, t1): (&Tensor, &[f64]),
-        method: &Stepper,
-    ) -> Result<(Tensor, Vec<SavedSample>)> {
-        let nan = (y1.narrow(0, 0, 1)?.zeros_like()? * f64::NAN)?;
-        let (ends, missing) = (self.pieces.len(), self.pieces.len() + 1);
-        self.pieces.extend([y1.clone(), nan]);
-        let (mut rows, mut saved) = (Vec::new(), Vec::new());
-        for (row, mut sample) in self.samples.into_iter().enumerate() {
-            sample.end_at(t1[row]);
-            sample.miss(missing);
-            rows.extend(&sample.rows);
-            rows.push((ends, row));
-            let Sample { span, request, ts, placements, dense, broken, .. } = sample;
-            let dense = request.dense.then(|| {
-                let y0 = self.y0.get(row)?;
-                // A step whose outputs are not finite is not part of the solution.
-                let t1 = match broken {
-                    true => dense.last().map_or(span.t0, |step| step.t1),
-                    false => t1[row],
-                };
-                let span = TimeSpan { t1, ..span };
-                Ok::<_, Error>(DenseOutput::new(method.clone(), span, y0, dense))
-            });
-            saved.push(SavedSample { ts, placements, dense: dense.transpose()? });
+    /// The outputs of samples that step on their own.
+    fn sample_outputs(&mut self) -> Result<(Tensor, Layout)> {
+        let nan = (self.y0.narrow(0, 0, 1)?.zeros_like()? * f64::NAN)?;
+        self.samples.iter_mut().for_each(|sample| sample.miss(self.pieces.len()));
+        self.pieces.push(nan);
+        let counts: Vec<usize> = self.samples.iter().map(|sample| sample.rows.len()).collect();
+        let layout = match (self.ragged, counts.len()) {
+            (true, _) => Layout::Ragged(counts),
+            (false, batch) => Layout::Alike { times: counts[0], batch },
+        };
+        let shape = [&layout.dims(), &self.y0.dims()[1..]].concat();
+        let mut rows = vec![(&self.y0, 0); layout.len()];
+        for (number, sample) in self.samples.iter().enumerate() {
+            for (place, &(piece, row)) in layout.rows(number).zip(&sample.rows) {
+                rows[place] = (&self.pieces[piece], row);
+            }
         }
-        let rows: Vec<_> = rows.iter().map(|&(piece, row)| (&self.pieces[piece], row)).collect();
-        Ok((kernels::gather_rows(&rows)?, saved))
+        let ys = match rows.is_empty() {
+            true => Tensor::zeros(shape, self.y0.dtype(), self.y0.device())?,
+            false => kernels::gather_rows(&rows)?.reshape(shape)?,
+        };
+        Ok((ys, layout))
+    }
+
+    /// The solution of each sample that asked for its dense output.
+    fn take_dense(&mut self, end: &SolveEnd) -> Result<Vec<Option<DenseOutput>>> {
+        let mut all = Vec::new();
+        for (row, (sample, end)) in self.samples.iter_mut().zip(&end.samples).enumerate() {
+            if !sample.request.dense {
+                all.push(None);
+                continue;
+            }
+            let y0 = if self.whole { self.y0.clone() } else { self.y0.get(row)? };
+            let steps = std::mem::take(&mut sample.dense);
+            // A step whose outputs are not finite is not part of the solution.
+            let t1 = match sample.broken {
+                true => steps.last().map_or(sample.span.t0, |step| step.t1),
+                false => end.t1,
+            };
+            let span = TimeSpan { t1, ..sample.span };
+            all.push(Some(DenseOutput::new(self.method.clone(), span, y0, steps)));
+        }
+        Ok(all)
     }
 
     /// Keeps the requested times strictly inside the steps.

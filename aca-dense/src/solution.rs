@@ -1,80 +1,150 @@
 //! A solved ODE.
 
-use aca_core::{
-    Batching, Error, Result, Solver, Stats, Status, StepSink, Stepper, TimeSpan, VectorField,
-};
+use aca_core::{Error, Result, SampleEnd, SolveEnd, Solver, Spans, Stats, StepSink, VectorField};
 use candle_core::Tensor;
 
-use crate::{DenseOutput, Placement, SaveAt, Saver, solve_samples};
+use crate::{DenseOutput, Layout, Placement, Ragged, SaveAt, Saver};
 
 /// A solved ODE: what a [`SaveAt`] asked for, detached from candle's graph.
+///
+/// # Shapes
+/// | the state | outputs `ys` | end `y1` |
+/// |---|---|---|
+/// | steps as a whole | `[times, ..state]` | `[..state]` |
+/// | samples that step on their own, all with the same times | `[times, batch, ..state]` | `[batch, ..state]` |
+/// | samples with spans, requests or steps of their own to keep | `[outputs, ..state]`, one sample's after the other's | `[batch, ..state]` |
 #[derive(Clone, Debug)]
 pub struct Solution {
-    /// Times of the outputs, in the span's direction.
+    /// Times of the outputs, one for each index of the first dimension of `ys`.
     pub ts: Vec<f64>,
-    /// Outputs, `[times, ..state]`; no rows when no times were asked for.
+    /// Outputs; no rows when no times were asked for. NaN at times that a solve did not come to.
     pub ys: Tensor,
-    /// State at the end of the span.
+    /// State at the end.
     pub y1: Tensor,
     /// What the solve cost.
     pub stats: Stats,
+    /// How each sample ended, and what it cost; a state that steps as a whole is one sample.
+    pub samples: Vec<SampleEnd>,
     placements: Vec<Placement>,
-    dense: Option<DenseOutput>,
-    samples: Samples,
-}
-
-/// What is known of samples that step on their own; nothing where they shared their steps.
-#[derive(Clone, Debug, Default)]
-struct Samples {
-    stats: Vec<Stats>,
-    statuses: Vec<Status>,
+    layout: Layout,
+    dense: Vec<Option<DenseOutput>>,
 }
 
 impl Solution {
-    /// Joins outputs at `ts`, which lie at `placements` among the steps, to a solution without dense
-    /// output.
+    /// Joins times and outputs to where they lie among the steps, one sample's after the other's, and to how the solve
+    /// ended; without dense output.
     pub fn new(
-        ts: Vec<f64>,
-        ys: Tensor,
-        y1: Tensor,
-        stats: Stats,
-        placements: Vec<Placement>,
+        (ts, ys): (Vec<f64>, Tensor),
+        (placements, layout): (Vec<Placement>, Layout),
+        end: SolveEnd,
     ) -> Self {
-        Self { ts, ys, y1, stats, placements, dense: None, samples: Samples::default() }
+        let SolveEnd { y1, stats, samples } = end;
+        Self { ts, ys, y1, stats, samples, placements, layout, dense: Vec::new() }
     }
 
-    /// Adds what is known of samples that step on their own.
-    pub(crate) fn of_samples(self, stats: Vec<Stats>, statuses: Vec<Status>) -> Self {
-        Self { samples: Samples { stats, statuses }, ..self }
-    }
-
-    /// What each sample's solve cost, where samples stepped on their own; else nothing.
-    pub fn sample_stats(&self) -> &[Stats] {
-        &self.samples.stats
-    }
-
-    /// How each sample ended, where samples stepped on their own; else nothing.
-    pub fn statuses(&self) -> &[Status] {
-        &self.samples.statuses
+    pub(crate) fn with_dense(self, dense: Vec<Option<DenseOutput>>) -> Self {
+        Self { dense, ..self }
     }
 
     /// Returns the same solution outside candle's graph.
     pub fn detach(self) -> Self {
         let (ys, y1) = (self.ys.detach(), self.y1.detach());
-        Self { ys, y1, dense: self.dense.map(DenseOutput::detach), ..self }
+        let dense = self.dense.into_iter().map(|dense| dense.map(DenseOutput::detach)).collect();
+        Self { ys, y1, dense, ..self }
     }
 
-    /// Where the outputs lie among the accepted steps.
+    /// Where the outputs lie among the accepted steps, one sample's after the other's.
     pub fn placements(&self) -> &[Placement] {
         &self.placements
     }
 
-    /// The solution over the whole span.
+    /// How the outputs lie in `ys`.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where each sample's end lies among its accepted steps.
+    pub fn end_placements(&self) -> impl Iterator<Item = Placement> + '_ {
+        self.samples.iter().map(|end| match end.stats.accepted {
+            0 => Placement { step: 0, s: 0.0 },
+            n => Placement { step: n - 1, s: end.s },
+        })
+    }
+
+    /// Whether each sample's last output is its end, as `ys` at the last of the times.
+    pub fn ends_are_outputs(&self) -> bool {
+        let lasts = match &self.layout {
+            Layout::Ragged(_) => return false,
+            layout => self.placements.chunks(layout.count(0).max(1)).map(<[Placement]>::last),
+        };
+        !self.ts.is_empty()
+            && lasts.zip(self.end_placements()).all(|(last, end)| last == Some(&end))
+    }
+
+    /// Times of one sample's outputs.
     ///
     /// # Errors
-    /// [`Error::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`].
+    /// [`Error::SampleCount`] beyond the batch.
+    pub fn sample_ts(&self, sample: usize) -> Result<&[f64]> {
+        self.layout.check_sample(sample)?;
+        Ok(match &self.layout {
+            Layout::Ragged(counts) => &self.ts[counts[..sample].iter().sum()..][..counts[sample]],
+            _ => &self.ts,
+        })
+    }
+
+    /// Outputs of one sample, `[its times, ..state]`.
+    ///
+    /// # Errors
+    /// [`Error::SampleCount`] beyond the batch.
+    pub fn sample(&self, sample: usize) -> Result<Tensor> {
+        self.layout.sample(&self.ys, sample)
+    }
+
+    /// The outputs of all samples as a list for each, which can be padded.
+    pub fn each(&self) -> Result<Ragged> {
+        self.layout.each(&self.ys)
+    }
+
+    /// The solution over the whole span, of a state that steps as a whole.
+    ///
+    /// # Errors
+    /// [`Error::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`];
+    /// [`Error::PerSampleUnsupported`] where each sample has its own.
     pub fn dense(&self) -> Result<&DenseOutput> {
-        self.dense.as_ref().ok_or(Error::NoDenseOutput)
+        match self.layout {
+            Layout::Whole(_) => self.sample_dense(0),
+            _ => {
+                let (what, remedy) = ("Solution::dense", "call sample_dense for each sample");
+                Err(Error::PerSampleUnsupported { what, remedy })
+            }
+        }
+    }
+
+    /// The solution of one sample over its whole span.
+    ///
+    /// # Errors
+    /// [`Error::NoDenseOutput`] unless the sample was asked for [`SaveAt::Dense`]; [`Error::SampleCount`].
+    pub fn sample_dense(&self, sample: usize) -> Result<&DenseOutput> {
+        self.layout.check_sample(sample)?;
+        self.dense.get(sample).and_then(Option::as_ref).ok_or(Error::NoDenseOutput)
+    }
+
+    /// Returns `y(t)` for each of `ts`, in any order, of a solve that kept its dense output.
+    ///
+    /// # Shapes
+    /// `[times, ..state]`, or `[times, batch, ..state]` where samples stepped on their own.
+    ///
+    /// # Errors
+    /// [`Error::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`]; those of
+    /// [`DenseOutput::at_times`].
+    pub fn at_times(&self, ts: &[f64]) -> Result<Tensor> {
+        if let Layout::Whole(_) = self.layout {
+            return self.sample_dense(0)?.at_times(ts);
+        }
+        let samples = 0..self.samples.len();
+        let each = samples.map(|sample| self.sample_dense(sample)?.at_times(ts));
+        Ok(Tensor::stack(&each.collect::<Result<Vec<_>>>()?, 1)?)
     }
 
     /// Solves `dy/dt = f(t, y)` and keeps what `save_at` asks for, while every accepted step also
@@ -86,48 +156,49 @@ impl Solution {
         solver: &Solver,
         field: &dyn VectorField,
         y0: &Tensor,
-        span: (f64, f64),
+        span: impl Into<Spans>,
         save_at: &SaveAt,
         sink: impl StepSink,
     ) -> Result<Self> {
-        let ends = TimeSpan::new(span.0, span.1)?;
-        let y0 = solver.own(y0)?;
-        let mut sinks = (Saver::new(save_at, ends, &y0)?, sink);
-        let end = solver.solve(field, &y0, span, &mut sinks)?;
-        sinks.0.end_at(end.t1);
-        let saved = sinks.0.finish()?;
-        let ends = TimeSpan { t1: end.t1, ..ends };
-        let method = Stepper::new(solver, y0.dtype())?;
-        let dense = saved.dense.map(|steps| DenseOutput::new(method, ends, y0, steps));
-        let (ts, ys, placements) = (saved.ts, saved.ys, saved.placements);
-        Ok(Self { dense, ..Self::new(ts, ys, end.y1, end.stats, placements) })
+        let (spans, y0) = (span.into(), solver.own(y0)?);
+        let mut sinks = (Saver::new(solver, save_at, &spans, &y0)?, sink);
+        let end = solver.solve(field, &y0, spans, &mut sinks)?;
+        sinks.0.finish(end)
     }
 }
 
-/// Solves `dy/dt = f(t, y)` from `y0` at `span.0` to `span.1` and keeps what `save_at` asks for.
+/// Solves `dy/dt = f(t, y)` from `y0` over `span` and keeps what `save_at` asks for.
+///
+/// With [`Batching::PerSample`](aca_core::Batching::PerSample) each row of `y0` is a sample that steps on its own, over the same span or one of its own,
+/// with the same outputs or its own.
 ///
 /// # Shapes
-/// `y0`: `[..state]`, `f32` or `f64`; [`Solution::ys`]: `[times, ..state]`.
+/// `y0`: `[..state]`, `f32` or `f64`; [`Solution::ys`]: `[times, ..state]`, or as [`Solution`] tells for samples.
 ///
 /// # Gradient
 /// None: the result is detached. `aca-adjoint` solves with gradients.
 ///
 /// # Errors
-/// Those of [`Solver::solve`] and of [`TimeSpan::check_times`].
+/// Those of [`Solver::solve`] and of [`TimeSpan::check_times`](aca_core::TimeSpan::check_times).
 ///
 /// # Example
 /// ```
-/// use aca_core::{Solver, Time};
+/// use aca_core::{Batching, Solver, Time, Tolerance};
 /// use aca_dense::{SaveAt, solve};
-/// use aca_tableau::RK4;
 /// use candle_core::{Device, Tensor};
 ///
 /// # fn main() -> aca_core::Result<()> {
-/// let growth = |_t: &Time, y: &Tensor| Ok(y.clone());
-/// let y0 = Tensor::new(&[1.0f64], &Device::Cpu)?;
-/// let times = SaveAt::Times(vec![0.25, 0.5, 1.0]);
-/// let sol = solve(&Solver::fixed(RK4, 0.1), &growth, &y0, (0.0, 1.0), &times)?;
-/// assert_eq!(sol.ys.dims(), [3, 1]);
+/// let solver = Solver::adaptive(aca_tableau::TSIT5, Tolerance { rtol: 1e-8, atol: 1e-8 });
+/// let decay = |_t: &Time, y: &Tensor| y.neg();
+/// let y0 = Tensor::new(&[[1.0f64], [2.0]], &Device::Cpu)?;
+/// let sol = solve(&solver, &decay, &y0, (0.0, 1.0), &SaveAt::Times(vec![0.25, 0.5, 1.0]))?;
+/// assert_eq!(sol.ys.dims(), [3, 2, 1]);
+///
+/// let solver = Solver { batching: Batching::PerSample, ..solver };
+/// let times = SaveAt::PerSample(vec![SaveAt::Times(vec![0.5]), SaveAt::Times(vec![1.0, 3.0])]);
+/// let sol = solve(&solver, &decay, &y0, [(0.0, 1.0), (0.0, 4.0)], &times)?;
+/// let y = sol.sample(1)?.to_vec2::<f64>()?;
+/// assert!((y[1][0] - 2.0 * (-3f64).exp()).abs() < 1e-7);
 /// # Ok(())
 /// # }
 /// ```
@@ -135,13 +206,8 @@ pub fn solve(
     solver: &Solver,
     field: &dyn VectorField,
     y0: &Tensor,
-    span: (f64, f64),
+    span: impl Into<Spans>,
     save_at: &SaveAt,
 ) -> Result<Solution> {
-    match solver.batching {
-        Batching::Shared => Solution::record(solver, field, y0, span, save_at, ()),
-        Batching::PerSample => {
-            solve_samples(solver, field, y0, span, save_at.clone())?.into_shared()
-        }
-    }
+    Solution::record(solver, field, y0, span, save_at, ())
 }

@@ -80,7 +80,7 @@ fn quick_start() -> candle_core::Result<f64> {
     let start = Instant::now();
     for _ in 0..3 {
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?;
-        let loss = loss::mse(&sol.y1()?, &target)?;
+        let loss = loss::mse(&sol.y1, &target)?;
         opt.backward_step(&loss)?;
     }
     Ok(start.elapsed().as_secs_f64() * 1e3 / 3.0)

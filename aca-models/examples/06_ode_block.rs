@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     let mut opt = AdamW::new_lr(varmap.all_vars(), 2e-2)?;
     for epoch in 0..=150 {
         let sol = ode.solve(&first.forward(&points)?, (0.0, 1.0), &SaveAt::End)?;
-        let logits = last.forward(&sol.y1()?)?;
+        let logits = last.forward(&sol.y1)?;
         let loss = loss::cross_entropy(&logits, &labels)?;
         opt.backward_step(&loss)?; // through the last layer, the ODE and the first layer
         if epoch % 30 == 0 {

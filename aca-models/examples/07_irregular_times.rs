@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let field = LotkaVolterra::field([0.5, 0.4, 0.6, 0.3])?;
     let known = vec![field.theta().clone()];
     let truth = Ode::new(solver.clone(), field, known)?;
-    let observed = truth.solve_sample_times(&y0, &times)?.ys.flat().detach();
+    let observed = truth.solve_times(&y0, &times)?.ys.detach();
 
     let field = LotkaVolterra::field([0.4, 0.5, 0.5, 0.4])?;
     let rates = field.theta().clone();
@@ -33,11 +33,11 @@ fn main() -> Result<()> {
     let params = ParamsAdamW { lr: 0.02, weight_decay: 0.0, ..ParamsAdamW::default() };
     let mut opt = AdamW::new(vec![rates.clone()], params)?;
     for epoch in 0..=300 {
-        let sol = ode.solve_sample_times(&y0, &times)?;
-        let loss = (sol.ys.flat() - &observed)?.sqr()?.mean_all()?;
+        let sol = ode.solve_times(&y0, &times)?;
+        let loss = (&sol.ys - &observed)?.sqr()?.mean_all()?;
         opt.backward_step(&loss)?;
         if epoch % 60 == 0 {
-            let steps = sol.stats.iter().map(|stats| stats.accepted).collect::<Vec<_>>();
+            let steps = sol.samples.iter().map(|end| end.stats.accepted).collect::<Vec<_>>();
             let (loss, rates) = (loss.to_scalar::<f64>()?, rates.to_vec1::<f64>()?);
             println!("epoch {epoch:3}: loss {loss:.2e}, rates {rates:.4?}, steps {steps:?}");
         }

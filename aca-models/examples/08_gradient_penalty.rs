@@ -46,7 +46,7 @@ fn train(penalty: f64) -> Result<(f64, f64)> {
     let mut opt = AdamW::new_lr(varmap.all_vars(), 1e-2)?;
     let mut last = (0.0, 0.0);
     for _ in 0..150 {
-        let y = ode.solve(&x, (0.0, 1.0), &SaveAt::End)?.y1()?;
+        let y = ode.solve(&x, (0.0, 1.0), &SaveAt::End)?.y1;
         let slope = gradients_in_graph(&y.sum_all()?, &[&x])?.remove(0);
         let (loss, slope) = ((y - &target)?.sqr()?.mean_all()?, slope.sqr()?.mean_all()?);
         opt.backward_step(&(&loss + (&slope * penalty)?)?)?;

@@ -32,7 +32,7 @@ fn carried(y0: &Tensor, c: &Tensor) -> Result<Tensor> {
     });
     // No variable is listed: the field owns none.
     let ode = Ode::new(solver(), field, vec![])?;
-    let end = ode.solve(&start, (0.0, 2.0), &SaveAt::End)?.y1()?;
+    let end = ode.solve(&start, (0.0, 2.0), &SaveAt::End)?.y1;
     Ok(packing.unpack(&end)?.swap_remove(0))
 }
 
@@ -40,7 +40,7 @@ fn carried(y0: &Tensor, c: &Tensor) -> Result<Tensor> {
 fn captured(y0: &Tensor, c: &Tensor, network: Vec<Var>) -> Result<Tensor> {
     let c = c.clone();
     let ode = Ode::new(solver(), move |_: &Time, y: &Tensor| oscillate(y, &c), network)?;
-    ode.solve(y0, (0.0, 2.0), &SaveAt::End)?.y1()
+    Ok(ode.solve(y0, (0.0, 2.0), &SaveAt::End)?.y1.clone())
 }
 
 fn main() -> Result<()> {

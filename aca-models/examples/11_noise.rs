@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let redrawn = |_: &Time, y: &Tensor| dropout(&y.tanh()?, 0.5);
     let refused = Ode::new(Solver::fixed_count(aca_tableau::RK4, 8), redrawn, vec![])?
         .solve(&y0, (0.0, 1.0), &SaveAt::End)
-        .and_then(|sol| Ok(sol.y1()?.sum_all()?.backward()?));
+        .and_then(|sol| Ok(sol.y1.sum_all()?.backward()?));
     match refused {
         Err(error) => println!("noise inside the field: {error}\n"),
         Ok(_) => println!("noise inside the field was not noticed"),
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         if let Ok(mut mask) = mask.write() {
             *mask = drawn;
         }
-        let loss = ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?.y1()?.sqr()?.mean_all()?;
+        let loss = ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?.y1.sqr()?.mean_all()?;
         let grads = loss.backward()?;
         let gradient = grads.get(&y0).map_or_else(|| y0.zeros_like(), |g| Ok(g.clone()))?;
         let size = gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>()?;

@@ -58,9 +58,9 @@ fn main() -> Result<()> {
     let ode = Ode::new(solver, spin, vec![rate.clone()])?;
     let y0 = Tensor::new(&[1.0f64, 0.0], &Device::Cpu)?;
     let sol = ode.solve(&y0, (0.0, 10.0), &SaveAt::Dense)?;
-    let length = sol.y1()?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+    let length = sol.y1.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
     println!("length after 10: {length:.15}; y(3.21) = {}", sol.dense()?.at(3.21)?);
-    let slope = sol.y1()?.get(0)?.backward()?.remove(&rate).map(|g| g.to_vec1::<f64>());
+    let slope = sol.y1.get(0)?.backward()?.remove(&rate).map(|g| g.to_vec1::<f64>());
     println!("dy/d omega = {:?}, -10 sin(10) = {:.4}", slope.transpose()?, -10.0 * 10f64.sin());
     Ok(())
 }

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use aca_adjoint::{
-    Backward, Checkpoints, Gradient, Gradients, Ode, Params, Recorded, Solve, Strategy,
+    Backward, Checkpoints, Gradient, Gradients, Ode, Outputs, Params, Recorded, Solve, Strategy,
 };
 use aca_core::{
     Error, Evaluator, Result, Solver, Stepper, Steps, TensorStages, Time, Tolerance, VectorField,
 };
-use aca_dense::{Placement, SaveAt};
+use aca_dense::SaveAt;
 use candle_core::{Device, Tensor, Var};
 
 #[derive(Debug)]
@@ -36,7 +36,8 @@ impl Strategy for StepByStep {
 }
 
 impl Backward for Kept {
-    fn pullback(&self, at: &[Placement], g: &Tensor, want_times: bool) -> Result<Gradients> {
+    fn pullback(&self, outputs: &Outputs, g: &Tensor, want_times: bool) -> Result<Gradients> {
+        let at = outputs.placements();
         if want_times || at.iter().any(|output| output.is_inside()) {
             let what = "outputs inside steps, or gradients of times";
             return Err(Error::Unsupported { strategy: "StepByStep", what });
@@ -76,7 +77,7 @@ fn main() -> Result<()> {
         let solver = Solver::adaptive(aca_tableau::TSIT5, Tolerance { rtol: 1e-8, atol: 1e-8 });
         let ode = Ode::new(solver, logistic, vec![rate.clone()])?.gradient(gradient.clone());
         let y0 = Var::new(&[0.1f64, 0.7], &Device::Cpu)?;
-        let loss = ode.solve(&y0, (0.0, 4.0), &SaveAt::End)?.y1()?.sqr()?.sum_all()?;
+        let loss = ode.solve(&y0, (0.0, 4.0), &SaveAt::End)?.y1.sqr()?.sum_all()?;
         let grads = loss.backward()?;
         let numbers = |var: &Var| grads.get(var).map(|g| g.to_vec1::<f64>()).transpose();
         println!("{gradient:?}: dL/dy0 {:?}, dL/dk {:?}", numbers(&y0)?, numbers(&rate)?);

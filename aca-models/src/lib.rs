@@ -18,7 +18,7 @@
 //! let solver = Solver::adaptive(aca_tableau::DOPRI5, Tolerance { rtol: 1e-8, atol: 1e-8 });
 //! let ode = Ode::new(solver, field, vec![rates.clone()])?;
 //! let y0 = Tensor::new(&[1.2f64, 1.8], &Device::Cpu)?;
-//! let grads = ode.solve(&y0, (0.0, 10.0), &SaveAt::End)?.y1()?.sum_all()?.backward()?;
+//! let grads = ode.solve(&y0, (0.0, 10.0), &SaveAt::End)?.y1.sum_all()?.backward()?;
 //! assert!(grads.get(&rates).is_some());
 //! # Ok(())
 //! # }

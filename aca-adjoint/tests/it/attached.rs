@@ -20,7 +20,7 @@ fn layers_before_and_after_the_solve_get_their_gradients() {
     let scale = Var::from_tensor(&Tensor::new(1.5f64, &Device::Cpu).unwrap()).unwrap();
     let run = || {
         let y0 = state(DType::F64).broadcast_mul(&scale).unwrap();
-        let y1 = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap();
+        let y1 = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1;
         loss(&y1.broadcast_mul(&scale).unwrap())
     };
     let grads = run().backward().unwrap();
@@ -38,8 +38,7 @@ fn layers_before_and_after_the_solve_get_their_gradients() {
 #[test]
 fn two_solves_in_one_loss_add_their_gradients() {
     let (ode, vars) = ode();
-    let y1 =
-        |end: f64| ode.solve(&state(DType::F64), (0.0, end), &SaveAt::End).unwrap().y1().unwrap();
+    let y1 = |end: f64| ode.solve(&state(DType::F64), (0.0, end), &SaveAt::End).unwrap().y1;
     let of = |loss: Tensor| loss.backward().unwrap().get(&vars[0]).unwrap().clone();
     let apart = (of(loss(&y1(1.0))) + of(loss(&y1(0.5)))).unwrap();
     let together = of((loss(&y1(1.0)) + loss(&y1(0.5))).unwrap());
@@ -53,7 +52,7 @@ fn the_end_is_attached_even_when_no_output_lies_there() {
     let end = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
     let of = |y: Tensor| loss(&y).backward().unwrap().get(&vars[1]).unwrap().clone();
     assert_eq!(sol.ys.dims(), [1, 2, 3]);
-    assert!(distance(&of(sol.y1().unwrap()), &of(end.y1().unwrap())) < 1e-14);
+    assert!(distance(&of(sol.y1), &of(end.y1)) < 1e-14);
 }
 
 #[test]
@@ -72,9 +71,9 @@ fn a_span_without_length_is_the_identity() {
     let (ode, vars) = ode();
     let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
     let sol = ode.solve(&y0, (0.7, 0.7), &SaveAt::End).unwrap();
-    let grads = loss(&sol.y1().unwrap()).backward().unwrap();
+    let grads = loss(&sol.y1).backward().unwrap();
     let direct = loss(&y0).backward().unwrap();
-    assert_eq!(distance(&sol.y1().unwrap(), &y0), 0.0);
+    assert_eq!(distance(&sol.y1, &y0), 0.0);
     let to_state = |y: &Tensor| y.to_vec2::<f64>().unwrap();
     assert_eq!(to_state(grads.get(&y0).unwrap()), to_state(direct.get(&y0).unwrap()));
     let theta = grads.get(&vars[0]).unwrap().abs().unwrap().sum_all().unwrap();
@@ -86,7 +85,7 @@ fn a_span_without_length_is_the_identity() {
 fn backward_needs_at_most_two_evaluations_a_stage() {
     let (ode, _) = ode();
     let sol = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
-    loss(&sol.y1().unwrap()).backward().unwrap();
+    loss(&sol.y1).backward().unwrap();
     // DOPRI5's seventh stage has no weight at the end: six linearizations a step.
     assert_eq!(sol.nfe_backward(), 6 * sol.stats.accepted);
 }
@@ -99,7 +98,7 @@ fn parameters_that_the_field_does_not_read_get_zeros() {
     let ode = Ode::new(adaptive(&TSIT5, 1e-6), field, params).unwrap();
     assert_eq!(ode.params().vars().len(), 3, "a variable given twice counts once");
     let sol = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
-    let grads = loss(&sol.y1().unwrap()).backward().unwrap();
+    let grads = loss(&sol.y1).backward().unwrap();
     assert_eq!(grads.get(&idle).unwrap().to_vec1::<f64>().unwrap(), [0.0; 4]);
 }
 
@@ -109,7 +108,7 @@ fn span_without_steps_gives_the_rows_that_a_view_shows() {
     for y0 in [whole.narrow(0, 1, 2).unwrap(), whole.t().unwrap().narrow(0, 1, 2).unwrap()] {
         let decay = |_t: &Time, y: &Tensor| y.neg();
         let ode = Ode::new(adaptive(&DOPRI5, 1e-8), decay, vec![]).unwrap();
-        let y1 = ode.solve(&y0, (0.5, 0.5), &SaveAt::End).unwrap().y1().unwrap();
+        let y1 = ode.solve(&y0, (0.5, 0.5), &SaveAt::End).unwrap().y1;
         assert_eq!(y1.to_vec2::<f64>().unwrap(), y0.to_vec2::<f64>().unwrap());
     }
 }
@@ -127,7 +126,7 @@ fn solution_outlives_changes_of_the_variable_that_it_started_from() {
             base.set(&base.affine(0.0, 5.0).unwrap()).unwrap();
         }
         let dense = sol.dense().unwrap().at_times(&[0.0, 0.01]).unwrap();
-        let grads = loss(&sol.y1().unwrap()).backward().unwrap();
+        let grads = loss(&sol.y1).backward().unwrap();
         let all = [&sol.ys, &dense, grads.get(&base).unwrap()].map(|x| x.flatten_all().unwrap());
         Tensor::cat(&all, 0).unwrap().to_vec1::<f64>().unwrap()
     });

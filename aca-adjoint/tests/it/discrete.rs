@@ -109,7 +109,7 @@ fn gradient_of_a_linear_solution_is_its_closed_form() {
     let field = move |_t: &aca_core::Time, y: &Tensor| y.broadcast_mul(&rate_of_field);
     let z = Var::new(&[z0], &candle_core::Device::Cpu).unwrap();
     let ode = Ode::new(adaptive(&DOPRI5, 1e-11), field, vec![rate.clone()]).unwrap();
-    let end_state = ode.solve(&z, (0.0, end), &SaveAt::End).unwrap().y1().unwrap();
+    let end_state = ode.solve(&z, (0.0, end), &SaveAt::End).unwrap().y1;
     let grads = end_state.sqr().unwrap().sum_all().unwrap().backward().unwrap();
     let of = |x: &Tensor| grads.get(x).unwrap().to_vec1::<f64>().unwrap()[0];
     let growth = (2.0 * k * end).exp();

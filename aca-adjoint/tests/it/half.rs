@@ -98,7 +98,7 @@ fn sums_of_many_small_parts_are_rounded_once() {
     let ode = Ode::new(solver, field, vec![w.clone()]).unwrap();
     let y0 = Tensor::zeros(1, DType::F32, &candle_core::Device::Cpu).unwrap();
     let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-    let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+    let grads = sol.y1.sum_all().unwrap().backward().unwrap();
     let slope = grads.get(&w).unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()[0];
     assert!((slope - 1.0).abs() <= 2f64.powi(-8), "dy1/dw = {slope}");
 }

@@ -14,7 +14,7 @@ fn chain(y0: &Var) -> Tensor {
     let ode = Ode::new(Solver::fixed_count(MIDPOINT, 1), decay, vec![]).unwrap();
     let ode = ode.gradient(Gradient::Aca);
     let span = (0.0, 2.0 / SOLVES as f64);
-    let next = |y: Tensor, _| ode.solve(&y, span, &SaveAt::End).unwrap().y1().unwrap();
+    let next = |y: Tensor, _| ode.solve(&y, span, &SaveAt::End).unwrap().y1;
     (0..SOLVES).fold(y0.as_tensor().clone(), next).sum_all().unwrap()
 }
 

@@ -71,7 +71,7 @@ fn backward_leaves_running_statistics_alone() {
         // the search for the first step leaves a trace.
         assert_eq!(read(), 1.0 + 6.0 * sol.stats.accepted as f64, "{gradient:?}");
         let before = read();
-        loss(&sol.y1().unwrap()).backward().unwrap();
+        loss(&sol.y1).backward().unwrap();
         assert_eq!(read(), before, "{gradient:?}");
         assert!(sol.nfe_backward() > 0, "{gradient:?}: nothing ran backward");
     }
@@ -88,7 +88,7 @@ fn mali_lets_running_statistics_follow_its_accepted_steps_alone() {
     assert!(sol.stats.rejected > 0, "a solve without rejections shows little");
     let expected = 1.0 + sol.stats.accepted as f64;
     assert_eq!(count.to_vec1::<f64>().unwrap()[0], expected);
-    loss(&sol.y1().unwrap()).backward().unwrap();
+    loss(&sol.y1).backward().unwrap();
     assert_eq!(count.to_vec1::<f64>().unwrap()[0], expected);
 }
 

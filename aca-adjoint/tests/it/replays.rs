@@ -44,7 +44,7 @@ fn a_parameter_set_between_solve_and_backward_is_refused_by_every_strategy() {
         let ode = Ode::new(solver, decay, vec![k.clone()]).unwrap().gradient(gradient);
         let y0 = Tensor::new(&[1.0f64], &Device::Cpu).unwrap();
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-        let loss = sol.y1().unwrap().sum_all().unwrap();
+        let loss = sol.y1.sum_all().unwrap();
         k.set(&Tensor::new(&[2.0f64], &Device::Cpu).unwrap()).unwrap();
         let text = refusal(loss.backward().map(|_| ()).unwrap_err());
         assert!(text.starts_with("parameter 0 was changed between"), "{name}: {text}");
@@ -64,7 +64,7 @@ fn a_field_with_dropout_is_refused_and_its_mask_held_fixed_is_exact() {
             .gradient(gradient.clone());
         let y0 = Var::from_tensor(&Tensor::ones(64, DType::F64, &Device::Cpu).unwrap()).unwrap();
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-        let error = sol.y1().unwrap().sum_all().unwrap().backward().map(|_| ()).unwrap_err();
+        let error = sol.y1.sum_all().unwrap().backward().map(|_| ()).unwrap_err();
         let text = refusal(error);
         assert!(text.contains("when it is replayed"), "{text}");
 
@@ -74,7 +74,7 @@ fn a_field_with_dropout_is_refused_and_its_mask_held_fixed_is_exact() {
         let ode =
             Ode::new(Solver::fixed_count(EULER, 6), fixed, vec![]).unwrap().gradient(gradient);
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-        let y1 = sol.y1().unwrap();
+        let y1 = sol.y1;
         let grads = y1.sum_all().unwrap().backward().unwrap();
         // Linear in y0 = 1, so the gradient of the sum is y1.
         let off =
@@ -96,9 +96,7 @@ fn a_counter_inside_a_field_is_refused_for_samples_with_steps_of_their_own() {
     let result = ode.solve(&y0, (0.0, 1.0), &SaveAt::End);
     let text = match result {
         Err(error) => error.to_string(),
-        Ok(sol) => {
-            refusal(sol.y1().unwrap().sum_all().unwrap().backward().map(|_| ()).unwrap_err())
-        }
+        Ok(sol) => refusal(sol.y1.sum_all().unwrap().backward().map(|_| ()).unwrap_err()),
     };
     assert!(text.contains("replayed") || text.contains("other samples"), "{text}");
 }
@@ -122,7 +120,7 @@ fn a_variable_first_read_after_the_start_is_refused_by_every_strategy() {
             assert!(result.is_err(), "{name} took a field that reads the time as a number");
             continue;
         }
-        let loss = result.unwrap().y1().unwrap().sum_all().unwrap();
+        let loss = result.unwrap().y1.sum_all().unwrap();
         let text = refusal(loss.backward().map(|_| ()).unwrap_err());
         assert!(text.starts_with("the field reads a variable of shape [1]"), "{name}: {text}");
     }
@@ -138,7 +136,7 @@ fn parameters_that_no_stage_reaches_are_named() {
     let y0 = Tensor::new(&[1.0f64], &Device::Cpu).unwrap();
     let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
     assert!(sol.report().is_none());
-    sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+    sol.y1.sum_all().unwrap().backward().unwrap();
     assert_eq!(sol.report().unwrap().unreached, [1]);
 }
 
@@ -152,7 +150,7 @@ fn gradients_of_times_refuse_a_field_that_reads_the_number() {
     for gradient in [Gradient::Aca, Gradient::AcaBudget { checkpoints: 3 }] {
         let ode = Ode::new(adaptive(1e-8), as_number, vec![]).unwrap().gradient(gradient.clone());
         let loss =
-            |ode: &Ode| -> Result<Tensor> { Ok(ode.solve_times(&y0, &times)?.y1()?.sum_all()?) };
+            |ode: &Ode| -> Result<Tensor> { Ok(ode.solve_times(&y0, &times)?.y1.sum_all()?) };
         let text = refusal(loss(&ode).unwrap().backward().map(|_| ()).unwrap_err());
         assert!(text.starts_with("the field read the time as a number"), "{text}");
         let ode = Ode::new(adaptive(1e-8), as_tensor, vec![]).unwrap().gradient(gradient);
@@ -164,7 +162,7 @@ fn gradients_of_times_refuse_a_field_that_reads_the_number() {
     let solver = Solver { batching: Batching::PerSample, ..adaptive(1e-8) };
     let ode = Ode::new(solver, as_number, vec![]).unwrap();
     let y0 = Tensor::new(&[[1.0f64]], &Device::Cpu).unwrap();
-    let loss = ode.solve_times(&y0, &times).unwrap().y1().unwrap().sum_all().unwrap();
+    let loss = ode.solve_times(&y0, &times).unwrap().y1.sum_all().unwrap();
     let text = refusal(loss.backward().map(|_| ()).unwrap_err());
     assert!(text.starts_with("the field read the time as a number"), "{text}");
 }
@@ -181,8 +179,7 @@ fn numbers_of_one_state_are_not_taken_for_samples() {
     assert!(matches!(error, Error::SamplesCoupled { .. }), "{error}");
     // Numbers that do not see one another are samples, whatever the state's shape.
     let apart = Ode::new(solver, |_: &Time, y: &Tensor| y.affine(-25.0, 0.0), vec![]).unwrap();
-    let y1 =
-        apart.solve(&y0, (0.0, 0.2), &SaveAt::End).unwrap().y1().unwrap().to_vec1::<f64>().unwrap();
+    let y1 = apart.solve(&y0, (0.0, 0.2), &SaveAt::End).unwrap().y1.to_vec1::<f64>().unwrap();
     assert!((y1[0] - (-5.0f64).exp()).abs() < 1e-7, "{y1:?}");
 }
 
@@ -242,7 +239,11 @@ fn a_neighbour_at_a_jump_does_not_change_how_a_sample_is_held() {
             let ode = Ode::new(Solver { batching, ..solver.clone() }, field, vec![]).unwrap();
             let y0 = Tensor::ones((count, 1), DType::F64, &Device::Cpu).unwrap();
             let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-            (sol.y1().unwrap().to_vec2::<f64>().unwrap(), sol.stats, sol.sample_stats().to_vec())
+            (
+                sol.y1.to_vec2::<f64>().unwrap(),
+                sol.stats,
+                sol.samples.iter().map(|end| end.stats).collect::<Vec<_>>(),
+            )
         };
         let (together, _, stats) = solve(rates.clone(), Batching::PerSample);
         for row in 0..4 {
@@ -272,7 +273,7 @@ fn times_that_single_precision_cannot_tell_apart_are_refused() {
         assert!(error.to_string().contains("apart in f32"), "{error}");
         // In f64 the same is right: the sine of 300.
         let y0 = y0.to_dtype(DType::F64).unwrap();
-        let y1 = ode.solve(&y0, (t0, t0 + 300.0), &SaveAt::End).unwrap().y1().unwrap();
+        let y1 = ode.solve(&y0, (t0, t0 + 300.0), &SaveAt::End).unwrap().y1;
         assert!((y1.to_vec1::<f64>().unwrap()[0] - 300f64.sin()).abs() < 1e-2);
     }
     // Late bursts of short steps count, however long the others are.
@@ -302,7 +303,7 @@ fn a_check_at_a_tenth_of_the_tolerance_sees_what_a_tolerance_does() {
         let field = |t: &Time, y: &Tensor| y.broadcast_mul(&t.tensor(y)?.affine(6.0, 0.0)?.cos()?);
         let ode = Ode::new(adaptive(tolerance), field, vec![]).unwrap();
         ode.check_gradient(std::slice::from_ref(&y0), |ode| {
-            ode.solve(&y0, (0.0, 3.0), &SaveAt::End)?.y1()?.sum_all()
+            ode.solve(&y0, (0.0, 3.0), &SaveAt::End)?.y1.sum_all()
         })
         .unwrap()
     };
@@ -313,7 +314,7 @@ fn a_check_at_a_tenth_of_the_tolerance_sees_what_a_tolerance_does() {
         Ode::new(Solver::fixed_count(EULER, 10), |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
     let halved = fixed
         .check_gradient(std::slice::from_ref(&y0), |ode| {
-            ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?.y1()?.sum_all()
+            ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?.y1.sum_all()
         })
         .unwrap();
     // Euler's gradients (1 - h)^n at ten and twenty steps.

@@ -1,7 +1,7 @@
 //! Samples that are done rest where their fields are finite, and add nothing to any gradient.
 
 use aca_adjoint::{Gradient, Ode};
-use aca_core::{Error, OnFailure, Solver, Time, Tolerance, VectorField};
+use aca_core::{Batching, Error, OnFailure, Solver, Time, Tolerance, VectorField};
 use aca_dense::SaveAt;
 use aca_tableau::{DOPRI5, MIDPOINT};
 use candle_core::{Device, Result, Tensor, Var};
@@ -46,11 +46,12 @@ fn gradients(
 ) -> Vec<f64> {
     let k = Var::new(&[k], &Device::Cpu).unwrap();
     let field = Field { k: k.clone(), f, supports_row_subset };
-    let ode = Ode::new(solver.clone(), field, vec![k.clone()]).unwrap().gradient(gradient);
+    let solver = Solver { batching: Batching::PerSample, ..solver.clone() };
+    let ode = Ode::new(solver, field, vec![k.clone()]).unwrap().gradient(gradient);
     let y0 = Var::from_tensor(&Tensor::ones((spans.len(), 1), k.dtype(), &Device::Cpu).unwrap());
     let y0 = y0.unwrap();
-    let sol = ode.solve_samples(&y0, spans.to_vec(), save).unwrap();
-    let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+    let sol = ode.solve(&y0, spans, &SaveAt::PerSample(save)).unwrap();
+    let grads = sol.y1.sum_all().unwrap().backward().unwrap();
     let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     [numbers(grads.get(&k).unwrap()), numbers(grads.get(&y0).unwrap())].concat()
 }
@@ -109,21 +110,21 @@ fn an_output_that_is_not_finite_fails_its_sample() {
     let k = Var::new(&[1.0], &Device::Cpu).unwrap();
     let solve = |on_failure| {
         let field = Field { k: k.clone(), f: singular_at_one, supports_row_subset: true };
-        let solver = Solver { on_failure, ..solver.clone() };
+        let solver = Solver { batching: Batching::PerSample, on_failure, ..solver.clone() };
         let y0 = Tensor::ones((2, 1), k.dtype(), &Device::Cpu).unwrap();
         let save = SaveAt::Times(vec![0.5, 0.6]);
         let late = SaveAt::All(vec![SaveAt::Times(vec![0.5, 0.9, 1.0]), SaveAt::Steps]);
         let ode = Ode::new(solver, field, vec![k.clone()]).unwrap();
-        ode.solve_samples(&y0, vec![(0.0, 1.0), (0.0, 0.75)], vec![late, save])
+        ode.solve(&y0, [(0.0, 1.0), (0.0, 0.75)], &SaveAt::PerSample(vec![late, save]))
     };
     let error = solve(OnFailure::Error).err().unwrap();
     assert!(error.to_string().contains("the output is not finite"), "{error}");
     let sol = solve(OnFailure::Keep).unwrap();
-    let finished: Vec<_> = sol.statuses().iter().map(|s| s.is_finished()).collect();
+    let finished: Vec<_> = sol.samples.iter().map(|end| end.status.is_finished()).collect();
     assert_eq!(finished, [false, true]);
-    let found = sol.ys.sample(0).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let found = sol.sample(0).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let missing: Vec<_> = found.iter().map(|y| y.is_nan()).collect();
     assert_eq!(missing, [false, false, false, false, true, true], "{found:?}");
-    assert!(matches!(sol.statuses()[0].clone(), aca_core::Status::Failed(error)
+    assert!(matches!(sol.samples[0].status.clone(), aca_core::Status::Failed(error)
         if matches!(*error, Error::NonFinite { t: 0.9, .. })));
 }

@@ -52,12 +52,20 @@ fn times(spans: &[(f64, f64)]) -> Vec<Vec<f64>> {
     rows.map(|(span, fractions)| fractions.iter().map(|&s| at(span, s)).collect()).collect()
 }
 
-fn solver(tableau: &Tableau) -> Solver {
+fn shared(tableau: &Tableau) -> Solver {
     let tolerance = Tolerance { rtol: 1e-6, atol: 1e-7 };
     match tableau.is_adaptive() {
         true => Solver::adaptive(tableau.clone(), tolerance),
         false => Solver::fixed(tableau.clone(), 0.21),
     }
+}
+
+fn own_steps(solver: Solver) -> Solver {
+    Solver { batching: Batching::PerSample, ..solver }
+}
+
+fn solver(tableau: &Tableau) -> Solver {
+    own_steps(shared(tableau))
 }
 
 /// A loss that weighs the entries of a sample's outputs alike wherever the sample stands.
@@ -76,11 +84,11 @@ struct Found {
 
 fn alone(tableau: &Tableau, gradient: Gradient, sample: usize, sign: f64) -> Found {
     let (field, vars) = field(false);
-    let ode = Ode::new(solver(tableau), field, vars.clone()).unwrap().gradient(gradient);
+    let ode = Ode::new(shared(tableau), field, vars.clone()).unwrap().gradient(gradient);
     let y0 = Var::from_tensor(&starts().narrow(0, sample, 1).unwrap()).unwrap();
     let (spans, times) = (spans(sign), times(&spans(sign)));
     let sol = ode.solve(&y0, spans[sample], &SaveAt::Times(times[sample].clone())).unwrap();
-    let (ys, y1) = (sol.ys.squeeze(1).unwrap(), sol.y1().unwrap().squeeze(0).unwrap());
+    let (ys, y1) = (sol.ys.squeeze(1).unwrap(), sol.y1.squeeze(0).unwrap());
     let grads = sample_loss(&ys, &y1).backward().unwrap();
     let theta = vars.iter().map(|var| grads.get(var).unwrap().clone()).collect();
     let y0_bar = grads.get(&y0).unwrap().squeeze(0).unwrap();
@@ -104,21 +112,20 @@ fn together(
     let own = |all: Vec<(f64, f64)>| order.iter().map(|&i| all[i]).collect::<Vec<_>>();
     let times = times(&spans(sign));
     let save: Vec<_> = order.iter().map(|&i| SaveAt::Times(times[i].clone())).collect();
-    let sol = ode.solve_samples(&y0, own(spans(sign)), save).unwrap();
+    let sol = ode.solve(&y0, own(spans(sign)), &SaveAt::PerSample(save)).unwrap();
     let samples = 0..order.len();
-    let parts = samples
-        .clone()
-        .map(|i| sample_loss(&sol.ys.sample(i).unwrap(), &sol.y1().unwrap().get(i).unwrap()));
+    let parts =
+        samples.clone().map(|i| sample_loss(&sol.sample(i).unwrap(), &sol.y1.get(i).unwrap()));
     let total = parts.reduce(|a, b| (a + b).unwrap()).unwrap();
     let grads = total.backward().unwrap();
     let theta = vars.iter().map(|var| grads.get(var).unwrap().clone()).collect();
     let y0_bar = grads.get(&y0).unwrap();
     let found = samples.map(|i| Found {
-        ys: sol.ys.sample(i).unwrap().detach(),
-        y1: sol.y1().unwrap().get(i).unwrap().detach(),
+        ys: sol.sample(i).unwrap().detach(),
+        y1: sol.y1.get(i).unwrap().detach(),
         y0_bar: y0_bar.get(i).unwrap(),
         theta: Vec::new(),
-        steps: (sol.stats[i].accepted, sol.stats[i].rejected),
+        steps: (sol.samples[i].stats.accepted, sol.samples[i].stats.rejected),
     });
     (found.collect(), theta)
 }
@@ -183,34 +190,23 @@ fn permuting_the_batch_permutes_the_results() {
 #[test]
 fn every_sample_has_time_gradients_of_its_own() {
     let (field_alone, vars) = field(false);
-    let solo = Ode::new(solver(&TSIT5), field_alone, vars).unwrap();
+    let solo = Ode::new(shared(&TSIT5), field_alone, vars).unwrap();
     let (field, vars) = field(true);
     let ode = Ode::new(solver(&TSIT5), field, vars).unwrap();
     let (spans, times) = (spans(1.0), times(&spans(1.0)));
-    let save: Vec<_> = times.iter().map(|ts| SaveAt::Times(ts.clone())).collect();
-    let (sol, tape) = ode.forward_samples(&starts(), spans.clone(), save).unwrap();
-    let all = sol.outputs_and_ends();
-    let weights = (0..all.flat().elem_count()).map(|i| (1.0 + 0.7 * i as f64).sin());
+    let save = times.iter().map(|ts| SaveAt::Times(ts.clone())).collect();
+    let (sol, tape) = ode.forward(&starts(), spans.clone(), &SaveAt::PerSample(save)).unwrap();
+    let weights = (0..sol.ys.elem_count()).map(|i| (1.0 + 0.7 * i as f64).sin());
     let weights = Tensor::from_iter(weights, &Device::Cpu).unwrap();
-    let weights = weights.reshape(all.flat().shape()).unwrap();
+    let weights = weights.reshape(sol.ys.shape()).unwrap();
     let found = tape.pullback_with_times(&weights).unwrap();
-    let own_weights = Ragged::new(weights, all.counts().to_vec()).unwrap();
+    let own_weights = Ragged::new(weights, times.iter().map(Vec::len).collect()).unwrap();
     // Sample 2 has no steps, so no times that could move.
     for sample in [0, 1, 3, 4] {
         let y0 = starts().narrow(0, sample, 1).unwrap();
-        let own = own_weights.sample(sample).unwrap().unsqueeze(1).unwrap();
-        let mut ts = times[sample].clone();
-        let last = ts.len();
-        let mut g = own.clone();
-        // Alone, the end is asked for once: its cotangents add up.
-        if ts.last() == Some(&spans[sample].1) {
-            let sum =
-                (own.narrow(0, last - 1, 1).unwrap() + own.narrow(0, last, 1).unwrap()).unwrap();
-            g = Tensor::cat(&[own.narrow(0, 0, last - 1).unwrap(), sum], 0).unwrap();
-        } else {
-            ts.push(spans[sample].1);
-        }
-        let (_, tape) = solo.forward(&y0, spans[sample], &SaveAt::Times(ts.clone())).unwrap();
+        let g = own_weights.sample(sample).unwrap().unsqueeze(1).unwrap();
+        let save = SaveAt::Times(times[sample].clone());
+        let (_, tape) = solo.forward(&y0, spans[sample], &save).unwrap();
         let alone = tape.pullback_with_times(&g).unwrap().times.unwrap();
         let batch = &found.sample_times[sample];
         let pairs = [(batch.t0, alone.t0), (batch.t1, alone.t1)];
@@ -223,17 +219,17 @@ fn every_sample_has_time_gradients_of_its_own() {
 #[test]
 fn times_of_samples_are_differentiable() {
     let (field, vars) = field(true);
-    let ode = Ode::new(Solver::fixed_count(DOPRI5, 7), field, vars).unwrap();
+    let ode = Ode::new(own_steps(Solver::fixed_count(DOPRI5, 7)), field, vars).unwrap();
     let value = |ts: &[f64]| {
         let ts = Tensor::new(ts, &Device::Cpu).unwrap();
         let times = Ragged::new(ts, vec![3, 2, 1, 2, 2]).unwrap();
-        loss(ode.solve_sample_times(&starts(), &times).unwrap().ys.flat())
+        loss(&ode.solve_times(&starts(), &times).unwrap().ys)
     };
     let ts = [0.0, 0.4, 1.0, 0.3, 2.0, 0.5, -1.0, 1.0, 0.2, 0.9];
     let var = Var::new(&ts, &Device::Cpu).unwrap();
     let times = Ragged::new(var.as_tensor().clone(), vec![3, 2, 1, 2, 2]).unwrap();
-    let sol = ode.solve_sample_times(&starts(), &times).unwrap();
-    let grads = loss(sol.ys.flat()).backward().unwrap();
+    let sol = ode.solve_times(&starts(), &times).unwrap();
+    let grads = loss(&sol.ys).backward().unwrap();
     let found = grads.get(&var).unwrap().to_vec1::<f64>().unwrap();
     // The one time of sample 2 is start and end at once: nothing moves.
     for m in (0..ts.len()).filter(|&m| m != 5) {
@@ -258,14 +254,14 @@ fn own_clocks_are_one_setting_away_from_the_ordinary_call() {
     let ts = vec![0.0, 0.4, 2.0];
     let sol = ode.solve(&starts(), (0.0, 3.0), &SaveAt::Times(ts.clone())).unwrap();
     assert_eq!((sol.ys.dims(), sol.ts.clone()), (&[3, BATCH, 3][..], ts.clone()));
-    let each = ode.solve_samples(&starts(), (0.0, 3.0), SaveAt::Times(ts.clone())).unwrap();
+    let each = ode.solve(&starts(), [(0.0, 3.0); BATCH], &SaveAt::Times(ts.clone())).unwrap();
     for sample in 0..BATCH {
         let shared = sol.ys.narrow(1, sample, 1).unwrap().squeeze(1).unwrap();
-        assert_close("outputs", &shared, &each.ys.sample(sample).unwrap());
+        assert_close("outputs", &shared, &each.sample(sample).unwrap());
     }
-    assert_close("ends", &sol.y1().unwrap(), &each.y1().unwrap());
-    assert!(sol.statuses().iter().all(|status| status.is_finished()));
-    assert_eq!(sol.sample_stats().len(), BATCH);
+    assert_close("ends", &sol.y1, &each.y1);
+    assert!(sol.samples.iter().all(|end| end.status.is_finished()));
+    assert_eq!(sol.samples.len(), BATCH);
     let times = Var::new(&ts[..], &Device::Cpu).unwrap();
     let sol = ode.solve_times(&starts(), &times).unwrap();
     let grads = loss(&sol.ys).backward().unwrap();
@@ -276,12 +272,12 @@ fn own_clocks_are_one_setting_away_from_the_ordinary_call() {
 fn field_of_one_time_is_refused_where_clocks_differ() {
     let clock = |t: &Time, y: &Tensor| y * t.value().cos();
     let ode = Ode::new(solver(&DOPRI5), clock, vec![]).unwrap();
-    let error = ode.solve_samples(&starts(), (0.0, 3.0), SaveAt::End).err().unwrap();
+    let error = ode.solve(&starts(), (0.0, 3.0), &SaveAt::End).err().unwrap();
     assert!(matches!(error, Error::TimesDiffer), "{error}");
     // Equal steps over one span keep all samples at one time, which such a field may ask for.
     let clock = |t: &Time, y: &Tensor| y * t.value().cos();
-    let ode = Ode::new(Solver::fixed(RK4, 0.5), clock, vec![]).unwrap();
-    assert!(ode.solve_samples(&starts(), (0.0, 3.0), SaveAt::End).is_ok());
+    let ode = Ode::new(own_steps(Solver::fixed(RK4, 0.5)), clock, vec![]).unwrap();
+    assert!(ode.solve(&starts(), (0.0, 3.0), &SaveAt::End).is_ok());
 }
 
 /// `y' = y^2`, which leaves every bound at `t = 1 / y0`.
@@ -293,7 +289,7 @@ fn blow_up(_t: &Time, y: &Tensor) -> Result<Tensor> {
 fn failed_sample_is_named() {
     let ode = Ode::new(solver(&DOPRI5), blow_up, vec![]).unwrap();
     let y0 = Tensor::new(&[[0.1f64], [2.0], [0.2]], &Device::Cpu).unwrap();
-    let error = ode.solve_samples(&y0, (0.0, 1.0), SaveAt::End).err().unwrap();
+    let error = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).err().unwrap();
     let Error::SamplesFailed { samples, batch: 3 } = &error else { panic!("{error}") };
     assert_eq!(samples.iter().map(|(sample, _)| *sample).collect::<Vec<_>>(), [1]);
     let text = error.to_string();
@@ -309,13 +305,13 @@ fn kept_failures_leave_the_others_as_they_are() {
         let y0 = Tensor::new(&[[0.1f64], [2.0], [f64::NAN], [0.2]], &Device::Cpu).unwrap();
         let y0 = Var::from_tensor(&y0).unwrap();
         let times = SaveAt::Times(vec![0.25, 0.9]);
-        let sol = ode.solve_samples(&y0, (0.0, 1.0), times).unwrap();
-        let finished: Vec<_> = sol.statuses().iter().map(|s| s.is_finished()).collect();
+        let sol = ode.solve(&y0, (0.0, 1.0), &times).unwrap();
+        let finished: Vec<_> = sol.samples.iter().map(|end| end.status.is_finished()).collect();
         assert_eq!(finished, [true, false, false, true]);
-        let failed = sol.ys.sample(1).unwrap().to_vec2::<f64>().unwrap();
+        let failed = sol.sample(1).unwrap().to_vec2::<f64>().unwrap();
         assert!((failed[0][0] - 4.0).abs() < 1e-4 && failed[1][0].is_nan(), "{failed:?}");
         // y(1) = y0 / (1 - y0), whose derivative is 1 / (1 - y0)^2.
-        let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = sol.y1.sum_all().unwrap().backward().unwrap();
         let gradient = grads.get(&y0).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let wanted = [1.0 / 0.81, 0.0, 0.0, 1.0 / 0.64];
         for (got, wanted) in gradient.iter().zip(wanted) {
@@ -328,7 +324,7 @@ fn kept_failures_leave_the_others_as_they_are() {
 fn strategies_without_clocks_of_samples_say_so() {
     for gradient in [Gradient::NaiveThroughStepSize, Gradient::Backsolve(Backsolve::default())] {
         let ode = Ode::new(solver(&DOPRI5), blow_up, vec![]).unwrap().gradient(gradient);
-        let error = ode.solve_samples(&starts(), (0.0, 0.1), SaveAt::End).err().unwrap();
+        let error = ode.solve(&starts(), (0.0, 0.1), &SaveAt::End).err().unwrap();
         assert!(matches!(error, Error::PerSampleUnsupported { .. }), "{error}");
     }
 }
@@ -341,8 +337,8 @@ fn a_budget_for_each_sample_gives_the_bits_of_all_checkpoints() {
             let y0 = Var::from_tensor(&starts()).unwrap();
             let ode = Ode::new(solver(&DOPRI5), field, vars.clone()).unwrap().gradient(gradient);
             let times = SaveAt::All(vec![SaveAt::Steps, SaveAt::End]);
-            let sol = ode.solve_samples(&y0, spans(1.0), times).unwrap();
-            let loss = sol.ys.flat().sqr().unwrap().sum_all().unwrap();
+            let sol = ode.solve(&y0, spans(1.0), &times).unwrap();
+            let loss = sol.ys.sqr().unwrap().sum_all().unwrap();
             let grads = loss.backward().unwrap();
             let bits = |var: &Var| {
                 let g = grads.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
@@ -363,10 +359,10 @@ fn a_budget_for_each_sample_gives_the_bits_of_all_checkpoints() {
 #[test]
 fn lists_of_another_length_than_the_batch_are_refused() {
     let ode = Ode::new(solver(&DOPRI5), blow_up, vec![]).unwrap();
-    let error = ode.solve_samples(&starts(), vec![(0.0, 0.1)], SaveAt::End).err().unwrap();
+    let error = ode.solve(&starts(), [(0.0, 0.1)], &SaveAt::End).err().unwrap();
     assert_eq!(error.to_string(), "1 spans came for 5 samples; give one for each");
-    let save = vec![SaveAt::End; 2];
-    let error = ode.solve_samples(&starts(), (0.0, 0.1), save).err().unwrap();
+    let save = SaveAt::PerSample(vec![SaveAt::End; 2]);
+    let error = ode.solve(&starts(), (0.0, 0.1), &save).err().unwrap();
     assert_eq!(error.to_string(), "2 requests came for 5 samples; give one for each");
 }
 
@@ -379,8 +375,8 @@ fn dense_outputs_of_a_failed_sample_end_where_it_failed() {
     let spans = vec![(0.0, 1.0), (0.0, 1.0)];
     let save_at = SaveAt::All(vec![SaveAt::Times(vec![0.25, 0.75]), SaveAt::Dense]);
     let ode = Ode::new(solver, square, vec![]).unwrap();
-    let sol = ode.solve_samples(&y0, spans, save_at).unwrap();
-    let dense = sol.dense(1).unwrap();
+    let sol = ode.solve(&y0, spans, &save_at).unwrap();
+    let dense = sol.sample_dense(1).unwrap();
     let at = |t: f64| dense.at(t).map(|y| y.to_vec1::<f64>().unwrap()[0]);
     assert!((at(0.25).unwrap() - 4.0).abs() < 1e-3, "{:?}", at(0.25));
     assert!(matches!(at(0.75), Err(Error::TimeOutsideSpan { .. })), "{:?}", at(0.75));
@@ -393,10 +389,62 @@ fn dense_outputs_of_a_failed_sample_end_where_it_failed() {
 }
 
 #[test]
-fn dense_output_of_a_batch_with_clocks_of_their_own_is_refused() {
-    let y0 = Tensor::new(&[[0.1f64], [0.2]], &Device::Cpu).unwrap();
-    let solver = Solver { batching: Batching::PerSample, ..solver(&DOPRI5) };
-    let ode = Ode::new(solver, |_t: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
-    let refusal = ode.solve(&y0, (0.0, 1.0), &SaveAt::Dense).map(|_| ()).unwrap_err();
-    assert!(matches!(refusal, Error::PerSampleUnsupported { .. }), "{refusal}");
+fn outputs_of_samples_at_times_named_later_train_as_those_named_before() {
+    for gradient in [Gradient::Aca, Gradient::Naive] {
+        let (field, vars) = field(true);
+        let ode = Ode::new(solver(&TSIT5), field, vars.clone()).unwrap().gradient(gradient);
+        let y0 = Var::from_tensor(&starts()).unwrap();
+        let ts = [0.3, 0.77, 2.0];
+        let named = ode.solve(&y0, (0.0, 2.0), &SaveAt::Times(ts.to_vec())).unwrap();
+        let dense = ode.solve(&y0, (0.0, 2.0), &SaveAt::Dense).unwrap();
+        let later = dense.at_times(&ts).unwrap();
+        assert_eq!(later.dims(), [3, BATCH, 3]);
+        assert_close("outputs", &named.ys, &later);
+        let [a, b] = [&named.ys, &later].map(|ys| loss(ys).backward().unwrap());
+        for var in std::iter::once(&y0).chain(&vars) {
+            assert_close("gradients", a.get(var).unwrap(), b.get(var).unwrap());
+        }
+        let refusal = dense.dense().map(|_| ()).unwrap_err();
+        assert!(matches!(refusal, Error::PerSampleUnsupported { .. }), "{refusal}");
+    }
+}
+
+#[test]
+fn what_belongs_to_samples_is_refused_where_they_share_their_steps() {
+    let ode = Ode::new(shared(&DOPRI5), blow_up, vec![]).unwrap();
+    let times =
+        Ragged::new(Tensor::new(&[0.0f64, 0.1, 0.0, 0.2], &Device::Cpu).unwrap(), vec![2, 2]);
+    let y0 = starts().narrow(0, 0, 2).unwrap();
+    let save = SaveAt::All(vec![SaveAt::End, SaveAt::PerSample(vec![SaveAt::Steps, SaveAt::End])]);
+    let errors = [
+        ode.solve(&y0, [(0.0, 0.1), (0.0, 0.2)], &SaveAt::End).map(|_| ()),
+        ode.solve(&y0, (0.0, 0.1), &save).map(|_| ()),
+        ode.solve_times(&y0, &times.unwrap()).map(|_| ()),
+    ];
+    for error in errors.map(|end| end.unwrap_err()) {
+        assert!(matches!(error, Error::SharedSteps { .. }), "{error}");
+        assert!(error.to_string().ends_with("set Solver::batching to Batching::PerSample"));
+    }
+}
+
+#[test]
+fn cotangents_are_laid_out_as_the_outputs_are() {
+    let (field, vars) = field(true);
+    let ode = Ode::new(solver(&BOSH3), field, vars.clone()).unwrap();
+    let y0 = Var::from_tensor(&starts()).unwrap();
+    let save_at = SaveAt::Times(vec![0.5, 1.5]);
+    let sol = ode.solve(&y0, (0.0, 2.0), &save_at).unwrap();
+    let grads = loss(&sol.ys).backward().unwrap();
+    let (sol, tape) = ode.forward(&y0, (0.0, 2.0), &save_at).unwrap();
+    let ys = Var::from_tensor(&sol.ys).unwrap();
+    let g = loss(&ys).backward().unwrap().remove(&ys).unwrap();
+    assert_eq!(g.dims(), [2, BATCH, 3]);
+    let found = tape.pullback(&g).unwrap();
+    assert_close("y0", &found.y0, grads.get(&y0).unwrap());
+    for (found, var) in found.theta.iter().zip(&vars) {
+        assert_close("parameters", found, grads.get(var).unwrap());
+    }
+    let each = sol.each().unwrap();
+    assert_eq!(each.counts(), [2; BATCH]);
+    assert_close("each", &each.sample(3).unwrap(), &sol.sample(3).unwrap());
 }

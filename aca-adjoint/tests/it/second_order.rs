@@ -55,7 +55,7 @@ fn with_the_switch_second_derivatives_match() {
     let (x0, a) = (0.5, 0.6);
     let (start, rate) = (variable(x0), variable(a));
     let ode = quadratic(&rate, Gradient::Naive, adaptive(&DOPRI5, 1e-10));
-    let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap().sum_all().unwrap();
+    let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1.sum_all().unwrap();
     let first = gradients_in_graph(&x1, &[&start, &rate]).unwrap();
     let gap = 1.0 - a * x0;
     let close = |what: &str, ours: f64, exact: f64| {
@@ -83,7 +83,7 @@ fn without_the_switch_second_derivatives_are_refused() {
 fn the_same_code_without_the_switch_is_refused() {
     let (start, rate) = (variable(0.5), variable(0.6));
     let ode = quadratic(&rate, Gradient::Naive, adaptive(&DOPRI5, 1e-9));
-    let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap().sum_all().unwrap();
+    let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1.sum_all().unwrap();
     assert!(!is_second_order_enabled());
     let error = gradients_in_graph(&x1, &[&start]).unwrap_err();
     assert!(matches!(error, Error::SecondOrderDisabled));
@@ -105,7 +105,7 @@ fn with_the_switch_aca_gives_one_derivative() {
     let (x0, a) = (0.5, 0.6);
     let (start, rate) = (variable(x0), variable(a));
     let ode = quadratic(&rate, Gradient::Aca, adaptive(&DOPRI5, 1e-9));
-    let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap();
+    let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1;
     let first = x1.sqr().unwrap().sum_all().unwrap().backward().unwrap();
     let (slope, exact) = (first.get(&start).unwrap(), 2.0 * x0 * (1.0f64 - a * x0).powi(-3));
     assert!((scalar(slope) - exact).abs() < 1e-8, "{}, closed form {exact}", scalar(slope));
@@ -142,7 +142,7 @@ fn with_the_switch_second_derivatives_of_a_long_solve_match() {
     let found = with_large_stack(|| {
         let (start, rate) = (variable(x0), variable(a));
         let ode = quadratic(&rate, Gradient::Naive, Solver::fixed_count(DOPRI5, 1000));
-        let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap();
+        let x1 = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1;
         let x1 = x1.sum_all().unwrap();
         let first = gradients_in_graph(&x1, &[&start, &rate]).unwrap();
         let penalty = aca_adjoint::backward(&first[0].sqr().unwrap().sum_all().unwrap()).unwrap();
@@ -214,7 +214,7 @@ fn first_derivatives_of_all_strategies_match() {
         let (start, rate) = (variable(x0), variable(a));
         let ode = quadratic(&rate, gradient.clone(), adaptive(method, 1e-7));
         let sol = ode.solve(&start, (0.0, 1.0), &SaveAt::Times(vec![0.5, 1.0])).unwrap();
-        let x1 = sol.y1().unwrap().sum_all().unwrap();
+        let x1 = sol.y1.sum_all().unwrap();
         let grads = x1.backward().unwrap();
         let gap = 1.0 - a * x0;
         for (var, exact) in [(&start, gap.powi(-2)), (&rate, (x0 / gap).powi(2))] {

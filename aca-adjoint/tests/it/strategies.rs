@@ -222,7 +222,7 @@ fn a_naive_solve_of_twenty_thousand_steps_neither_overflows_nor_hangs() {
     let ode = Ode::new(solver, decay, vec![]).unwrap().gradient(Gradient::Naive);
     let y0 = Var::new(&[1.0f64], &candle_core::Device::Cpu).unwrap();
     let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-    let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+    let grads = sol.y1.sum_all().unwrap().backward().unwrap();
     let slope = grads.get(&y0).unwrap().to_vec1::<f64>().unwrap()[0];
     assert!((slope - (-1.0f64).exp()).abs() < 1e-9, "dy1/dy0 = {slope}");
 }
@@ -269,7 +269,7 @@ fn gradient_through_step_sizes_is_a_number_where_the_error_estimate_is_zero() {
         let ode = Ode::new(solver, field, vec![rate.clone()]).unwrap();
         let ode = ode.gradient(Gradient::NaiveThroughStepSize);
         let sol = ode.solve(&state(dtype), (0.0, 1.5), &SaveAt::End).unwrap();
-        let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = sol.y1.sum_all().unwrap().backward().unwrap();
         let exact = state(dtype).ones_like().unwrap().affine(1.5, 0.0).unwrap();
         assert!(distance(grads.get(&rate).unwrap(), &exact) < 1e-6, "{dtype:?}");
     }
@@ -305,7 +305,7 @@ fn every_accepted_step_of_every_strategy_is_reported_once() {
         let ode = Ode::new(solver, field, vars).unwrap().gradient(gradient.clone());
         let sol = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
         let accepted = sol.stats.accepted;
-        loss(&sol.y1().unwrap()).backward().unwrap();
+        loss(&sol.y1).backward().unwrap();
         let reports = reports.load(Ordering::Relaxed);
         assert_eq!(reports, accepted, "{gradient:?}");
     }

@@ -208,8 +208,8 @@ fn a_failed_sample_leaves_the_others_their_gradient_without_checkpoints() {
         let ode = Ode::new(solver, growth(&mu), vec![mu.clone()]).unwrap().gradient(gradient);
         let y0 = Tensor::new(&[[0.2f64, 0.1], [1e200, 1e200]], &Device::Cpu).unwrap();
         let y0 = Var::from_tensor(&y0).unwrap();
-        let sol = ode.solve_samples(&y0, (0.0, 1.0), SaveAt::End).unwrap();
-        let grads = sol.y1().unwrap().get(0).unwrap().sum_all().unwrap().backward().unwrap();
+        let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
+        let grads = sol.y1.get(0).unwrap().sum_all().unwrap().backward().unwrap();
         (grads.get(&y0).unwrap().clone(), grads.get(&mu).unwrap().clone())
     };
     let (aca, mali) = (gradients(Gradient::Aca), gradients(Gradient::Mali));

@@ -111,7 +111,7 @@ fn time_gradients_tend_to_the_continuous_ones() {
     let ode = Ode::new(adaptive(&DOPRI5, 1e-10), decay, vec![]).unwrap();
     let times = Var::new(&[0.2f64, 1.2], &Device::Cpu).unwrap();
     let y0 = Tensor::new(&[2.0f64], &Device::Cpu).unwrap();
-    let y1 = ode.solve_times(&y0, &times).unwrap().y1().unwrap();
+    let y1 = ode.solve_times(&y0, &times).unwrap().y1;
     let gradient =
         y1.sum_all().unwrap().backward().unwrap().get(&times).unwrap().to_vec1::<f64>().unwrap();
     let slope = 2.0 * (-1.0f64).exp();
@@ -185,11 +185,11 @@ fn times_that_are_no_list_are_refused() {
 
 #[test]
 fn lists_of_times_that_are_no_numbers_are_refused() {
-    let solver = adaptive(&DOPRI5, 1e-4);
+    let solver = Solver { batching: Batching::PerSample, ..adaptive(&DOPRI5, 1e-4) };
     let ode = Ode::new(solver, |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
     let times = Tensor::zeros((4, 2), DType::F64, &Device::Cpu).unwrap();
     let times = Ragged::new(times, vec![2, 2]).unwrap();
-    let error = ode.solve_sample_times(&state(DType::F64), &times).err().unwrap();
+    let error = ode.solve_times(&state(DType::F64), &times).err().unwrap();
     assert!(matches!(&error, Error::TimesShape { shape } if *shape == [4, 2]), "{error}");
 }
 

@@ -93,7 +93,7 @@ fn measure(case: Case, reps: usize) -> Result<Growth> {
     let (ms_forward, _) = median(reps, || Ok(ode.forward(&y0, span, &save_at)?))?;
     let gradient = || {
         let sol = ode.solve(&y0, span, &save_at)?;
-        black_box(sol.y1()?.sqr()?.mean_all()?.backward()?);
+        black_box(sol.y1.sqr()?.mean_all()?.backward()?);
         Ok((sol.stats.nfe, sol.nfe_backward()))
     };
     let (ms_gradient, (forward, backward)) = median(reps, gradient)?;

@@ -146,14 +146,7 @@ impl Workload {
 
     /// Solves without a gradient.
     pub fn forward(&self) -> Result<()> {
-        match self.ode.solver().batching {
-            Batching::Shared => {
-                self.ode.forward(&self.y0, self.span, &self.save_at)?;
-            }
-            Batching::PerSample => {
-                self.ode.forward_samples(&self.y0, self.span, self.save_at.clone())?;
-            }
-        }
+        self.ode.forward(&self.y0, self.span, &self.save_at)?;
         Ok(self.y0.device().synchronize()?)
     }
 
@@ -164,7 +157,7 @@ impl Workload {
         let grads = loss.backward()?;
         let nfe = sol.stats.nfe + sol.nfe_backward();
         let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
-        let nfe_samples = sol.sample_stats().iter().map(|stats| stats.nfe).collect();
+        let nfe_samples = sol.samples.iter().map(|end| end.stats.nfe).collect();
         Ok(Gradient { loss, grads, stats: sol.stats, nfe, nfe_samples })
     }
 }
@@ -193,7 +186,7 @@ fn on<S: System + Copy>(field: ClosedForm<S>, device: &Device) -> Result<ClosedF
 }
 
 fn mean_square_at_end(sol: &OdeSolution) -> candle_core::Result<Tensor> {
-    sol.y1()?.sqr()?.mean_all()
+    sol.y1.sqr()?.mean_all()
 }
 
 /// Joins a field to the solver and strategy of the command line; also returns their description.

@@ -29,7 +29,7 @@ pub fn run() -> Result<()> {
     for (name, gradient) in strategies {
         let (y0, ode) = network(gradient)?;
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?;
-        sol.y1()?.sqr()?.mean_all()?.backward()?;
+        sol.y1.sqr()?.mean_all()?.backward()?;
         let (stats, backward) = (sol.stats, sol.nfe_backward());
         let both = stats.nfe + backward;
         let counts = [stats.accepted, stats.rejected, stats.nfe, backward, both];

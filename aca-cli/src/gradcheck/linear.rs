@@ -65,5 +65,5 @@ fn task(end: f64) -> Result<Task<LinearDecay>> {
 
 /// The square of the state at the end.
 pub fn square(sol: &OdeSolution) -> AcaResult<Tensor> {
-    Ok(sol.y1()?.sqr()?.sum_all()?)
+    Ok(sol.y1.sqr()?.sum_all()?)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aca_adjoint::{Checkpoint, Checkpoints};
-use aca_core::{Solver, Stats, TimeSpan, Tolerance};
+use aca_core::{SolveEnd, Solver, Stats, Tolerance};
 use aca_dense::{SaveAt, Saver, Solution};
 use aca_models::systems::{ClosedForm, VanDerPol};
 use aca_tableau::DOPRI5;
@@ -96,9 +96,13 @@ fn back(
     ts: &[f64],
 ) -> Result<(States, aca_core::Result<Stats>)> {
     let times = SaveAt::Times(ts.iter().rev().copied().collect());
-    let mut saver = Saver::new(&times, TimeSpan::new(END, 0.0)?, y1)?;
+    let mut saver = Saver::new(solver, &times, &(END, 0.0).into(), y1)?;
     let end = solver.solve(field, y1, (END, 0.0), &mut saver);
-    let saved = saver.finish()?.ys.to_vec2::<f64>()?;
+    let came_to = match &end {
+        Ok(end) => end.clone(),
+        Err(_) => SolveEnd::whole(y1.clone(), 0.0, Stats::default()),
+    };
+    let saved = saver.finish(came_to)?.ys.to_vec2::<f64>()?;
     let mut states = vec![None; ts.len()];
     states.iter_mut().rev().zip(saved).for_each(|(place, y)| *place = Some(y));
     Ok((states, end.map(|end| end.stats)))

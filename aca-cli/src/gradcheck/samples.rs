@@ -73,9 +73,9 @@ fn find(mu_max: f64, tableau: &Tableau, tolerance: f64, batching: Batching) -> R
     let solver = Solver { batching, max_steps: 100_000, ..solver };
     let ode = Ode::new(solver, field, vec![mu.clone()])?;
     let sol = ode.solve(&oscillators::starts()?, (0.0, oscillators::END), &SaveAt::End)?;
-    let mut grads = sol.y1()?.sqr()?.mean_all()?.backward()?;
+    let mut grads = sol.y1.sqr()?.mean_all()?.backward()?;
     let gradient = grads.remove(&mu).map_or_else(|| mu.zeros_like(), Ok)?;
-    let each = sol.sample_stats().iter().map(|stats| stats.accepted);
+    let each = sol.samples.iter().map(|end| end.stats.accepted);
     let least = each.clone().min().unwrap_or(sol.stats.accepted);
     Ok(Found {
         gradient: gradient.to_dtype(DType::F64)?.to_vec1()?,

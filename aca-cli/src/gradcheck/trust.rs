@@ -118,7 +118,7 @@ impl Problem {
 }
 
 fn mean_square(sol: &OdeSolution) -> candle_core::Result<Tensor> {
-    sol.y1()?.sqr()?.mean_all()
+    sol.y1.sqr()?.mean_all()
 }
 
 fn problems() -> Result<Vec<Problem>> {

@@ -148,7 +148,7 @@ fn times_of_samples_broadcast_against_tensors_of_any_rank() {
         image.reshape((2, 6))?.broadcast_add(&flat)?.affine(0.5, 0.0)
     };
     let solver = Solver { batching: Batching::PerSample, ..dopri5(1e-9) };
-    let end = solver.solve_samples(&field, &y0, &[(0.0, 1.0), (0.0, 2.0)], &mut ()).unwrap();
+    let end = solver.solve(&field, &y0, [(0.0, 1.0), (0.0, 2.0)], &mut ()).unwrap();
     let expected = [[0.5; 6], [2.0; 6]].concat();
     assert!(distance(&end.y1, &expected) < 1e-12, "{:?}", values(&end.y1));
 }

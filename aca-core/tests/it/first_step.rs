@@ -1,6 +1,6 @@
 //! The size of the first step.
 
-use aca_core::{Solver, Time};
+use aca_core::{Batching, Solver, Time};
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::common::{distance, dopri5};
@@ -39,8 +39,9 @@ fn an_overflow_at_the_trial_point_leaves_the_first_step_to_the_slope_at_the_star
 fn an_overflow_of_one_sample_does_so_to_its_own_step() {
     // The second sample lies far below the cliff.
     let y0 = Tensor::new(&[[1.0f64], [-1.0]], &Device::Cpu).unwrap();
-    let end = solver().solve_samples(&cliff, &y0, &[SPAN; 2], &mut ()).unwrap();
-    for (sample, stats) in end.stats.iter().enumerate() {
+    let solver = Solver { batching: Batching::PerSample, ..solver() };
+    let end = solver.solve(&cliff, &y0, [SPAN; 2], &mut ()).unwrap();
+    for (sample, stats) in end.samples.iter().map(|end| end.stats).enumerate() {
         let (tries, rejected) = (stats.accepted + stats.rejected, stats.rejected);
         assert!(rejected < 30 && tries < 90, "{sample}: {tries} tries, {rejected} rejected");
     }

@@ -1,6 +1,6 @@
 //! States of several tensors.
 
-use aca_core::{Packing, Solver, Time, Tolerance};
+use aca_core::{Batching, Packing, Solver, Time, Tolerance};
 use aca_tableau::DOPRI5;
 use candle_core::{Device, Tensor};
 
@@ -74,6 +74,7 @@ fn the_numbers_of_a_packed_state_are_no_samples() {
     let field = packing
         .field(|_t: &Time, y: &[Tensor]| Ok(vec![y[1].affine(3.0, 0.0)?, y[0].affine(-3.0, 0.0)?]));
     let solver = Solver::adaptive(DOPRI5, Tolerance { rtol: 1e-9, atol: 1e-9 });
-    let refusal = solver.solve_samples(&field, &y0, &[(0.0, 1.0); 2], &mut ()).unwrap_err();
+    let solver = Solver { batching: Batching::PerSample, ..solver };
+    let refusal = solver.solve(&field, &y0, [(0.0, 1.0); 2], &mut ()).unwrap_err();
     assert!(refusal.to_string().contains("a packed state is one system"), "{refusal}");
 }

@@ -1,6 +1,6 @@
 //! Rows on slices, each that steps on its own, take the steps of the same rows on tensors, to the same bits.
 
-use aca_core::{OnFailure, Result, Solver, Stats, Status, Step, StepSink, Tolerance};
+use aca_core::{Batching, OnFailure, Result, Solver, Stats, Status, Step, StepSink, Tolerance};
 use aca_tableau::{ALL, DOPRI5, RK4};
 use candle_core::{Device, IndexOp, Tensor};
 
@@ -43,14 +43,16 @@ fn y0() -> Tensor {
 
 fn run(solver: &Solver, y0: &Tensor, slices: bool) -> (Vec<u64>, Vec<Stats>, Vec<String>, usize) {
     let (field, mut bits) = (Forced { jump: 1.3, slices }, RowBits::default());
-    let end = solver.solve_samples(&field, y0, &SPANS, &mut bits).unwrap();
+    let solver = Solver { batching: Batching::PerSample, ..solver.clone() };
+    let end = solver.solve(&field, y0, SPANS, &mut bits).unwrap();
     let mut bits = bits.0;
     bits.add(&end.y1.flatten_all().unwrap());
     let status = |status: &Status| match status {
         Status::Finished => String::new(),
         Status::Failed(error) => error.to_string(),
     };
-    (bits.0, end.stats, end.statuses.iter().map(status).collect(), end.nfe)
+    let stats = end.samples.iter().map(|end| end.stats).collect();
+    (bits.0, stats, end.samples.iter().map(|end| status(&end.status)).collect(), end.stats.nfe)
 }
 
 #[test]

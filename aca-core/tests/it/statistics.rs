@@ -1,4 +1,4 @@
-use aca_core::{Evaluator, Solver, StableSteps, Time, VectorField};
+use aca_core::{Batching, Evaluator, Solver, StableSteps, Time, VectorField};
 use aca_tableau::{DOPRI5, RK4};
 use candle_core::{Tensor, Var};
 
@@ -87,7 +87,9 @@ fn a_trial_that_fails_is_taken_out_of_running_statistics() {
         let field = Averaging { broken_after: 0.5, ..Averaging::new() };
         let (solver, y0) = (Solver::fixed_count(RK4, 5), state(&[1.0]));
         let error = match own {
-            true => solver.solve_samples(&field, &y0, &[(0.0, 1.0)], &mut ()).map(|_| ()),
+            true => Solver { batching: Batching::PerSample, ..solver }
+                .solve(&field, &y0, [(0.0, 1.0)], &mut ())
+                .map(|_| ()),
             false => solver.solve(&field, &y0, (0.0, 1.0), &mut ()).map(|_| ()),
         };
         assert!(error.unwrap_err().to_string().contains("broken"));

@@ -1,5 +1,5 @@
-use aca_core::{Batching, Error, Result, Solver, Step, StepSink, Stepper, Time, TimeSpan};
-use aca_dense::{SampleSolution, SaveAt, Saver, Solution, interpolate};
+use aca_core::{Batching, Error, Result, Solver, Step, StepSink, Stepper, Time};
+use aca_dense::{SaveAt, Saver, Solution, interpolate};
 use aca_tableau::{ALL, RK4};
 use candle_core::{DType, Device, Tensor};
 
@@ -18,12 +18,12 @@ fn other_sinks_get_every_step_beside_the_outputs() {
 
 #[test]
 fn saver_works_as_a_sink_of_its_own() {
-    let span = TimeSpan::new(0.0, 2.0).unwrap();
-    let y0 = CAROUSEL.start((0.0, 2.0));
+    let (span, solver) = ((0.0, 2.0), dopri5(1e-6));
+    let y0 = CAROUSEL.start(span);
     let save_at = SaveAt::Times(vec![0.5, 1.0]);
-    let mut saver = Saver::new(&save_at, span, &y0).unwrap();
-    dopri5(1e-6).solve(&CAROUSEL.f, &y0, (0.0, 2.0), &mut saver).unwrap();
-    let saved = saver.finish().unwrap();
+    let mut saver = Saver::new(&solver, &save_at, &span.into(), &y0).unwrap();
+    let end = solver.solve(&CAROUSEL.f, &y0, span, &mut saver).unwrap();
+    let saved = saver.finish(end).unwrap();
     assert_eq!(saved.ts, [0.5, 1.0]);
     let solution = CAROUSEL.solve(&dopri5(1e-6), (0.0, 2.0), &save_at);
     assert_eq!(values(&saved.ys), values(&solution.ys));
@@ -119,13 +119,13 @@ fn a_solution_ends_where_a_sink_stopped_its_solve() {
 
     let solver = Solver { batching: Batching::PerSample, ..solver };
     let y0 = Tensor::new(&[[1.0f64], [2.0]], &Device::Cpu).unwrap();
-    let spans = [(0.0, 5.0), (0.0, 0.5)].map(|(t0, t1)| TimeSpan::new(t0, t1).unwrap());
-    let save_at = SaveAt::All(vec![SaveAt::Times(vec![0.4]), SaveAt::End, SaveAt::Dense]).into();
-    let sol = SampleSolution::record(&solver, &decay, &y0, &spans, &save_at, StopAt(at)).unwrap();
-    let ys = [0, 1].map(|sample| values(&sol.ys.sample(sample).unwrap()));
+    let spans = [(0.0, 5.0), (0.0, 0.5)];
+    let save_at = SaveAt::All(vec![SaveAt::Times(vec![0.4]), SaveAt::End, SaveAt::Dense]);
+    let sol = Solution::record(&solver, &decay, &y0, spans, &save_at, StopAt(at)).unwrap();
+    let ys = [0, 1].map(|sample| values(&sol.sample(sample).unwrap()));
     assert!(ys[0][1].is_nan() && (ys[1][1] - 2.0 * (-0.5f64).exp()).abs() < 1e-5, "{ys:?}");
-    assert_eq!(sol.dense(0).unwrap().span().t1, at);
-    assert_eq!(sol.dense(1).unwrap().span().t1, 0.5);
+    assert_eq!(sol.sample_dense(0).unwrap().span().t1, at);
+    assert_eq!(sol.sample_dense(1).unwrap().span().t1, 0.5);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl OdeBlock {
 
     /// The name of a method that adapts its steps, forward or backward.
     pub(super) fn adaptive_method(&self) -> Option<&str> {
-        let backward = match self.ode.strategy() {
+        let backward = match &self.ode.gradient {
             Gradient::Backsolve(Backsolve { solver, .. }) => solver.as_deref(),
             _ => None,
         };
@@ -68,7 +68,7 @@ impl OdeBlock {
 
     /// How it solves and differentiates.
     pub(super) fn settings(&self) -> String {
-        let (solver, gradient) = (self.ode.solver(), self.ode.strategy());
+        let (solver, gradient) = (self.ode.solver(), &self.ode.gradient);
         format!("{solver:?} {gradient:?} {:?} {:?}", self.span, self.save_at)
     }
 
@@ -194,7 +194,7 @@ mod tests {
         field.meter.solving(true);
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
         field.meter.solving(false);
-        sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        sol.y1.sum_all().unwrap().backward().unwrap();
         [field.meter.read().nfe_backward, sol.nfe_backward()]
     }
 

@@ -118,7 +118,7 @@ fn solved(offers: Offers, batching: Batching, dims: &[usize], each: bool) -> [Te
             let ts = (0..4 * dims[0]).map(|i| 0.1 * (i / 4) as f64 + 0.5 * (i % 4) as f64);
             let ts = Var::from_tensor(&Tensor::from_iter(ts, &Device::Cpu).unwrap()).unwrap();
             let times = Ragged::new(ts.as_tensor().clone(), vec![4; dims[0]]).unwrap();
-            (ode.solve_sample_times(&y0, &times).unwrap().ys.flat().clone(), ts)
+            (ode.solve_times(&y0, &times).unwrap().ys.clone(), ts)
         }
     };
     let grads = ys.sqr().unwrap().sum_all().unwrap().backward().unwrap();

@@ -96,7 +96,8 @@ fn the_numbers_of_one_state_are_no_samples() {
     let layers = vec![layer((2, 2), true, Activation::Tanh, DType::F64)];
     let field = Mlp::from_layers(layers, TimeInput::None).unwrap();
     let solver = aca_core::Solver::fixed(aca_tableau::RK4, 0.1);
+    let solver = aca_core::Solver { batching: aca_core::Batching::PerSample, ..solver };
     let y0 = filled(&[2], DType::F64);
-    let refusal = solver.solve_samples(&field, &y0, &[(0.0, 1.0); 2], &mut ()).unwrap_err();
+    let refusal = solver.solve(&field, &y0, [(0.0, 1.0); 2], &mut ()).unwrap_err();
     assert!(refusal.to_string().contains("reshape it to [1, 2]"), "{refusal}");
 }

@@ -1,7 +1,7 @@
 //! Closed forms on slices: the solutions and gradients of the same forms on tensors.
 
 use aca_adjoint::{Gradient, Ode};
-use aca_core::{Pullback, Solver, Time, Tolerance, VectorField};
+use aca_core::{Batching, Pullback, Solver, Time, Tolerance, VectorField};
 use aca_dense::SaveAt;
 use aca_models::systems::{ClosedForm, Lorenz, System, ThreeBody, VanDerPol};
 use aca_tableau::{BOSH3, DOP853, DOPRI5, HEUN_EULER, RK4, Tableau};
@@ -28,42 +28,35 @@ impl<S: System> VectorField for OnTensors<S> {
     }
 }
 
-/// How a state is solved: all of it by one clock, or every row by its own over a span of its own.
-#[derive(Clone, Copy)]
-enum Clocks {
-    Shared,
-    Own,
-}
-
 /// Outputs of every kind, the cotangent of the initial state and that of the parameters.
 fn solved<S: System>(
     system: S,
     [y0, theta]: [&Var; 2],
     tableau: &Tableau,
-    clocks: Clocks,
+    batching: Batching,
     slices: bool,
 ) -> [Tensor; 3] {
     let field = ClosedForm::new(system, theta.clone());
     let tolerance = Tolerance { rtol: 1e-5, atol: 1e-6 };
     let solver = Solver::for_method(tableau.clone(), tolerance, Some(0.05)).unwrap();
+    let solver = Solver { batching, ..solver };
     let vars = vec![theta.clone()];
     let ode = match slices {
         true => Ode::new(solver, field, vars).unwrap(),
         false => Ode::new(solver, OnTensors(field), vars).unwrap(),
     };
     let ode = ode.gradient(Gradient::Aca);
-    let ys = match clocks {
-        Clocks::Shared => ode.solve(y0, (0.0, 0.5), &every_kind(0.5)).unwrap().ys,
-        Clocks::Own => {
+    let ys = match batching {
+        Batching::Shared => ode.solve(y0, (0.0, 0.5), &every_kind(0.5)).unwrap().ys.clone(),
+        Batching::PerSample => {
             // Those at the back are done early, so that rows are gathered; one has nothing to do, and one
             // goes back in time.
             let ends = |row| [0.5, -0.3, 0.45, 0.0, 0.1, 0.06][row % 6];
             let rows = 0..y0.dims()[0];
             let spans: Vec<_> = rows.clone().map(|row| (0.0, ends(row))).collect();
             let save: Vec<_> = rows.map(|row| every_kind(ends(row))).collect();
-            let sol = ode.solve_samples(y0, spans, save).unwrap();
-            let samples = (0..y0.dims()[0]).map(|row| sol.ys.sample(row).unwrap());
-            Tensor::cat(&samples.collect::<Vec<_>>(), 0).unwrap()
+            let sol = ode.solve(y0, spans, &SaveAt::PerSample(save)).unwrap();
+            sol.ys.clone()
         }
     };
     let grads = ys.sqr().unwrap().sum_all().unwrap().backward().unwrap();
@@ -81,13 +74,13 @@ fn numbers(x: &Tensor) -> Vec<f64> {
     x.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
-fn assert_same<S: System + Clone>(system: S, y0: &Tensor, theta: &Tensor, clocks: Clocks) {
+fn assert_same<S: System + Clone>(system: S, y0: &Tensor, theta: &Tensor, batching: Batching) {
     for dtype in [DType::F64, DType::F32] {
         let var = |x: &Tensor| Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap();
         let (y0, theta) = (var(y0), var(theta));
         for tableau in [RK4, HEUN_EULER, BOSH3, DOPRI5, DOP853] {
-            let found = solved(system.clone(), [&y0, &theta], &tableau, clocks, true);
-            let expected = solved(system.clone(), [&y0, &theta], &tableau, clocks, false);
+            let found = solved(system.clone(), [&y0, &theta], &tableau, batching, true);
+            let expected = solved(system.clone(), [&y0, &theta], &tableau, batching, false);
             let name = format!("{} {dtype:?}", tableau.name());
             assert_eq!(numbers(&found[0]), numbers(&expected[0]), "{name}: solution");
             assert_eq!(numbers(&found[1]), numbers(&expected[1]), "{name}: cotangent of y0");
@@ -113,19 +106,19 @@ fn tensor(x: &[f64], shape: &[usize]) -> Tensor {
 #[test]
 fn three_bodies_on_slices_are_those_on_tensors() {
     let (y0, masses) = (tensor(&ThreeBody::Y0, &[18]), tensor(&ThreeBody::MASSES, &[3]));
-    assert_same(ThreeBody, &y0, &masses, Clocks::Shared);
+    assert_same(ThreeBody, &y0, &masses, Batching::Shared);
 }
 
 #[test]
 fn states_that_share_parameters_on_slices_are_those_on_tensors() {
     let y0 = tensor(&[1.0, 2.0, 3.0, -1.0, 0.5, 9.0], &[2, 3]);
-    assert_same(Lorenz, &y0, &tensor(&Lorenz::CLASSIC, &[3]), Clocks::Shared);
+    assert_same(Lorenz, &y0, &tensor(&Lorenz::CLASSIC, &[3]), Batching::Shared);
 }
 
 #[test]
 fn states_with_parameters_of_their_own_on_slices_are_those_on_tensors() {
     let y0 = tensor(&[2.0, 0.0, 1.0, 0.3, -1.0, 0.2], &[3, 2]);
-    assert_same(VanDerPol, &y0, &tensor(&[1.0, 5.0, 0.1], &[3]), Clocks::Shared);
+    assert_same(VanDerPol, &y0, &tensor(&[1.0, 5.0, 0.1], &[3]), Batching::Shared);
 }
 
 /// Six rows of `numbers` each.
@@ -138,28 +131,29 @@ fn six_rows(shape: &[usize]) -> Tensor {
 #[test]
 fn samples_with_clocks_of_their_own_on_slices_are_those_on_tensors() {
     let theta = tensor(&Lorenz::CLASSIC, &[3]);
-    assert_same(Lorenz, &six_rows(&[6, 3]), &theta, Clocks::Own);
+    assert_same(Lorenz, &six_rows(&[6, 3]), &theta, Batching::PerSample);
 }
 
 #[test]
 fn samples_with_clocks_and_parameters_of_their_own_on_slices_are_those_on_tensors() {
     let theta = tensor(&[1.0, 5.0, 0.1, 2.0, 30.0, 7.0], &[6]);
-    assert_same(VanDerPol, &six_rows(&[6, 2]), &theta, Clocks::Own);
+    assert_same(VanDerPol, &six_rows(&[6, 2]), &theta, Batching::PerSample);
 }
 
 #[test]
 fn samples_of_several_states_with_clocks_of_their_own_on_slices_are_those_on_tensors() {
     let theta = tensor(&(1..=18).map(f64::from).collect::<Vec<_>>(), &[6, 3]);
-    assert_same(VanDerPol, &six_rows(&[6, 3, 2]), &theta, Clocks::Own);
+    assert_same(VanDerPol, &six_rows(&[6, 3, 2]), &theta, Batching::PerSample);
 }
 
 #[test]
 fn a_state_is_not_torn_into_samples() {
     let theta = Var::new(&Lorenz::CLASSIC, &Device::Cpu).unwrap();
     let field = ClosedForm::new(Lorenz, theta.clone());
-    let ode = Ode::new(Solver::fixed(RK4, 0.1), field, vec![theta]).unwrap();
+    let solver = Solver { batching: Batching::PerSample, ..Solver::fixed(RK4, 0.1) };
+    let ode = Ode::new(solver, field, vec![theta]).unwrap();
     let spans = vec![(0.0, 1.0); 3];
-    let error = ode.solve_samples(&six_rows(&[3]), spans, SaveAt::End).err().unwrap();
+    let error = ode.solve(&six_rows(&[3]), spans, &SaveAt::End).err().unwrap();
     assert!(error.to_string().contains("reshape it to [1, 3]"), "{error}");
 }
 
@@ -171,7 +165,7 @@ fn parameters_are_read_when_a_solve_begins() {
     let end = |rate: f64| {
         theta.set(&Tensor::new(&[rate], &Device::Cpu).unwrap()).unwrap();
         let y0 = tensor(&[1.0], &[1]);
-        numbers(&ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap())[0]
+        numbers(&ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1)[0]
     };
     for rate in [0.5, 2.0] {
         let off = (end(rate) - (-rate).exp()).abs();
@@ -194,13 +188,14 @@ fn parameters_of_more_samples_than_there_are_are_refused_by_every_solve() {
     let field = || ClosedForm::new(VanDerPol, theta.clone());
     let (y0, span) = (six_rows(&[2, 2]), (0.0, 0.1));
     let solver = Solver::fixed(RK4, 0.1);
-    let ode = Ode::new(solver.clone(), field(), vec![theta.clone()]).unwrap();
+    let own = Solver { batching: Batching::PerSample, ..solver.clone() };
+    let ode = |solver: &Solver| Ode::new(solver.clone(), field(), vec![theta.clone()]).unwrap();
     let errors = [
         aca_dense::solve(&solver, &field(), &y0, span, &SaveAt::End).map(|_| ()),
-        aca_dense::solve_samples(&solver, &field(), &y0, span, SaveAt::End).map(|_| ()),
-        solver.solve_samples(&field(), &y0, &[span; 2], &mut ()).map(|_| ()),
-        ode.solve(&y0, span, &SaveAt::End).map(|_| ()),
-        ode.solve_samples(&y0, span, SaveAt::End).map(|_| ()),
+        aca_dense::solve(&own, &field(), &y0, span, &SaveAt::End).map(|_| ()),
+        own.solve(&field(), &y0, [span; 2], &mut ()).map(|_| ()),
+        ode(&solver).solve(&y0, span, &SaveAt::End).map(|_| ()),
+        ode(&own).solve(&y0, span, &SaveAt::End).map(|_| ()),
     ];
     for (way, error) in errors.into_iter().enumerate() {
         let text = error.err().map(|error| error.to_string()).unwrap_or_default();
@@ -216,12 +211,13 @@ fn a_sample_whose_parameters_are_no_numbers_spoils_no_other() {
         let field = ClosedForm::new(VanDerPol, theta.clone());
         let tolerance = Tolerance { rtol: 1e-5, atol: 1e-6 };
         let solver = Solver::adaptive(DOPRI5, tolerance);
-        let solver = Solver { on_failure: aca_core::OnFailure::Keep, ..solver };
+        let (batching, on_failure) = (Batching::PerSample, aca_core::OnFailure::Keep);
+        let solver = Solver { batching, on_failure, ..solver };
         let ode = Ode::new(solver, field, vec![theta.clone()]).unwrap().gradient(gradient.clone());
-        let sol = ode.solve_samples(&y0, (0.0, 0.5), SaveAt::End).unwrap();
-        let finished: Vec<_> = sol.statuses().iter().map(|s| s.is_finished()).collect();
+        let sol = ode.solve(&y0, (0.0, 0.5), &SaveAt::End).unwrap();
+        let finished: Vec<_> = sol.samples.iter().map(|end| end.status.is_finished()).collect();
         assert_eq!(finished, [true, false, true, false]);
-        let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = sol.y1.sum_all().unwrap().backward().unwrap();
         let found = [grads.get(&theta), grads.get(&y0)].map(|x| numbers(x.unwrap()));
         assert!(found.iter().flatten().all(|x| x.is_finite()), "{gradient:?}: {found:?}");
         assert_eq!((found[0][1], found[0][3]), (0.0, 0.0), "{gradient:?}: {found:?}");

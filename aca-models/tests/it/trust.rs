@@ -30,7 +30,7 @@ fn van_der_pol(solver: Solver, mu: f64, t: f64) -> (std::result::Result<f64, Str
         Ode::new(Solver { max_steps: 1_000_000, ..solver }, field, vec![theta.clone()]).unwrap();
     let y0 = Tensor::new(&[[2.0f64, 0.0]], &Device::Cpu).unwrap();
     let sol = ode.solve(&y0, (0.0, t), &SaveAt::End).unwrap();
-    let loss = sol.y1().unwrap().get(0).unwrap().get(0).unwrap().sqr().unwrap();
+    let loss = sol.y1.get(0).unwrap().get(0).unwrap().sqr().unwrap();
     let gradient = loss.backward().map_err(|error| error.to_string());
     let of_mu = |g: candle_core::backprop::GradStore| {
         g.get(&theta).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()[0]
@@ -105,7 +105,7 @@ fn every_adaptive_method_sees_its_limit_on_a_fast_decay() {
             let stats = sol.stats;
             assert!(stats.stability_limited * 2 > stats.accepted, "{name} {batching:?}: {stats:?}");
             assert!(stats.h_largest * 1000.0 < 1.3 * limit, "{name} {batching:?}: {stats:?}");
-            let grads = sol.y1().unwrap().sum_all().unwrap().backward().unwrap();
+            let grads = sol.y1.sum_all().unwrap().backward().unwrap();
             let g = grads
                 .get(&y0)
                 .unwrap()
@@ -165,7 +165,7 @@ fn numbers(count: usize, scale: f64) -> impl Iterator<Item = f64> {
 }
 
 fn mean_square(sol: &OdeSolution) -> Result<Tensor> {
-    sol.y1()?.sqr()?.mean_all()
+    sol.y1.sqr()?.mean_all()
 }
 
 fn cases() -> [Case; 5] {
@@ -195,7 +195,7 @@ fn cases() -> [Case; 5] {
             shape: &[1, 2],
             span: (0.0, 20.0),
             save_at: SaveAt::End,
-            loss: |sol| sol.y1()?.get(0)?.get(0)?.sqr(),
+            loss: |sol| sol.y1.get(0)?.get(0)?.sqr(),
         },
         Case {
             name: "Lorenz, T = 2",
@@ -317,7 +317,7 @@ fn a_gradient_that_steps_make_worthless_is_refused_or_flagged_with_numbers() {
         let ode = Ode::new(solver, field, vec![theta]).unwrap().untrusted(untrusted);
         let y0 = Tensor::new(&[[2.0f64, 0.0]], &Device::Cpu).unwrap();
         let sol = ode.solve(&y0, (0.0, 60.0), &SaveAt::End).unwrap();
-        let gradient = sol.y1().unwrap().get(0).unwrap().get(0).unwrap().sqr().unwrap().backward();
+        let gradient = sol.y1.get(0).unwrap().get(0).unwrap().sqr().unwrap().backward();
         (gradient.map(|_| ()), sol.report())
     };
     let (refused, _) = run(Untrusted::Refuse);
@@ -342,15 +342,13 @@ fn a_stiff_direction_that_the_solution_does_not_take_is_refused() {
     for tol in [1e-4, 1e-6] {
         let ode = Ode::new(Solver::adaptive(DOPRI5, tolerance(tol)), field, vec![]).unwrap();
         let sol = ode.solve(&y0, (0.0, 5.0), &SaveAt::End).unwrap();
-        let text =
-            sol.y1().unwrap().sum_all().unwrap().backward().map(|_| ()).unwrap_err().to_string();
+        let text = sol.y1.sum_all().unwrap().backward().map(|_| ()).unwrap_err().to_string();
         let refused =
             ["the gradient cannot be trusted", "the cotangent of the state is not finite"];
         assert!(refused.iter().any(|start| text.starts_with(start)), "{tol:e}: {text}");
         let h_max = Solver { h_max: 3e-3, ..Solver::adaptive(DOPRI5, tolerance(tol)) };
         let ode = Ode::new(h_max, field, vec![]).unwrap();
-        let loss =
-            ode.solve(&y0, (0.0, 5.0), &SaveAt::End).unwrap().y1().unwrap().sum_all().unwrap();
+        let loss = ode.solve(&y0, (0.0, 5.0), &SaveAt::End).unwrap().y1.sum_all().unwrap();
         let g = loss.backward().unwrap().get(&y0).unwrap().to_vec1::<f64>().unwrap();
         assert!(g[0].abs() < 1e-9 && (g[1] - (-5f64).exp()).abs() < 1e-6, "{g:?}");
     }
@@ -362,7 +360,7 @@ fn outputs_near_zero_are_no_reason_to_refuse() {
     let wave = |t: &Time, y: &Tensor| y.ones_like()?.broadcast_mul(&t.tensor(y)?.cos()?);
     for (tol, t) in [(1e-3, std::f64::consts::PI), (1e-6, 2.0 * std::f64::consts::PI)] {
         let ode = Ode::new(Solver::adaptive(DOPRI5, tolerance(tol)), wave, vec![]).unwrap();
-        let loss = ode.solve(&y0, (0.0, t), &SaveAt::End).unwrap().y1().unwrap().sum_all().unwrap();
+        let loss = ode.solve(&y0, (0.0, t), &SaveAt::End).unwrap().y1.sum_all().unwrap();
         let g = loss.backward().unwrap().get(&y0).unwrap().to_vec1::<f64>().unwrap();
         assert_eq!(g, [1.0], "{tol:e}");
     }
@@ -376,8 +374,7 @@ fn outputs_near_zero_are_no_reason_to_refuse() {
     let ode = Ode::new(Solver::adaptive(DOPRI5, tolerance(1e-3)), field, vec![u.clone()]).unwrap();
     let start = Tensor::new(&[1.0f64, 0.5], &Device::Cpu).unwrap();
     for _ in 0..40 {
-        let loss =
-            ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap().sqr().unwrap();
+        let loss = ode.solve(&start, (0.0, 1.0), &SaveAt::End).unwrap().y1.sqr().unwrap();
         let grads = loss.sum_all().unwrap().backward().unwrap();
         u.set(&(u.as_tensor() - (grads.get(&u).unwrap() * 0.45).unwrap()).unwrap()).unwrap();
     }

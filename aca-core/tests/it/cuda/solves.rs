@@ -34,7 +34,7 @@ fn samples_on_a_gpu_step_by_their_own_clocks() {
     let decay = |_t: &aca_core::Time, y: &Tensor| y.sqr()?.neg();
     let y0 = Tensor::new(&[[1.0f64], [10.0], [0.1]], &Device::Cpu).unwrap();
     let solver = Solver { batching: Batching::PerSample, ..adaptive(&TSIT5, 1e-8) };
-    let solve = |y0: &Tensor| solver.solve_samples(&decay, y0, &[(0.0, 3.0); 3], &mut ()).unwrap();
+    let solve = |y0: &Tensor| solver.solve(&decay, y0, [(0.0, 3.0); 3], &mut ()).unwrap();
     let (here, there) = (solve(&y0), solve(&y0.to_device(&gpu).unwrap()));
     let off = distance(&there.y1, &values(&here.y1));
     assert!(off <= 1e-12, "off by {off}, far above rounding");

@@ -55,7 +55,7 @@ fn oscillators_on_a_gpu_find_their_stiffness_when_others_are_left_out() {
         let solver = Solver { batching: Batching::PerSample, ..solver };
         let field = ClosedForm::new(VanDerPol, mu.clone());
         let ode = Ode::new(solver, field, vec![mu.clone()]).unwrap();
-        let y1 = ode.solve(&y0, (0.0, 2.0), &SaveAt::End).unwrap().y1().unwrap();
+        let y1 = ode.solve(&y0, (0.0, 2.0), &SaveAt::End).unwrap().y1;
         super::value_and_gradients(&y1, &[&mu])
     });
 }

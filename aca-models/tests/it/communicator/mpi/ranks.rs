@@ -133,7 +133,7 @@ impl Problem {
         let share = own.len() as f64 / STATES as f64;
         let own = Tensor::new(own, &Device::Cpu).unwrap();
         let [y0, target] = [&self.y0, &self.target].map(|x| x.index_select(&own, 0).unwrap());
-        let y1 = self.ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1().unwrap();
+        let y1 = self.ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1;
         let loss = (candle_nn::loss::mse(&y1, &target).unwrap() * share).unwrap();
         let gradients = sum_gradients(c, &self.vars, &loss.backward().unwrap()).unwrap();
         let loss = numbers(&loss.to_dtype(DType::F64).unwrap())[0];

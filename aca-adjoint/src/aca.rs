@@ -58,7 +58,7 @@ impl Backward for Aca {
             return Err(Error::NoTimes);
         }
         for sample in 0..self.batch() {
-            let (t0, t1) = self.checkpoints.ends(sample).ok_or(Error::NoSteps)?;
+            let (t0, t1) = self.checkpoints.ends(sample).ok_or(aca_dense::DenseError::NoSteps)?;
             for (index, &t) in ts.iter().enumerate() {
                 if !t.is_finite() {
                     return Err(Error::TimeNotFinite { index, t });

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aca_core::{Error, Fingerprint, Result, kernels};
+use aca_core::{Fingerprint, Result, kernels};
 use aca_dense::{Layout, Placement, Solution};
 use candle_core::Tensor;
 
-use crate::{AdjointState, Backward, Gradient, GradientReport, Gradients, Outputs, Params};
+use crate::{
+    AdjointState, Backward, Gradient, GradientError, GradientReport, Gradients, Outputs, Params,
+};
 
 /// What a forward pass keeps for its backward pass: the explicit form of a gradient.
 ///
@@ -96,7 +98,7 @@ impl Tape {
     /// `cotangents`: like the outputs of the solve, `[times, ..state]` or as [`Solution`] tells for samples.
     ///
     /// # Errors
-    /// [`Error::CotangentShape`], and whatever the field returns.
+    /// [`GradientError::CotangentShape`], and whatever the field returns.
     pub fn pullback(&self, cotangents: &Tensor) -> Result<Gradients> {
         self.pull(cotangents, false)
     }
@@ -116,7 +118,7 @@ impl Tape {
     /// solution restarted from its interpolant, which differs by the method's order.
     ///
     /// # Errors
-    /// As [`Tape::pullback`]; [`Error::Unsupported`] unless the strategy is `Aca` or `AcaBudget`.
+    /// As [`Tape::pullback`]; [`GradientError::Unsupported`] unless the strategy is `Aca` or `AcaBudget`.
     pub fn adjoint_state(&self, cotangents: &Tensor, ts: &[f64]) -> Result<AdjointState> {
         let cotangents = self.check(cotangents)?;
         self.params.check_unchanged(&self.fingerprints)?;
@@ -158,7 +160,11 @@ impl Tape {
     fn check(&self, cotangents: &Tensor) -> Result<Tensor> {
         if cotangents.dims() != self.shape {
             let expected = self.shape.clone();
-            return Err(Error::CotangentShape { got: cotangents.dims().to_vec(), expected });
+            return Err(GradientError::CotangentShape {
+                got: cotangents.dims().to_vec(),
+                expected,
+            }
+            .into());
         }
         let cotangents = cotangents.detach().contiguous()?;
         let Some(order) = &self.order else {

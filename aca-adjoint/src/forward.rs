@@ -17,7 +17,7 @@ use crate::naive::{Guard, Naive, TracedSteps, TracedTurns};
 use crate::report::Untrusted;
 use crate::strategy::Recorded;
 use crate::traced_replay::TracedReplay;
-use crate::{Backsolve, Gradient, Params, through_step_size};
+use crate::{Backsolve, Gradient, GradientError, Params, through_step_size};
 
 /// One solve that is about to run, as a [`Strategy`](crate::Strategy) gets it.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl Solve<'_> {
     /// Solves with what `gradient` needs to keep.
     ///
     /// # Errors
-    /// [`Error::LeapfrogGradient`], [`Error::PerSampleUnsupported`]; those of the solve and of the strategy.
+    /// [`GradientError::LeapfrogGradient`], [`Error::PerSampleUnsupported`]; those of the solve and of the strategy.
     pub(crate) fn solve(&self, gradient: &Gradient) -> Result<Recorded> {
         let leapfrog = matches!(self.solver.method, Method::Leapfrog);
         let per_sample = self.solver.batching == Batching::PerSample;
@@ -84,7 +84,7 @@ impl Solve<'_> {
             Gradient::Mali if leapfrog => self.mali(),
             Gradient::Naive if per_sample => self.naive_samples(),
             Gradient::Naive => self.naive(),
-            _ if leapfrog => Err(Error::LeapfrogGradient),
+            _ if leapfrog => Err(GradientError::LeapfrogGradient.into()),
             Gradient::Aca | Gradient::AcaBudget { .. } | Gradient::Mali => self.aca(gradient),
             Gradient::NaiveThroughStepSize => {
                 let (sol, traced) = through_step_size::solve(self, self.nodes_per_step()?)?;
@@ -199,14 +199,14 @@ impl Solve<'_> {
         if let Method::Symplectic(_) = way_back.method {
             // What is solved backward joins the state, its cotangent and those of parameters: no positions and momenta.
             let what = "a splitting on the way back (give Backsolve::solver a tableau)";
-            return Err(Error::Unsupported { strategy: "Backsolve", what });
+            return Err(GradientError::Unsupported { strategy: "Backsolve", what }.into());
         }
         if let Some(solver) = &settings.solver {
             // Now, not after an epoch's forward passes.
             solver.validate()?;
             if solver.batching == Batching::PerSample {
                 let what = "steps of the samples' own on the way back";
-                return Err(Error::Unsupported { strategy: "Backsolve", what });
+                return Err(GradientError::Unsupported { strategy: "Backsolve", what }.into());
             }
         }
         let mut grid = Grid::default();
@@ -236,13 +236,14 @@ impl Solve<'_> {
     /// Where checkpoints go of a strategy that replays steps.
     ///
     /// # Errors
-    /// [`Error::NotReversible`] where there is no way back without them.
+    /// [`GradientError::NotReversible`] where there is no way back without them.
     pub(crate) fn checkpoints(&self, gradient: &Gradient) -> Result<Checkpoints> {
         match gradient {
             &Gradient::AcaBudget { checkpoints } => Checkpoints::within(checkpoints),
             Gradient::Mali if self.solver.method.is_reversible() => Ok(Checkpoints::of_times()),
             Gradient::Mali => {
-                Err(Error::NotReversible { method: self.solver.method.name().to_owned() })
+                Err(GradientError::NotReversible { method: self.solver.method.name().to_owned() }
+                    .into())
             }
             _ => Ok(Checkpoints::default()),
         }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Method, Result, Solver};
+use aca_core::{Method, Result, Solver};
 
+use crate::GradientError;
 use crate::Strategy;
 
 /// How the gradient of a solve is found.
@@ -56,7 +57,7 @@ impl Gradient {
             Self::NaiveThroughStepSize => "NaiveThroughStepSize",
             Self::Mali => "Mali",
         };
-        Err(Error::Unsupported { strategy, what: "gradients with respect to times" })
+        Err(GradientError::Unsupported { strategy, what: "gradients with respect to times" }.into())
     }
 
     /// As [`Gradient::check_times`], on behalf of replays of `method` as well.
@@ -72,7 +73,9 @@ impl Gradient {
 /// step sizes nobody says.
 pub(crate) fn check_scheme_times(method: &Method) -> Result<()> {
     match method {
-        Method::Custom(scheme) => Err(Error::SchemeTimes { method: scheme.name().to_owned() }),
+        Method::Custom(scheme) => {
+            Err(GradientError::SchemeTimes { method: scheme.name().to_owned() }.into())
+        }
         _ => Ok(()),
     }
 }

@@ -1,9 +1,10 @@
 //! A gradient beside the same gradient at a tighter tolerance.
 
-use aca_core::{Error, Result, kernels};
+use aca_core::{Result, kernels};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
+use crate::GradientError;
 use crate::Ode;
 
 /// How a gradient differs from the same gradient at a tenth of the tolerance.
@@ -23,20 +24,20 @@ impl GradientCheck {
     /// Compares two gradients of the same variables, one tensor a variable.
     ///
     /// # Errors
-    /// [`Error::CotangentShape`] when there are not as many of both, or shapes differ.
+    /// [`GradientError::CotangentShape`] when there are not as many of both, or shapes differ.
     pub fn between(
         (loss, gradient): (f64, &[Tensor]),
         (tighter_loss, tighter): (f64, &[Tensor]),
     ) -> Result<Self> {
         if gradient.len() != tighter.len() {
             let (got, expected) = (vec![gradient.len()], vec![tighter.len()]);
-            return Err(Error::CotangentShape { got, expected });
+            return Err(GradientError::CotangentShape { got, expected }.into());
         }
         let (mut aa, mut ab, mut bb, mut off) = (0.0, 0.0, 0.0, 0.0);
         for (a, b) in gradient.iter().zip(tighter) {
             if a.shape() != b.shape() {
                 let (got, expected) = (a.dims().to_vec(), b.dims().to_vec());
-                return Err(Error::CotangentShape { got, expected });
+                return Err(GradientError::CotangentShape { got, expected }.into());
             }
             let [a, b] = [a, b].map(|x| x.detach().to_dtype(DType::F64));
             let (a, b) = (a?, b?);

@@ -11,7 +11,7 @@ use crate::attach::{attach, guard_parameters};
 use crate::backward::Tape;
 use crate::forward::Solve;
 use crate::second_order::is_second_order_enabled;
-use crate::{Backsolve, Gradient, OdeSolution, Params, Untrusted};
+use crate::{Backsolve, Gradient, GradientError, OdeSolution, Params, Untrusted};
 
 /// An ODE `dy/dt = f(t, y)` with everything that its solve and its gradient need.
 ///
@@ -66,7 +66,7 @@ impl Ode {
     /// fast.
     ///
     /// # Errors
-    /// Bad settings of the solver, [`Error::MixedParameters`](aca_core::Error::MixedParameters).
+    /// Bad settings of the solver, [`GradientError::MixedParameters`](crate::GradientError::MixedParameters).
     pub fn new(
         solver: Solver,
         field: impl VectorField + 'static,
@@ -143,7 +143,7 @@ impl Ode {
     ///
     /// # Errors
     /// Those of [`Solver::solve`] and of the requested times;
-    /// [`Error::UnlistedVariable`](aca_core::Error::UnlistedVariable); [`Error::PerSampleUnsupported`] for samples that
+    /// [`GradientError::UnlistedVariable`](crate::GradientError::UnlistedVariable); [`Error::PerSampleUnsupported`] for samples that
     /// step on their own unless the strategy is `Aca`, `AcaBudget`, `Naive` or `Mali`.
     ///
     /// # Example
@@ -183,15 +183,15 @@ impl Ode {
     ///
     /// A field that depends on time must read it by [`Time::tensor`](aca_core::Time::tensor): what it makes of
     /// [`Time::value`](aca_core::Time::value), a table of measurements looked up by number for instance, is hidden from candle, and the
-    /// backward pass refuses gradients of times with [`Error::TimeRead`](aca_core::Error::TimeRead).
+    /// backward pass refuses gradients of times with [`GradientError::TimeRead`](crate::GradientError::TimeRead).
     ///
     /// # Shapes
     /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`; or as [`Solution`]
     /// tells for samples.
     ///
     /// # Errors
-    /// As [`Ode::solve`]; [`Error::TimesShape`] for one number or a matrix of times;
-    /// [`Error::Unsupported`] when candle tracks `times` and the strategy has no
+    /// As [`Ode::solve`]; [`GradientError::TimesShape`] for one number or a matrix of times;
+    /// [`GradientError::Unsupported`] when candle tracks `times` and the strategy has no
     /// gradient with respect to them (`Naive`, `NaiveThroughStepSize`, `Mali`).
     pub fn solve_times<'t>(
         &self,
@@ -201,7 +201,7 @@ impl Ode {
         let times = times.into();
         let tensor = times.tensor();
         if tensor.rank() != 1 {
-            return Err(Error::TimesShape { shape: tensor.dims().to_vec() });
+            return Err(GradientError::TimesShape { shape: tensor.dims().to_vec() }.into());
         }
         if tensor.track_op() {
             self.gradient.check_times_of(&self.solver.method)?;

@@ -1,6 +1,7 @@
 //! The variables that a field reads.
 
-use aca_core::{Error, Evaluator, Fingerprint, Graph, Result, Time, VectorField, kernels};
+use crate::GradientError;
+use aca_core::{Evaluator, Fingerprint, Graph, Result, Time, VectorField, kernels};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, TensorId, Var};
 
@@ -15,13 +16,15 @@ impl Params {
     /// Fixes the order of `vars`; repeated variables are dropped.
     ///
     /// # Errors
-    /// [`Error::MixedParameters`] when their dtypes differ.
+    /// [`GradientError::MixedParameters`] when their dtypes differ.
     pub fn new(vars: Vec<Var>) -> Result<Self> {
         let mut unique: Vec<Var> = Vec::with_capacity(vars.len());
         for (index, var) in vars.into_iter().enumerate() {
             let expected = unique.first().map_or(var.dtype(), |first| first.dtype());
             if var.dtype() != expected {
-                return Err(Error::MixedParameters { index, got: var.dtype(), expected });
+                return Err(
+                    GradientError::MixedParameters { index, got: var.dtype(), expected }.into()
+                );
             }
             if unique.iter().all(|known| known.id() != var.id()) {
                 unique.push(var);
@@ -49,7 +52,7 @@ impl Params {
     /// Refuses a graph that reads variables which this list omits; `theta` is what candle found through it.
     ///
     /// # Errors
-    /// [`Error::UnlistedVariable`] for the first one.
+    /// [`GradientError::UnlistedVariable`] for the first one.
     pub(crate) fn check_listed(&self, theta: &GradStore, graph: &Graph) -> Result<()> {
         let known = |id: TensorId| self.0.iter().any(|var| var.id() == id);
         // Gradients of constants are in the store too, so what is unknown need not be a variable.
@@ -57,7 +60,7 @@ impl Params {
             return Ok(());
         }
         match graph.variables().iter().find(|var| !known(var.id())) {
-            Some(var) => Err(Error::UnlistedVariable { shape: var.dims().to_vec() }),
+            Some(var) => Err(GradientError::UnlistedVariable { shape: var.dims().to_vec() }.into()),
             None => Ok(()),
         }
     }
@@ -75,11 +78,11 @@ impl Params {
     /// Refuses variables that are no longer what they were at the solve.
     ///
     /// # Errors
-    /// [`Error::ParameterChanged`] for the first one.
+    /// [`GradientError::ParameterChanged`] for the first one.
     pub(crate) fn check_unchanged(&self, before: &[Fingerprint]) -> Result<()> {
         let now = self.fingerprints()?;
         match now.iter().zip(before).position(|(now, before)| now != before) {
-            Some(index) => Err(Error::ParameterChanged { index }),
+            Some(index) => Err(GradientError::ParameterChanged { index }.into()),
             None => Ok(()),
         }
     }
@@ -88,7 +91,7 @@ impl Params {
     /// statistics stay as they are.
     ///
     /// # Errors
-    /// [`Error::UnlistedVariable`] for the first one.
+    /// [`GradientError::UnlistedVariable`] for the first one.
     pub fn check_covers(&self, field: &dyn VectorField, t: f64, y: &Tensor) -> Result<()> {
         let evaluator = Evaluator::new(field, y)?;
         let statistics = evaluator.snapshot()?;
@@ -97,7 +100,7 @@ impl Params {
         let f = f?;
         let known = |node: &Tensor| self.0.iter().any(|var| var.id() == node.id());
         match f.sorted_nodes().into_iter().find(|node| node.is_variable() && !known(node)) {
-            Some(var) => Err(Error::UnlistedVariable { shape: var.dims().to_vec() }),
+            Some(var) => Err(GradientError::UnlistedVariable { shape: var.dims().to_vec() }.into()),
             None => Ok(()),
         }
     }
@@ -117,7 +120,7 @@ impl<'a> Accumulator<'a> {
     /// Adds the cotangents that one pullback found, through `graph` where candle found them.
     ///
     /// # Errors
-    /// [`Error::UnlistedVariable`] for a variable that the graph reads and the parameters omit.
+    /// [`GradientError::UnlistedVariable`] for a variable that the graph reads and the parameters omit.
     pub(crate) fn add(&mut self, theta: &GradStore, graph: Option<&Graph>) -> Result<()> {
         if let Some(graph) = graph {
             self.params.check_listed(theta, graph)?;
@@ -133,7 +136,7 @@ impl<'a> Accumulator<'a> {
             let cotangent = cotangent.to_dtype(sum_dtype(var.dtype()))?;
             if cotangent.shape() != var.shape() {
                 let (got, expected) = (cotangent.dims().to_vec(), var.dims().to_vec());
-                return Err(Error::CotangentShape { got, expected });
+                return Err(GradientError::CotangentShape { got, expected }.into());
             }
             *sum = Some(match sum.take() {
                 // Shared among threads, which candle's sum is not: kernels of images have millions.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::GradientError;
+use aca_core::Result;
 use aca_core::kernels::Products;
-use aca_core::{Error, Result};
 
 /// What becomes of a gradient that cannot be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Untrusted {
-    /// The backward pass fails with [`Error::UntrustedGradient`].
+    /// The backward pass fails with [`GradientError::UntrustedGradient`].
     #[default]
     Refuse,
     /// The gradient is returned, and [`GradientReport::doubt`] says what is wrong with it.
@@ -60,7 +61,7 @@ pub struct GradientReport {
     /// them, or because the field detaches them.
     pub unreached: Vec<usize>,
     /// Why the gradient cannot be trusted, where [`Untrusted::Flag`] let it pass.
-    pub doubt: Option<Arc<Error>>,
+    pub doubt: Option<Arc<GradientError>>,
 }
 
 /// What one row of a replayed step tells.
@@ -118,7 +119,7 @@ impl Audit {
     /// Takes in a sample's step, its number among those of its solve, and what was found in it.
     ///
     /// # Errors
-    /// [`Error::ReplayMismatch`], [`Error::CotangentNotFinite`].
+    /// [`GradientError::ReplayMismatch`], [`GradientError::CotangentNotFinite`].
     pub(crate) fn add(
         &mut self,
         sample: usize,
@@ -127,10 +128,10 @@ impl Audit {
     ) -> Result<()> {
         let Products { error, magnitude, arriving, leaving, state } = found.products;
         if found.off > self.rounding || found.off.is_nan() {
-            return Err(Error::ReplayMismatch { step, t: t1, off: found.off });
+            return Err(GradientError::ReplayMismatch { step, t: t1, off: found.off }.into());
         }
         if arriving.is_finite() && !leaving.is_finite() {
-            return Err(Error::CotangentNotFinite { t: t0, step });
+            return Err(GradientError::CotangentNotFinite { t: t0, step }.into());
         }
         let (own, h) = (&mut self.samples[sample], t1 - t0);
         own.signed += h * error;
@@ -156,7 +157,7 @@ impl Audit {
     /// Joins all findings; `steps` and how many of them were at the stability limit come from the solve.
     ///
     /// # Errors
-    /// [`Error::UntrustedGradient`] unless such gradients are flagged.
+    /// [`GradientError::UntrustedGradient`] unless such gradients are flagged.
     pub(crate) fn finish(
         self,
         (steps, stability_limited): (usize, usize),
@@ -182,9 +183,9 @@ impl Audit {
         let meaningless = bound > MEANINGLESS && report.loss_weight > 0.0;
         if meaningless || (adaptive && report.growth > IMPLAUSIBLE) {
             let GradientReport { growth, growth_t: t, stability_limited: limited, .. } = report;
-            let doubt = Error::UntrustedGradient { bound, growth, t, limited, steps };
+            let doubt = GradientError::UntrustedGradient { bound, growth, t, limited, steps };
             match untrusted {
-                Untrusted::Refuse => return Err(doubt),
+                Untrusted::Refuse => return Err(doubt.into()),
                 Untrusted::Flag => report.doubt = Some(Arc::new(doubt)),
             }
         }

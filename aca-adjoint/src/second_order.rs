@@ -1,9 +1,10 @@
 //! Second derivatives, by candle's backward through candle's backward.
 
-use aca_core::{Error, Result, large_stack};
+use aca_core::{Result, large_stack};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
 
+use crate::GradientError;
 use crate::attach::whole;
 
 /// Whether gradients that candle finds in this thread are themselves part of its graph.
@@ -35,10 +36,10 @@ fn probe() -> candle_core::Result<bool> {
 /// the end of them.
 ///
 /// # Errors
-/// [`Error::SecondOrderDisabled`] where candle would detach them.
+/// [`GradientError::SecondOrderDisabled`] where candle would detach them.
 pub fn gradients_in_graph(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
     if !is_second_order_enabled() {
-        return Err(Error::SecondOrderDisabled);
+        return Err(GradientError::SecondOrderDisabled.into());
     }
     gradients(loss, vars)
 }
@@ -59,17 +60,21 @@ fn gradients(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
 /// `vectors[i]` and the result's parts: as `vars[i]`.
 ///
 /// # Errors
-/// As [`gradients_in_graph`]; [`Error::CotangentShape`] when a vector has another shape.
+/// As [`gradients_in_graph`]; [`GradientError::CotangentShape`] when a vector has another shape.
 pub fn hessian_vector(loss: &Tensor, vars: &[&Var], vectors: &[Tensor]) -> Result<Vec<Tensor>> {
     if vectors.len() != vars.len() {
-        return Err(Error::CotangentShape { got: vec![vectors.len()], expected: vec![vars.len()] });
+        return Err(GradientError::CotangentShape {
+            got: vec![vectors.len()],
+            expected: vec![vars.len()],
+        }
+        .into());
     }
     let gradients = gradients_in_graph(loss, vars)?;
     let mut along = Tensor::zeros((), loss.dtype(), loss.device())?;
     for (gradient, vector) in gradients.iter().zip(vectors) {
         if gradient.shape() != vector.shape() {
             let (got, expected) = (vector.dims().to_vec(), gradient.dims().to_vec());
-            return Err(Error::CotangentShape { got, expected });
+            return Err(GradientError::CotangentShape { got, expected }.into());
         }
         along = (along + gradient.mul(vector)?.sum_all()?)?;
     }
@@ -120,6 +125,6 @@ impl CustomOp2 for Constant {
         _: &Tensor,
         _: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        Err(Error::NoSecondDerivative.into())
+        Err(aca_core::Error::from(GradientError::NoSecondDerivative).into())
     }
 }

@@ -78,7 +78,7 @@ impl OdeSolution {
     /// direction.
     ///
     /// # Errors
-    /// [`Error::NoDenseOutput`](aca_core::Error::NoDenseOutput) unless the solve was asked for
+    /// [`DenseError::NoDenseOutput`](aca_dense::DenseError::NoDenseOutput) unless the solve was asked for
     /// `SaveAt::Dense`; those of the times.
     ///
     /// # Cost

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use aca_core::{Error, Evaluator, Result, Stepper, Steps, TensorStages, kernels};
+use aca_core::{Evaluator, Result, Stepper, Steps, TensorStages, kernels};
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
+use crate::GradientError;
 use crate::checkpoints::{Checkpoints, SampleSteps};
 
 /// Where a row stands before a step of its sample.
@@ -43,7 +44,7 @@ impl<'a> States<'a> {
     /// Refuses a walk back over undone steps that found another start of a row, after so many, than the solve's.
     ///
     /// # Errors
-    /// [`Error::LeapfrogDrift`].
+    /// [`GradientError::LeapfrogDrift`].
     pub(crate) fn check_drift(
         &self,
         row: usize,
@@ -106,7 +107,7 @@ pub(crate) fn check_drift(
     for (off, scale) in off_and_scale.filter(|(off, _)| *off != 0.0) {
         let drift = off / scale;
         if drift > bound || drift.is_nan() {
-            return Err(Error::LeapfrogDrift { drift, bound });
+            return Err(GradientError::LeapfrogDrift { drift, bound }.into());
         }
     }
     Ok(())

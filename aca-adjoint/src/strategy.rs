@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aca_core::{Error, Result};
+use aca_core::Result;
 use aca_dense::Solution;
 use candle_core::Tensor;
 
-use crate::{AdjointState, Gradients, Outputs, Solve};
+use crate::{AdjointState, GradientError, Gradients, Outputs, Solve};
 
 /// A gradient strategy of your own: how a solve is recorded, and how cotangents go back through it.
 ///
@@ -17,7 +17,7 @@ pub trait Strategy: fmt::Debug + Send + Sync {
     /// Solves, and keeps what the way back needs.
     ///
     /// # Errors
-    /// Whatever the solve returns; [`Error::Unsupported`] for what the strategy leaves out.
+    /// Whatever the solve returns; [`GradientError::Unsupported`] for what the strategy leaves out.
     fn record(&self, solve: &Solve<'_>) -> Result<Recorded>;
 }
 
@@ -32,7 +32,7 @@ pub trait Backward: Send + Sync {
     /// `cotangents`: `[outputs, ..state]`, detached, in the order of `outputs`.
     ///
     /// # Errors
-    /// Whatever the field returns; [`Error::Unsupported`] for times where the strategy has no gradient of theirs.
+    /// Whatever the field returns; [`GradientError::Unsupported`] for times where the strategy has no gradient of theirs.
     fn pullback(
         &self,
         outputs: &Outputs,
@@ -43,7 +43,7 @@ pub trait Backward: Send + Sync {
     /// Maps cotangents of outputs to the adjoint state at each of `ts`; refused unless a strategy has it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`].
+    /// [`GradientError::Unsupported`].
     fn adjoint_state(
         &self,
         outputs: &Outputs,
@@ -51,6 +51,10 @@ pub trait Backward: Send + Sync {
         ts: &[f64],
     ) -> Result<AdjointState> {
         let _ = (outputs, cotangents, ts);
-        Err(Error::Unsupported { strategy: "this gradient strategy", what: "the adjoint state" })
+        Err(GradientError::Unsupported {
+            strategy: "this gradient strategy",
+            what: "the adjoint state",
+        }
+        .into())
     }
 }

@@ -10,7 +10,7 @@ use candle_core::{DType, Tensor, Var};
 use crate::Backward;
 use crate::forward::Solve;
 use crate::naive::differentiate;
-use crate::{Gradients, Outputs, Params};
+use crate::{GradientError, Gradients, Outputs, Params};
 
 const STRATEGY: &str = "NaiveThroughStepSize";
 
@@ -53,8 +53,8 @@ impl Backward for ThroughStepSize {
 /// Solves from `y0` with the integral controller; the first step is the solver's own.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for what this baseline leaves out: fixed steps, tolerances by entry, other
-/// controllers, stops, dense output; [`Error::TimeRead`] when the field hides its dependence on time.
+/// [`GradientError::Unsupported`] for what this baseline leaves out: fixed steps, tolerances by entry, other
+/// controllers, stops, dense output; [`GradientError::TimeRead`] when the field hides its dependence on time.
 pub(crate) fn solve(
     forward: &Solve<'_>,
     nodes_per_step: usize,
@@ -68,10 +68,11 @@ pub(crate) fn solve(
         SaveAt::End => vec![span.t1],
         SaveAt::Times(times) => times.clone(),
         _ => {
-            return Err(Error::Unsupported {
+            return Err(GradientError::Unsupported {
                 strategy: STRATEGY,
                 what: "outputs but the end and given times",
-            });
+            }
+            .into());
         }
     };
     span.check_times(&times)?;
@@ -92,7 +93,7 @@ pub(crate) fn solve(
 }
 
 fn supported<'a>(solver: &'a Solver, field: &dyn VectorField) -> Result<(Tolerance, &'a Tableau)> {
-    let refuse = |what| Err(Error::Unsupported { strategy: STRATEGY, what });
+    let refuse = |what| Err(GradientError::Unsupported { strategy: STRATEGY, what }.into());
     let Stepping::Adaptive(Tolerances::Uniform(tolerance)) = solver.stepping else {
         return refuse("fixed steps or tolerances by entry");
     };
@@ -264,7 +265,7 @@ impl<'a> Run<'a> {
         let t = (&self.t + (h * (c * self.span.sign()))?)?;
         let t = Time::traced(number(&t)?, t);
         let slope = self.field.trace(&t, y)?;
-        if t.was_read() { Err(Error::TimeRead) } else { Ok(slope) }
+        if t.was_read() { Err(GradientError::TimeRead.into()) } else { Ok(slope) }
     }
 
     fn attempt(&mut self, h: &Tensor) -> Result<Trial> {

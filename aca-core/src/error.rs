@@ -1,12 +1,15 @@
-//! The workspace's one error type.
+//! What can go wrong in a solve.
 
 use std::sync::Arc;
 
 use aca_tableau::TableauError;
 use candle_core::DType;
 
-/// Everything that can go wrong in a solve or in its gradient; each message states the fact with
-/// its values, then the remedy where one is known.
+/// Everything that can go wrong in a solve; each message states the fact with its values, then the remedy where one is
+/// known.
+///
+/// The crates above raise errors of their own, which arrive as [`Error::Other`], so that one result type serves all of them;
+/// each has a function that finds its error in this one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,7 +19,9 @@ pub enum Error {
     /// A tableau was refused, or no method has the given name.
     #[error(transparent)]
     Tableau(#[from] TableauError),
-
+    /// An error of a crate above, or of a field, a sink, a scheme or a strategy of the user's.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// The state has no elements.
     #[error("the state of shape {shape:?} has no elements; give at least one")]
     EmptyState {
@@ -81,7 +86,6 @@ pub enum Error {
         /// Type of the state.
         expected: DType,
     },
-
     /// A tolerance is not a positive number.
     #[error("{name} holds {value}, but a tolerance must be positive and finite")]
     InvalidTolerance {
@@ -124,14 +128,6 @@ pub enum Error {
         /// Name of the tableau.
         method: String,
     },
-    /// Steps were to be undone of a method that has no way back.
-    #[error(
-        "steps of {method} cannot be undone; give the solver Method::Leapfrog, Splitting::VERLET or Splitting::YOSHIDA4, or use Gradient::Aca"
-    )]
-    NotReversible {
-        /// Name of the method.
-        method: String,
-    },
     /// A state has no halves.
     #[error(
         "{method} moves positions and momenta, two halves of the last dimension, but the state has shape {shape:?}; give it as many of both"
@@ -170,14 +166,6 @@ pub enum Error {
         /// The fraction of its step.
         s: f64,
     },
-    /// Gradients of times were asked of a scheme of the user's.
-    #[error(
-        "{method} does not tell how its slopes move with time and step size, so there is no gradient with respect to times; use a tableau for those"
-    )]
-    SchemeTimes {
-        /// Name of the scheme.
-        method: String,
-    },
     /// A scheme found no slopes.
     #[error("{method} found no slopes: {what}; take smaller steps")]
     SchemeFailed {
@@ -196,7 +184,6 @@ pub enum Error {
         /// The node.
         c: f64,
     },
-
     /// An end of the span is NaN or infinite.
     #[error("the span {t0} to {t1} is not finite")]
     InvalidSpan {
@@ -250,7 +237,6 @@ pub enum Error {
     /// A list of times is empty.
     #[error("the list of times is empty; give at least one")]
     NoTimes,
-
     /// The step budget is spent before the end of the span.
     #[error(
         "reached max_steps = {max_steps} at t = {t} of the span {t0} to {t1}; raise max_steps or loosen the tolerance"
@@ -264,31 +250,6 @@ pub enum Error {
         t0: f64,
         /// End of the span.
         t1: f64,
-    },
-    /// An output was placed in a step that a solution does not have.
-    #[error(
-        "an output was placed in step {step} of a solution of {steps} steps; place it anew by its time"
-    )]
-    NoSuchStep {
-        /// The step, counted from 0.
-        step: usize,
-        /// Steps of the solution.
-        steps: usize,
-    },
-    /// The field made a number of a time that its solve differentiates.
-    #[error(
-        "the field read the time as a number, t.value(), so its dependence on time is missing from gradients with respect to times and step sizes; use t.tensor(y) in the field, or do without those gradients"
-    )]
-    TimeRead,
-    /// Steps that were undone did not lead back to where they began.
-    #[error(
-        "undoing the steps of a solve ends {drift:.1e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
-    )]
-    LeapfrogDrift {
-        /// Distance of state and slope from those of the start, weighted by the loss and relative to its size.
-        drift: f64,
-        /// The largest that is allowed.
-        bound: f64,
     },
     /// A sum over the stages of a step was asked for with more or fewer of them.
     #[error(
@@ -360,7 +321,6 @@ pub enum Error {
         /// Row-major index of the first entry that is not finite.
         index: usize,
     },
-
     /// A state without dimensions has no samples.
     #[error(
         "the state of shape {shape:?} has no batch dimension; give one row a sample, or let the solver share its steps"
@@ -410,38 +370,6 @@ pub enum Error {
         "the field reads Time::value, one number, but the samples stand at different times; let it use Time::tensor, which broadcasts against the state"
     )]
     TimesDiffer,
-
-    /// The field reads a variable that the parameters omit.
-    #[error(
-        "the field reads a variable of shape {shape:?} that is not among the parameters, so its gradient would be lost; list it if the field owns it, and if it belongs to a network whose output the field captures, carry that output in the state (example 10_coefficients_from_a_network)"
-    )]
-    UnlistedVariable {
-        /// Shape of the variable.
-        shape: Vec<usize>,
-    },
-    /// The parameters do not share one type.
-    #[error("parameter {index} has dtype {}, the first has {}; all parameters of a field share one dtype", got.as_str(), expected.as_str())]
-    MixedParameters {
-        /// Position in the list of parameters.
-        index: usize,
-        /// Its type.
-        got: DType,
-        /// Type of the first parameter.
-        expected: DType,
-    },
-    /// A strategy that evaluates `f(t, y)` at the start of a step met steps that do not start so.
-    #[error(
-        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose one of them, or another method"
-    )]
-    LeapfrogGradient,
-    /// A gradient strategy cannot do what was asked.
-    #[error("{strategy} cannot do {what}; use Aca")]
-    Unsupported {
-        /// The strategy.
-        strategy: &'static str,
-        /// What was asked.
-        what: &'static str,
-    },
     /// Candle's graph over all steps is too deep to be walked.
     #[error(
         "a naive gradient holds at most {limit} steps of this field, candle walks its graph recursively; use Aca, which has no such limit"
@@ -450,27 +378,6 @@ pub enum Error {
         /// Largest number of steps.
         limit: usize,
     },
-    /// Candle detaches gradients in this thread, so second derivatives would be wrong.
-    #[error(
-        "candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward"
-    )]
-    SecondOrderDisabled,
-    /// The gradient of a solve was differentiated again, which only a naive one can be.
-    #[error(
-        "the gradient of this solve cannot be differentiated again; use Naive for second derivatives"
-    )]
-    NoSecondDerivative,
-    /// The cotangent of an output has another shape than the output.
-    #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]
-    CotangentShape {
-        /// Shape of the cotangent.
-        got: Vec<usize>,
-        /// Shape of the output.
-        expected: Vec<usize>,
-    },
-    /// A span without length has no steps to take a derivative from.
-    #[error("the span has no length, so its solution has no derivative; evaluate the field")]
-    NoSteps,
     /// Single precision cannot tell the times of a solve's stages apart.
     #[error(
         "times around {t} are {spacing:.1e} apart in f32, in which the field reads them, but steps are as short as {h:.1e}: the field sees its stages at wrong times; count time from an origin near the span, or use a state of f64"
@@ -483,52 +390,6 @@ pub enum Error {
         /// Size of the smallest step.
         h: f64,
     },
-    /// A parameter was set between a solve and the backward pass through it.
-    #[error(
-        "parameter {index} was changed between the solve and its backward pass, so the gradient would belong to neither value; run backward before the optimiser's step, or solve again"
-    )]
-    ParameterChanged {
-        /// Its position in the list of parameters.
-        index: usize,
-    },
-    /// A replayed step did not end where the solve's own step ended.
-    #[error(
-        "step {step}, which ends at t = {t}, ends {off:.1e} (relative) off what the solve found when it is replayed: the field is not the same function again; let it hold no dropout, noise, counter or cache that changes from call to call (draw a mask once a solve, outside the field), and change nothing that it reads before backward"
-    )]
-    ReplayMismatch {
-        /// The step, counted from 0.
-        step: usize,
-        /// Where it ends.
-        t: f64,
-        /// Distance of the two ends relative to their size.
-        off: f64,
-    },
-    /// The cotangent of the state overflowed on the way back.
-    #[error(
-        "the cotangent of the state is not finite at t = {t}, where step {step} begins: it grew beyond all numbers on the way back, or the field's derivative is not finite there; tighten the tolerance, bound Solver::h_max, shorten the span, or check the derivative"
-    )]
-    CotangentNotFinite {
-        /// Start of the step that it was pulled back through.
-        t: f64,
-        /// The step, counted from 0.
-        step: usize,
-    },
-    /// The errors of the steps mean so much to the loss that its gradient is worthless.
-    #[error(
-        "the gradient cannot be trusted: the errors of the {steps} steps may change the loss by {bound:.1e} of its weight, where a tenth would be much, and cotangents grew by up to {growth:.1e} in a step (at t = {t}), where ten would be much; {limited} steps were at the stability limit; bound Solver::h_max (to some units of the fastest decay), tighten the tolerance, shorten the span, or take the number all the same with Untrusted::Flag"
-    )]
-    UntrustedGradient {
-        /// Bound of the loss's error, relative to what the outputs weigh in the loss.
-        bound: f64,
-        /// Largest growth of the cotangent in a step.
-        growth: f64,
-        /// Start of that step.
-        t: f64,
-        /// Accepted steps at the stability limit.
-        limited: usize,
-        /// Accepted steps.
-        steps: usize,
-    },
     /// Rows of a state that should step on their own depend on one another.
     #[error(
         "the slope of sample {row} changes with the states of other samples, so samples cannot have steps of their own; use Batching::Shared, or give the state a first dimension of independent samples"
@@ -537,9 +398,6 @@ pub enum Error {
         /// The sample.
         row: usize,
     },
-    /// The solve kept no dense output.
-    #[error("the solve kept no dense output; solve with SaveAt::Dense")]
-    NoDenseOutput,
     /// Candle's graph of a solve is too deep for the stack of this thread.
     #[error(
         "candle walks and drops the graph of a solve by recursion, and the stack of this thread is safe for {limit} steps of this one; {remedy}"
@@ -559,14 +417,6 @@ pub enum Error {
         bytes: usize,
         /// What the system says.
         cause: std::io::Error,
-    },
-    /// A tensor of times is no list.
-    #[error(
-        "times of shape {shape:?} came where a list is needed; give a tensor of shape [n], n at least 1"
-    )]
-    TimesShape {
-        /// Shape of the tensor.
-        shape: Vec<usize>,
     },
 }
 
@@ -591,6 +441,21 @@ impl From<Error> for candle_core::Error {
         match error {
             Error::Candle(inner) => inner,
             other => candle_core::Error::wrap(other),
+        }
+    }
+}
+
+impl Error {
+    /// Takes an error of another type along, as it is.
+    pub fn other(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Other(Box::new(error))
+    }
+
+    /// The error of type `E` that this one takes along, if it does.
+    pub fn find<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Other(error) => error.downcast_ref(),
+            _ => None,
         }
     }
 }

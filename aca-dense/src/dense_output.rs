@@ -4,7 +4,7 @@ use aca_core::kernels;
 use aca_core::{Error, Result, Stepper, TimeSpan};
 use candle_core::Tensor;
 
-use crate::{Placement, interpolate, interpolate_derivative};
+use crate::{DenseError, Placement, interpolate, interpolate_derivative};
 
 /// One accepted step with all that its interpolant needs.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl DenseOutput {
     /// Returns the solution at each of `placements`, as [`DenseOutput::at_times`] does at times.
     ///
     /// # Errors
-    /// [`Error::NoSuchStep`] for placements of another solution; [`Error::NoTimes`] for an empty list;
+    /// [`DenseError::NoSuchStep`] for placements of another solution; [`Error::NoTimes`] for an empty list;
     /// [`Error::NonFinite`] on the CPU where the interpolant of a step is not finite.
     pub fn at_placements(&self, placements: &[Placement]) -> Result<Tensor> {
         if placements.is_empty() {
@@ -118,10 +118,10 @@ impl DenseOutput {
     /// Returns `y'(t)`, the derivative of the interpolant.
     ///
     /// # Errors
-    /// As [`DenseOutput::at`]; [`Error::NoSteps`] when the span has no length.
+    /// As [`DenseOutput::at`]; [`DenseError::NoSteps`] when the span has no length.
     pub fn derivative(&self, t: f64) -> Result<Tensor> {
         let Placement { step, s } = self.place(t)?;
-        let step = self.steps.get(step).ok_or(Error::NoSteps)?;
+        let step = self.steps.get(step).ok_or(DenseError::NoSteps)?;
         let slope = interpolate_derivative(&self.method, &step.k, s)?;
         match kernels::first_non_finite(&slope)? {
             Some(index) => Err(Error::NonFinite { what: "slope", t, h: step.t1 - step.t0, index }),
@@ -144,7 +144,7 @@ impl DenseOutput {
         let step = step.min(self.steps.len().saturating_sub(1));
         let Some(ends) = self.steps.get(step).map(|step| (step.t0, step.t1)) else {
             if t != self.span.t0 {
-                return Err(Error::NoSteps);
+                return Err(DenseError::NoSteps.into());
             }
             return Ok(Placement { step: 0, s: 0.0 });
         };
@@ -171,7 +171,9 @@ impl DenseOutput {
             let y = match s.is_nan() {
                 true => (self.y0.zeros_like()? * f64::NAN)?,
                 false if step == 0 => self.y0.clone(),
-                false => return Err(Error::NoSuchStep { step, steps: self.steps.len() }),
+                false => {
+                    return Err(DenseError::NoSuchStep { step, steps: self.steps.len() }.into());
+                }
             };
             return Ok(Tensor::stack(&vec![&y; group.len()], 0)?);
         };

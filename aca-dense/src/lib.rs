@@ -29,6 +29,7 @@
 //! | a span and times for each sample of a batch | [`Batching::PerSample`](aca_core::Batching::PerSample), [`SaveAt::PerSample`] |
 
 mod dense_output;
+mod error;
 mod interpolate;
 mod layout;
 mod placement;
@@ -38,6 +39,7 @@ mod saver;
 mod solution;
 
 pub use dense_output::{DenseOutput, DenseStep};
+pub use error::DenseError;
 pub use interpolate::{interpolate, interpolate_derivative};
 pub use layout::Layout;
 pub use placement::Placement;

@@ -3,7 +3,7 @@
 use aca_core::{Error, Result, SampleEnd, SolveEnd, Solver, Spans, Stats, StepSink, VectorField};
 use candle_core::Tensor;
 
-use crate::{DenseOutput, Layout, Placement, Ragged, SaveAt, Saver};
+use crate::{DenseError, DenseOutput, Layout, Placement, Ragged, SaveAt, Saver};
 
 /// A solved ODE: what a [`SaveAt`] asked for, detached from candle's graph.
 ///
@@ -109,7 +109,7 @@ impl Solution {
     /// The solution over the whole span, of a state that steps as a whole.
     ///
     /// # Errors
-    /// [`Error::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`];
+    /// [`DenseError::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`];
     /// [`Error::PerSampleUnsupported`] where each sample has its own.
     pub fn dense(&self) -> Result<&DenseOutput> {
         match self.layout {
@@ -124,10 +124,11 @@ impl Solution {
     /// The solution of one sample over its whole span.
     ///
     /// # Errors
-    /// [`Error::NoDenseOutput`] unless the sample was asked for [`SaveAt::Dense`]; [`Error::SampleCount`].
+    /// [`DenseError::NoDenseOutput`] unless the sample was asked for [`SaveAt::Dense`]; [`Error::SampleCount`].
     pub fn sample_dense(&self, sample: usize) -> Result<&DenseOutput> {
         self.layout.check_sample(sample)?;
-        self.dense.get(sample).and_then(Option::as_ref).ok_or(Error::NoDenseOutput)
+        let dense = self.dense.get(sample).and_then(Option::as_ref);
+        Ok(dense.ok_or(DenseError::NoDenseOutput)?)
     }
 
     /// Returns `y(t)` for each of `ts`, in any order, of a solve that kept its dense output.
@@ -136,7 +137,7 @@ impl Solution {
     /// `[times, ..state]`, or `[times, batch, ..state]` where samples stepped on their own.
     ///
     /// # Errors
-    /// [`Error::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`]; those of
+    /// [`DenseError::NoDenseOutput`] unless the solve was asked for [`SaveAt::Dense`]; those of
     /// [`DenseOutput::at_times`].
     pub fn at_times(&self, ts: &[f64]) -> Result<Tensor> {
         if let Layout::Whole(_) = self.layout {

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use aca_adjoint::{
-    Backward, Checkpoints, Gradient, Gradients, Ode, Outputs, Params, Recorded, Solve, Strategy,
+    Backward, Checkpoints, Gradient, GradientError, Gradients, Ode, Outputs, Params, Recorded,
+    Solve, Strategy,
 };
 use aca_core::{
-    Error, Evaluator, Result, Solver, Stepper, Steps, TensorStages, Time, Tolerance, VectorField,
+    Evaluator, Result, Solver, Stepper, Steps, TensorStages, Time, Tolerance, VectorField,
 };
 use aca_dense::SaveAt;
 use candle_core::{Device, Tensor, Var};
@@ -40,7 +41,7 @@ impl Backward for Kept {
         let at = outputs.placements();
         if want_times || at.iter().any(|output| output.is_inside()) {
             let what = "outputs inside steps, or gradients of times";
-            return Err(Error::Unsupported { strategy: "StepByStep", what });
+            return Err(GradientError::Unsupported { strategy: "StepByStep", what }.into());
         }
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?.tracing(true);
         let mut a = self.y0.zeros_like()?;

@@ -2,7 +2,7 @@
 
 use aca_core::kernels::{self, RowDifferences, Terms};
 use aca_core::{
-    Cotangents, Error, Halves, Point, Pullback, Result, StageCotangents, TensorStages, half_of,
+    Cotangents, Halves, Point, Pullback, Result, StageCotangents, TensorStages, half_of,
 };
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
@@ -11,6 +11,7 @@ use super::{
     Arriving, Found, Known, Replay, ReplayStep, Replayed, RowTimes, Times, add_outputs, add_whole,
     looked_into, meets, output_weights,
 };
+use crate::GradientError;
 use crate::outputs::RowOutput;
 use crate::params::Accumulator;
 use crate::report::RowFinding;
@@ -46,7 +47,7 @@ impl StageCotangents for Pull<'_, '_, '_> {
         self.theta.add(&cotangents.theta, pullback.graph().as_ref())?;
         self.mu[i] = Some(cotangents.y.detach());
         if self.want_times && t.hides_from(cotangents.t.as_ref()) {
-            return Err(Error::TimeRead);
+            return Err(GradientError::TimeRead.into());
         }
         if let Some(dt) = cotangents.t.filter(|_| self.want_times) {
             self.dt[i] = Some(per_row(&dt, self.step.steps.rows())?);
@@ -83,7 +84,11 @@ impl Pull<'_, '_, '_> {
         let cotangents = pullback.apply(lambda)?;
         if cotangents.y.shape() != self.arriving.a.shape() {
             let (got, expected) = (cotangents.y.dims(), self.arriving.a.dims());
-            return Err(Error::CotangentShape { got: got.to_vec(), expected: expected.to_vec() });
+            return Err(GradientError::CotangentShape {
+                got: got.to_vec(),
+                expected: expected.to_vec(),
+            }
+            .into());
         }
         Ok(cotangents)
     }

@@ -1,8 +1,8 @@
 //! A solve as a layer of candle's graph.
 
 use aca_adjoint::Ode;
-use aca_core::{Error, Time};
-use aca_dense::SaveAt;
+use aca_core::Time;
+use aca_dense::{DenseError, SaveAt};
 use aca_tableau::{DOPRI5, TSIT5};
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -63,7 +63,8 @@ fn dense_solutions_are_differentiable_at_times_chosen_later() {
     let before = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::Times(times.to_vec())).unwrap();
     let of = |ys: &Tensor| loss(ys).backward().unwrap().get(&vars[0]).unwrap().clone();
     assert!(distance(&of(&later.at_times(&times).unwrap()), &of(&before.ys)) < 1e-14);
-    assert!(matches!(before.at_times(&times), Err(Error::NoDenseOutput)));
+    let error = before.at_times(&times).unwrap_err();
+    assert!(matches!(DenseError::of(&error), Some(DenseError::NoDenseOutput)), "{error}");
 }
 
 #[test]

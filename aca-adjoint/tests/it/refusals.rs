@@ -1,8 +1,8 @@
 //! What a gradient refuses rather than getting wrong.
 
-use aca_adjoint::{Backsolve, Gradient, Ode};
+use aca_adjoint::{Backsolve, Gradient, GradientError, Ode};
 use aca_core::Method::Leapfrog as ALF;
-use aca_core::{Error, Solver, Time, VectorField};
+use aca_core::{Solver, Time, VectorField};
 use aca_dense::SaveAt;
 use aca_tableau::DOPRI5;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ fn an_unlisted_variable_is_refused() {
     let field = Mlp::new(DType::F64);
     let ode = Ode::new(adaptive(&DOPRI5, 1e-6), Mlp::new(DType::F64), field.vars()).unwrap();
     let error = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).map(|_| ()).unwrap_err();
-    assert!(matches!(&error, Error::UnlistedVariable { shape } if shape.len() == 2));
+    assert!(
+        matches!(GradientError::of(&error), Some(GradientError::UnlistedVariable { shape }) if shape.len() == 2)
+    );
     let text = error.to_string();
     assert!(
         text.ends_with(

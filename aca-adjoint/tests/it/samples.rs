@@ -2,7 +2,7 @@
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::{Batching, Error, OnFailure, Solver, Time, Tolerance, VectorField};
-use aca_dense::{Placement, Ragged, SaveAt};
+use aca_dense::{DenseError, Placement, Ragged, SaveAt};
 use aca_tableau::{BOSH3, DOP853, DOPRI5, RK4, TSIT5, Tableau};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -385,7 +385,9 @@ fn dense_outputs_of_a_failed_sample_end_where_it_failed() {
     let placed = placed.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     assert!((placed[0] - 4.0).abs() < 1e-3 && placed[1].is_nan(), "{placed:?}");
     let elsewhere = dense.at_placements(&[Placement { step: 9999, s: 0.5 }]);
-    assert!(matches!(elsewhere, Err(Error::NoSuchStep { step: 9999, .. })), "{elsewhere:?}");
+    let error = elsewhere.unwrap_err();
+    let found = DenseError::of(&error);
+    assert!(matches!(found, Some(DenseError::NoSuchStep { step: 9999, .. })), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Gradients at the stability limit of explicit methods, and what a loss says of its error.
 
-use aca_adjoint::{Gradient, GradientReport, Ode, OdeSolution, Untrusted};
-use aca_core::{Batching, Error, Solver, StableSteps, Stats, Time, Tolerance, VectorField};
+use aca_adjoint::{Gradient, GradientError, GradientReport, Ode, OdeSolution, Untrusted};
+use aca_core::{Batching, Solver, StableSteps, Stats, Time, Tolerance, VectorField};
 use aca_dense::SaveAt;
 use aca_models::systems::{ClosedForm, Lorenz, LotkaVolterra, System, ThreeBody, VanDerPol};
 use aca_tableau::{BOSH3, CASH_KARP, DOP853, DOPRI5, FEHLBERG45, HEUN_EULER, TSIT5, Tableau};
@@ -331,7 +331,7 @@ fn a_gradient_that_steps_make_worthless_is_refused_or_flagged_with_numbers() {
     let report = report.unwrap();
     assert!(report.loss_error.bound > report.loss_weight && report.growth > 3.0, "{report:?}");
     assert!(report.stability_limited > 1000 && report.steps > 3000, "{report:?}");
-    assert!(matches!(report.doubt.as_deref(), Some(Error::UntrustedGradient { .. })));
+    assert!(matches!(report.doubt.as_deref(), Some(GradientError::UntrustedGradient { .. })));
 }
 
 #[test]

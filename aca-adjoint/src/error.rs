@@ -1,0 +1,158 @@
+//! What can go wrong in a gradient.
+
+use aca_core::Error;
+use candle_core::DType;
+
+/// What can go wrong in a gradient beyond what can in a solve. Functions return it
+/// as [`Error::Other`], where [`GradientError::of`] finds it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GradientError {
+    /// Steps were to be undone of a method that has no way back.
+    #[error(
+        "steps of {method} cannot be undone; give the solver Method::Leapfrog, Splitting::VERLET or Splitting::YOSHIDA4, or use Gradient::Aca"
+    )]
+    NotReversible {
+        /// Name of the method.
+        method: String,
+    },
+    /// Gradients of times were asked of a scheme of the user's.
+    #[error(
+        "{method} does not tell how its slopes move with time and step size, so there is no gradient with respect to times; use a tableau for those"
+    )]
+    SchemeTimes {
+        /// Name of the scheme.
+        method: String,
+    },
+    /// The field made a number of a time that its solve differentiates.
+    #[error(
+        "the field read the time as a number, t.value(), so its dependence on time is missing from gradients with respect to times and step sizes; use t.tensor(y) in the field, or do without those gradients"
+    )]
+    TimeRead,
+    /// Steps that were undone did not lead back to where they began.
+    #[error(
+        "undoing the steps of a solve ends {drift:.1e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
+    )]
+    LeapfrogDrift {
+        /// Distance of state and slope from those of the start, weighted by the loss and relative to its size.
+        drift: f64,
+        /// The largest that is allowed.
+        bound: f64,
+    },
+    /// The field reads a variable that the parameters omit.
+    #[error(
+        "the field reads a variable of shape {shape:?} that is not among the parameters, so its gradient would be lost; list it if the field owns it, and if it belongs to a network whose output the field captures, carry that output in the state (example 10_coefficients_from_a_network)"
+    )]
+    UnlistedVariable {
+        /// Shape of the variable.
+        shape: Vec<usize>,
+    },
+    /// The parameters do not share one type.
+    #[error("parameter {index} has dtype {}, the first has {}; all parameters of a field share one dtype", got.as_str(), expected.as_str())]
+    MixedParameters {
+        /// Position in the list of parameters.
+        index: usize,
+        /// Its type.
+        got: DType,
+        /// Type of the first parameter.
+        expected: DType,
+    },
+    /// A strategy that evaluates `f(t, y)` at the start of a step met steps that do not start so.
+    #[error(
+        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose one of them, or another method"
+    )]
+    LeapfrogGradient,
+    /// A gradient strategy cannot do what was asked.
+    #[error("{strategy} cannot do {what}; use Aca")]
+    Unsupported {
+        /// The strategy.
+        strategy: &'static str,
+        /// What was asked.
+        what: &'static str,
+    },
+    /// Candle detaches gradients in this thread, so second derivatives would be wrong.
+    #[error(
+        "candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward"
+    )]
+    SecondOrderDisabled,
+    /// The gradient of a solve was differentiated again, which only a naive one can be.
+    #[error(
+        "the gradient of this solve cannot be differentiated again; use Naive for second derivatives"
+    )]
+    NoSecondDerivative,
+    /// The cotangent of an output has another shape than the output.
+    #[error("a cotangent of shape {got:?} came for an output of shape {expected:?}")]
+    CotangentShape {
+        /// Shape of the cotangent.
+        got: Vec<usize>,
+        /// Shape of the output.
+        expected: Vec<usize>,
+    },
+    /// A parameter was set between a solve and the backward pass through it.
+    #[error(
+        "parameter {index} was changed between the solve and its backward pass, so the gradient would belong to neither value; run backward before the optimiser's step, or solve again"
+    )]
+    ParameterChanged {
+        /// Its position in the list of parameters.
+        index: usize,
+    },
+    /// A replayed step did not end where the solve's own step ended.
+    #[error(
+        "step {step}, which ends at t = {t}, ends {off:.1e} (relative) off what the solve found when it is replayed: the field is not the same function again; let it hold no dropout, noise, counter or cache that changes from call to call (draw a mask once a solve, outside the field), and change nothing that it reads before backward"
+    )]
+    ReplayMismatch {
+        /// The step, counted from 0.
+        step: usize,
+        /// Where it ends.
+        t: f64,
+        /// Distance of the two ends relative to their size.
+        off: f64,
+    },
+    /// The cotangent of the state overflowed on the way back.
+    #[error(
+        "the cotangent of the state is not finite at t = {t}, where step {step} begins: it grew beyond all numbers on the way back, or the field's derivative is not finite there; tighten the tolerance, bound Solver::h_max, shorten the span, or check the derivative"
+    )]
+    CotangentNotFinite {
+        /// Start of the step that it was pulled back through.
+        t: f64,
+        /// The step, counted from 0.
+        step: usize,
+    },
+    /// The errors of the steps mean so much to the loss that its gradient is worthless.
+    #[error(
+        "the gradient cannot be trusted: the errors of the {steps} steps may change the loss by {bound:.1e} of its weight, where a tenth would be much, and cotangents grew by up to {growth:.1e} in a step (at t = {t}), where ten would be much; {limited} steps were at the stability limit; bound Solver::h_max (to some units of the fastest decay), tighten the tolerance, shorten the span, or take the number all the same with Untrusted::Flag"
+    )]
+    UntrustedGradient {
+        /// Bound of the loss's error, relative to what the outputs weigh in the loss.
+        bound: f64,
+        /// Largest growth of the cotangent in a step.
+        growth: f64,
+        /// Start of that step.
+        t: f64,
+        /// Accepted steps at the stability limit.
+        limited: usize,
+        /// Accepted steps.
+        steps: usize,
+    },
+    /// A tensor of times is no list.
+    #[error(
+        "times of shape {shape:?} came where a list is needed; give a tensor of shape [n], n at least 1"
+    )]
+    TimesShape {
+        /// Shape of the tensor.
+        shape: Vec<usize>,
+    },
+}
+
+impl GradientError {
+    /// The error of this type that `error` holds, if it does.
+    pub fn of(error: &Error) -> Option<&Self> {
+        error.find()
+    }
+}
+
+impl From<GradientError> for Error {
+    fn from(error: GradientError) -> Self {
+        Self::other(error)
+    }
+}

@@ -30,7 +30,7 @@ sources="$sources|aca-models/src/(layers|fields|systems)/"
 # Runs the tests for GPUs, but those of whole networks, over gpu-stand-in: kernels instruction by instruction, with
 # an eye on races, bounds, alignment and memory that nothing wrote.
 stand_in() {
-    local crate="$here/gpu-stand-in/Cargo.toml" log target="$caches/stand-in"
+    local crate="$here/../gpu-stand-in/Cargo.toml" log target="$caches/stand-in"
     cargo fmt --manifest-path "$crate" --check
     cargo clippy --manifest-path "$crate" --target-dir "$target" --all-targets -- -D warnings
     cargo test --manifest-path "$crate" --target-dir "$target"

@@ -10,6 +10,7 @@ use candle_core::{
 };
 
 use crate::second_order::refuse_derivative;
+use crate::storage::whole;
 use crate::{Params, Tape};
 
 /// A finished solve as an operation of candle's graph on (y0, parameters, times).
@@ -33,13 +34,6 @@ pub(crate) fn attach(
 ) -> aca_core::Result<Tensor> {
     let outputs = whole(&outputs.detach())?;
     Ok(y0.apply_op3(&params.flatten(y0)?, times, Solve { outputs, tape })?)
-}
-
-/// Returns a tensor that is all of its storage: candle copies storages whole, whatever the layout says of
-/// where a view begins.
-pub(crate) fn whole(x: &Tensor) -> Result<Tensor> {
-    let starts = x.layout().start_offset() == 0;
-    if starts && x.is_contiguous() { Ok(x.clone()) } else { x.force_contiguous() }
 }
 
 /// Returns `x`, a part of candle's graph, with a backward that refuses parameters which changed since the solve.

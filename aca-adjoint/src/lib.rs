@@ -59,7 +59,9 @@ mod replay;
 mod report;
 mod second_order;
 mod solution;
+mod solve;
 mod states;
+mod storage;
 mod strategy;
 mod through_step_size;
 mod traced_replay;
@@ -69,7 +71,6 @@ pub use adjoint_state::AdjointState;
 pub use backward::Tape;
 pub use checkpoints::{Checkpoint, Checkpoints, Grid};
 pub use error::GradientError;
-pub use forward::Solve;
 pub use gradient::{Backsolve, Gradient};
 pub use gradient_check::GradientCheck;
 pub use gradients::{Gradients, TimeGradients};
@@ -80,6 +81,7 @@ pub use params::Params;
 pub use report::{GradientReport, LossError, Untrusted};
 pub use second_order::{gradients_in_graph, hessian_vector, is_second_order_enabled};
 pub use solution::OdeSolution;
+pub use solve::Solve;
 pub use strategy::{Backward, Recorded, Strategy};
 
 // The floors below, so that this dependency alone solves and differentiates.

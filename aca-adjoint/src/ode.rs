@@ -7,9 +7,9 @@ use aca_core::{Batching, Error, Fingerprint, Result, Solver, Spans, VectorField}
 use aca_dense::{Ragged, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
+use crate::Solve;
 use crate::attach::{attach, guard_parameters};
 use crate::backward::Tape;
-use crate::forward::Solve;
 use crate::second_order::is_second_order_enabled;
 use crate::{Backsolve, Gradient, GradientError, OdeSolution, Params, Untrusted};
 

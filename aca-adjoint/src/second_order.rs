@@ -5,7 +5,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
 
 use crate::GradientError;
-use crate::attach::whole;
+use crate::storage::whole;
 
 /// Whether gradients that candle finds in this thread are themselves part of its graph.
 ///

@@ -8,7 +8,7 @@ use aca_dense::{Layout, Placement, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
 use crate::Backward;
-use crate::forward::Solve;
+use crate::Solve;
 use crate::naive::differentiate;
 use crate::{GradientError, Gradients, Outputs, Params};
 

@@ -33,12 +33,13 @@ pub use mpi::Mpi;
 pub use nccl::Nccl;
 
 use crate::Result;
+use crate::layers::BatchPeers;
 
 /// The processes that train one network, seen from one of them.
 ///
 /// Every rank calls the same methods in the same order, with tensors of the same shapes and dtypes.
 /// A new way of communication is a new body of this trait.
-pub trait Communicator: Send + Sync {
+pub trait Communicator: BatchPeers {
     /// Number of this process, from 0.
     fn rank(&self) -> usize;
 
@@ -63,6 +64,16 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// When the connection fails.
     fn barrier(&self) -> Result<()>;
+}
+
+impl<C: Communicator + ?Sized> BatchPeers for C {
+    fn count(&self) -> usize {
+        self.size()
+    }
+
+    fn gather(&self, numbers: &[f64]) -> Result<Vec<Vec<f64>>> {
+        gather(self, numbers)
+    }
 }
 
 /// One process: nothing is sent.

@@ -6,8 +6,9 @@ mod conv2d;
 mod elements;
 pub(crate) mod kernels;
 pub(crate) mod linear;
+mod operation;
 
 pub use activation::Activation;
-pub use batch_norm::{BatchNorm2d, BatchNormMode};
+pub use batch_norm::{BatchNorm2d, BatchNormMode, BatchPeers};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use linear::{Linear, LinearCotangents, LinearPullback};

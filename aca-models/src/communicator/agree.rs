@@ -14,7 +14,10 @@ use crate::{Error, Result};
 ///
 /// # Cost
 /// Every rank receives the numbers of all.
-pub fn gather(communicator: &dyn Communicator, numbers: &[f64]) -> Result<Vec<Vec<f64>>> {
+pub fn gather<C: Communicator + ?Sized>(
+    communicator: &C,
+    numbers: &[f64],
+) -> Result<Vec<Vec<f64>>> {
     let (rank, size) = (communicator.rank(), communicator.size());
     if size == 1 {
         return Ok(vec![numbers.to_vec()]);

@@ -7,11 +7,12 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Init, Module, VarBuilder};
 
 pub(crate) use self::operation::Normalise;
+pub use self::peers::BatchPeers;
 pub(crate) use self::peers::Peers;
 use super::Activation;
 use super::activation::is_native;
 use super::kernels::norm::{Moments, Planes};
-use crate::communicator::Communicator;
+use super::operation::InGraph;
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -134,7 +135,7 @@ impl BatchNorm2d {
     /// Every rank must then evaluate the layer, and pull back through it, as often as the others: an ODE
     /// block needs fixed steps. What fails on one rank alone leaves the others waiting, so it must end the
     /// whole run. A value needs one message, a pullback another, of a few numbers a channel.
-    pub fn synchronise(&self, ranks: Arc<dyn Communicator>) {
+    pub fn synchronise(&self, ranks: Arc<dyn BatchPeers>) {
         self.peers.set(ranks);
     }
 
@@ -276,7 +277,7 @@ impl Module for BatchNorm2d {
         }
         let normalise = self.normalise(planes, x)?;
         let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
-        let value = x.apply_op3(&weight, &self.bias.contiguous()?, normalise.clone())?;
+        let value = InGraph(normalise.clone()).apply(&x, &weight, Some(&self.bias))?;
         self.follow(&normalise)?;
         Ok(value)
     }

@@ -4,9 +4,10 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::init::DEFAULT_KAIMING_NORMAL;
 use candle_nn::{Init, Module, VarBuilder};
 
-use self::operation::{Bars, Correlation, geometry};
+use self::operation::{Correlation, geometry};
 use super::activation::is_native;
 use super::kernels::conv::Geometry;
+use super::operation::{Bars, InGraph};
 
 mod operation;
 
@@ -164,11 +165,10 @@ impl Module for Conv2d {
         let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
         match &self.bias {
             Some(bias) if x.device().is_cuda() => {
-                let sums = x.apply_op2(&weight, self.place())?;
+                let sums = InGraph(self.place()).apply(&x, &weight, None)?;
                 sums.broadcast_add(&bias.reshape((1, (), 1, 1))?)
             }
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, self.place()),
-            None => x.apply_op2(&weight, self.place()),
+            bias => InGraph(self.place()).apply(&x, &weight, bias.as_ref()),
         }
     }
 }

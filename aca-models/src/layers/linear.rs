@@ -10,6 +10,7 @@ use super::activation::is_native;
 use super::kernels::linear::Dense;
 use super::kernels::stack::{Stack, Times};
 use super::kernels::vector_math::Elementary;
+use super::operation::InGraph;
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -155,10 +156,7 @@ impl Module for Linear {
             return self.activation.forward(&self.sums().forward(x)?);
         }
         let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
-        match &self.bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op::Fused(self.activation)),
-            None => x.apply_op2(&weight, op::Fused(self.activation)),
-        }
+        InGraph(op::Fused(self.activation)).apply(&x, &weight, self.bias.as_ref())
     }
 }
 

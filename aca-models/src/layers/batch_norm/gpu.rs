@@ -3,16 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use aca_core::kernels::cuda::{Source, tensor};
-use candle_core::{CudaStorage, DType, Device, Layout, Result, Tensor};
+use candle_core::{CudaStorage, DType, Device, Result, Tensor};
 
-use super::operation::{Bars, Normalise};
+use super::operation::Normalise;
 use super::{BatchNorm2d, BatchNormMode, peers};
-use crate::communicator::Communicator;
 use crate::layers::kernels::cuda::{Batch, Follow, Norm, storage};
 use crate::layers::kernels::norm::Moments;
-
-/// Contiguous elements.
-type From<'a> = (&'a CudaStorage, &'a Layout);
+use crate::layers::operation::GpuArgument;
 
 /// What was normalised by: `[channels, 2]` in `f64`, and how many numbers of a channel it is of.
 pub(super) struct Found {
@@ -56,7 +53,10 @@ impl Normalise {
     }
 
     /// Returns the values, and notes the moments.
-    pub(super) fn run_on_gpu(&self, [x, weight, bias]: [From<'_>; 3]) -> Result<CudaStorage> {
+    pub(super) fn run_on_gpu(
+        &self,
+        [x, weight, bias]: [GpuArgument<'_>; 3],
+    ) -> Result<CudaStorage> {
         let x = Source::new(x.0, x.1)?;
         let parameters = [Source::new(weight.0, weight.1)?, Source::new(bias.0, bias.1)?];
         let norm = self.norm_on_gpu(parameters);
@@ -89,7 +89,7 @@ impl Normalise {
     /// The moments of all ranks, which meet on the CPU.
     fn moments_of_ranks(
         &self,
-        ranks: &dyn Communicator,
+        ranks: &dyn super::BatchPeers,
         norm: &Norm<'_>,
         x: Source<'_>,
     ) -> Result<Found> {
@@ -120,7 +120,7 @@ impl Normalise {
         x: &Tensor,
         parameters: [&Tensor; 2],
         z: &Tensor,
-    ) -> Result<Bars> {
+    ) -> Result<[Tensor; 3]> {
         let Found { moments, count } = self.found()?;
         let (x, z) = (x.contiguous()?, z.detach().contiguous()?);
         let [weight, bias] = [parameters[0].contiguous()?, parameters[1].contiguous()?];
@@ -150,7 +150,7 @@ impl Normalise {
     /// The sums of cotangents over all ranks, which meet on the CPU.
     fn sums_of_ranks(
         &self,
-        ranks: &dyn Communicator,
+        ranks: &dyn super::BatchPeers,
         norm: &Norm<'_>,
         [x, z, moments]: [Source<'_>; 3],
     ) -> Result<Tensor> {

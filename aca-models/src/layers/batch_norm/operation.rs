@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 use aca_core::kernels::View;
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor};
 
 use super::{BatchNorm2d, peers};
 use crate::Real;
-use crate::communicator::Communicator;
-use crate::layers::activation::refuse_second_order;
 use crate::layers::elements::entries;
 use crate::layers::kernels::norm::{Moments, Norm, Planes, Pulled, Through};
+#[cfg(feature = "cuda")]
+use crate::layers::operation::GpuArgument;
+use crate::layers::operation::{Argument, Bars, Operation};
 
 /// A layer as an operation of candle's graph on (x, weight, bias); its copies share the moments.
 #[derive(Clone)]
@@ -23,7 +24,7 @@ pub(crate) struct Normalise {
     /// Whether the moments are those of the batch.
     pub(super) batch: bool,
     /// Who has other images of the batch.
-    pub(super) ranks: Option<Arc<dyn Communicator>>,
+    pub(super) ranks: Option<Arc<dyn super::BatchPeers>>,
     pub(super) moments: Arc<OnceLock<Batch>>,
     #[cfg(feature = "cuda")]
     pub(super) on_gpu: Arc<OnceLock<super::gpu::Found>>,
@@ -98,7 +99,12 @@ impl Normalise {
     }
 
     /// Pulls a cotangent of the value at `x` back to x, weight and bias.
-    pub(crate) fn pull(&self, x: &Tensor, parameters: [&Tensor; 2], z: &Tensor) -> Result<Bars> {
+    pub(crate) fn pull(
+        &self,
+        x: &Tensor,
+        parameters: [&Tensor; 2],
+        z: &Tensor,
+    ) -> Result<[Tensor; 3]> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return self.pull_on_gpu(x, parameters, z);
@@ -109,7 +115,12 @@ impl Normalise {
         }
     }
 
-    fn pull_of<T: Real>(&self, x: &Tensor, parameters: [&Tensor; 2], z: &Tensor) -> Result<Bars> {
+    fn pull_of<T: Real>(
+        &self,
+        x: &Tensor,
+        parameters: [&Tensor; 2],
+        z: &Tensor,
+    ) -> Result<[Tensor; 3]> {
         let (x, z) = (x.contiguous()?, z.detach().contiguous()?);
         let z = View::new(&z)?;
         let z = z.slice::<T>()?;
@@ -135,59 +146,48 @@ impl Normalise {
     }
 }
 
-/// Cotangents of x, weight and bias.
-pub(crate) type Bars = [Tensor; 3];
+impl Operation for Normalise {
+    const NAME: &'static str = "batch-norm";
+    const WHAT: &'static str = "a batch norm";
 
-impl CustomOp3 for Normalise {
-    fn name(&self) -> &'static str {
-        "batch-norm"
-    }
-
-    fn cpu_fwd(
+    fn forward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
+        [x, weight]: [Argument<'_>; 2],
+        bias: Option<Argument<'_>>,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = ((x, x_layout), (weight, weight_layout), (bias, bias_layout));
+        let bias = given(bias)?;
         let storage = match x.0 {
             CpuStorage::F32(_) => {
                 CpuStorage::F32(self.run(entries(x)?, [entries(weight)?, entries(bias)?])?)
             }
             _ => CpuStorage::F64(self.run(entries(x)?, [entries(weight)?, entries(bias)?])?),
         };
-        Ok((storage, x_layout.shape().clone()))
+        Ok((storage, x.1.shape().clone()))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
+    fn forward_on_gpu(
         &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
+        [x, weight]: [GpuArgument<'_>; 2],
+        bias: Option<GpuArgument<'_>>,
     ) -> Result<(CudaStorage, Shape)> {
-        let from = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        Ok((self.run_on_gpu(from)?, x_layout.shape().clone()))
+        Ok((self.run_on_gpu([x, weight, given(bias)?])?, x.1.shape().clone()))
     }
 
-    fn bwd(
+    fn pull_back(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        z: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("a batch norm")?;
-        let [x, weight, bias] = self.pull(x, [weight, bias], z)?;
-        Ok((Some(x), Some(weight), Some(bias)))
+        [x, weight]: [&Tensor; 2],
+        bias: Option<&Tensor>,
+        _value: &Tensor,
+        lambda: &Tensor,
+    ) -> Result<Bars> {
+        Ok(self.pull(x, [weight, given(bias)?], lambda)?.map(Some))
     }
+}
+
+/// A batch norm always has a bias.
+fn given<T>(bias: Option<T>) -> Result<T> {
+    bias.ok_or_else(|| candle_core::Error::msg("a batch norm needs its bias"))
 }
 
 /// Runs `body` on the elements of contiguous `x`, and of a weight and a bias.

@@ -1,17 +1,15 @@
 //! A convolution as an operation of candle's graph.
 
 use aca_core::kernels::View;
-#[cfg(feature = "cudnn")]
+#[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail,
-};
+use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, bail};
 
-use crate::layers::activation::refuse_second_order;
 use crate::layers::elements::entries;
 use crate::layers::kernels::conv::{self, Geometry, Lanes};
-#[cfg(feature = "cudnn")]
-use crate::layers::kernels::cuda;
+#[cfg(feature = "cuda")]
+use crate::layers::operation::GpuArgument;
+use crate::layers::operation::{Argument, Bars, Operation};
 
 #[cfg(not(feature = "cudnn"))]
 mod composed;
@@ -23,9 +21,6 @@ use composed as gpu;
 #[cfg(feature = "cudnn")]
 use cudnn as gpu;
 
-/// Cotangents of x, weight and bias, where they were wanted.
-pub(crate) type Bars = [Option<Tensor>; 3];
-
 /// A layer as an operation of candle's graph on (x, weight, bias), or (x, weight).
 pub(super) struct Correlation {
     pub(super) stride: usize,
@@ -33,19 +28,6 @@ pub(super) struct Correlation {
 }
 
 impl Correlation {
-    fn run(
-        &self,
-        [x, weight]: [(&CpuStorage, &Layout); 2],
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let g = geometry(x.1.dims(), weight.1.dims(), self.stride, self.padding)?;
-        let storage = match x.0 {
-            CpuStorage::F32(_) => CpuStorage::F32(correlated(x, weight, bias, g)?),
-            _ => CpuStorage::F64(correlated(x, weight, bias, g)?),
-        };
-        Ok((storage, (g.batch, g.outer, g.result[0], g.result[1]).into()))
-    }
-
     /// Pulls a cotangent back to the arguments that are `wanted`: x, weight and bias.
     pub(super) fn pull(
         &self,
@@ -126,85 +108,53 @@ pub(super) fn geometry(
 }
 
 fn correlated<T: Lanes>(
-    x: (&CpuStorage, &Layout),
-    weight: (&CpuStorage, &Layout),
-    bias: Option<(&CpuStorage, &Layout)>,
+    x: Argument<'_>,
+    weight: Argument<'_>,
+    bias: Option<Argument<'_>>,
     g: Geometry,
 ) -> Result<Vec<T>> {
     let bias = bias.map(entries).transpose()?;
     Ok(conv::correlate(entries(x)?, entries(weight)?, bias, g))
 }
 
-impl CustomOp2 for Correlation {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
+impl Operation for Correlation {
+    const NAME: &'static str = "conv2d";
+    const WHAT: &'static str = "a convolution";
 
-    fn cpu_fwd(
+    fn forward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
+        [x, weight]: [Argument<'_>; 2],
+        bias: Option<Argument<'_>>,
     ) -> Result<(CpuStorage, Shape)> {
-        self.run([(x, x_layout), (weight, weight_layout)], None)
-    }
-
-    #[cfg(feature = "cudnn")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let g = geometry(x_layout.dims(), weight_layout.dims(), self.stride, self.padding)?;
-        let storage = cuda::correlate((x, x_layout), (weight, weight_layout), g)?;
+        let g = geometry(x.1.dims(), weight.1.dims(), self.stride, self.padding)?;
+        let storage = match x.0 {
+            CpuStorage::F32(_) => CpuStorage::F32(correlated(x, weight, bias, g)?),
+            _ => CpuStorage::F64(correlated(x, weight, bias, g)?),
+        };
         Ok((storage, (g.batch, g.outer, g.result[0], g.result[1]).into()))
     }
 
-    fn bwd(
+    #[cfg(feature = "cuda")]
+    fn forward_on_gpu(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        z: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("a convolution")?;
-        let wanted = [x.track_op(), weight.track_op(), false];
-        let [x, weight, _] = self.pull(x, weight, z, wanted)?;
-        Ok((x, weight))
-    }
-}
-
-impl CustomOp3 for Correlation {
-    fn name(&self) -> &'static str {
-        "conv2d"
+        [x, weight]: [GpuArgument<'_>; 2],
+        bias: Option<GpuArgument<'_>>,
+    ) -> Result<(CudaStorage, Shape)> {
+        if bias.is_some() {
+            bail!("a convolution on a GPU takes its bias apart");
+        }
+        let g = geometry(x.1.dims(), weight.1.dims(), self.stride, self.padding)?;
+        Ok((gpu::value(x, weight, g)?, (g.batch, g.outer, g.result[0], g.result[1]).into()))
     }
 
-    fn cpu_fwd(
+    fn pull_back(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.run([(x, x_layout), (weight, weight_layout)], Some((bias, bias_layout)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        z: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("a convolution")?;
-        let wanted = [x.track_op(), weight.track_op(), bias.track_op()];
-        let [x, weight, bias] = self.pull(x, weight, z, wanted)?;
-        Ok((x, weight, bias))
+        [x, weight]: [&Tensor; 2],
+        bias: Option<&Tensor>,
+        _value: &Tensor,
+        lambda: &Tensor,
+    ) -> Result<Bars> {
+        let wanted = [x.track_op(), weight.track_op(), bias.is_some_and(Tensor::track_op)];
+        self.pull(x, weight, lambda, wanted)
     }
 }

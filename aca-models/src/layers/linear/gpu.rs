@@ -4,20 +4,18 @@ use aca_core::kernels::cuda::{Source, tensor};
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, Shape, Tensor};
 
-use super::pullback::{Bars, LinearPullback};
+use super::pullback::LinearPullback;
 use super::{Linear, with_last};
 use crate::layers::Activation;
 use crate::layers::kernels::cuda;
 use crate::layers::kernels::linear::Wanted;
-
-/// Contiguous elements.
-type From<'a> = (&'a CudaStorage, &'a Layout);
+use crate::layers::operation::{Bars, GpuArgument};
 
 /// Returns a layer's value: the product and one launch.
 pub(super) fn value(
     activation: Activation,
-    [x, weight]: [From<'_>; 2],
-    bias: Option<From<'_>>,
+    [x, weight]: [GpuArgument<'_>; 2],
+    bias: Option<GpuArgument<'_>>,
 ) -> Result<(CudaStorage, Shape)> {
     let (mut sums, [rows, out]) = product(x, weight)?;
     cuda::epilogue(activation, &mut sums, column(bias, out)?, rows * out)?;
@@ -54,8 +52,8 @@ pub(super) fn linearize(layer: Linear, x: &Tensor) -> Result<(Tensor, LinearPull
 
 /// `x W^T` of contiguous rows, and how many rows and columns it has.
 fn product(
-    (x, x_layout): From<'_>,
-    (weight, weight_layout): From<'_>,
+    (x, x_layout): GpuArgument<'_>,
+    (weight, weight_layout): GpuArgument<'_>,
 ) -> Result<(CudaStorage, [usize; 2])> {
     let (out, inputs) = weight_layout.shape().dims2()?;
     let rows = x_layout.shape().elem_count() / inputs;
@@ -69,7 +67,7 @@ fn product(
 }
 
 /// The bias of so many columns.
-fn column(bias: Option<From<'_>>, out: usize) -> Result<Option<(Source<'_>, usize)>> {
+fn column(bias: Option<GpuArgument<'_>>, out: usize) -> Result<Option<(Source<'_>, usize)>> {
     bias.map(|(bias, layout)| Ok((Source::new(bias, layout)?, out))).transpose()
 }
 
@@ -96,5 +94,5 @@ pub(super) fn bars(
     let x_bar = want_x.then(|| z.matmul(&layer.weight.contiguous()?)?.reshape(x.shape()));
     let flat = x.contiguous()?.reshape((rows, inputs))?;
     let weight = wanted.weight.then(|| z.t()?.matmul(&flat));
-    Ok(Bars { x: x_bar.transpose()?, weight: weight.transpose()?, bias })
+    Ok([x_bar.transpose()?, weight.transpose()?, bias])
 }

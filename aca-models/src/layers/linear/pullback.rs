@@ -10,6 +10,7 @@ use super::{Linear, tensor, with_stack};
 use crate::layers::kernels::linear::Wanted;
 use crate::layers::kernels::stack::{Step, Times, WantedOf};
 use crate::layers::kernels::vector_math::Elementary;
+use crate::layers::operation::Bars;
 
 /// Cotangents of a layer's inputs.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ impl LinearPullback {
     /// When the cotangent has another shape or dtype.
     pub fn pull(&self, cotangent: &Tensor) -> Result<LinearCotangents> {
         let wanted = Wanted { weight: true, bias: true };
-        let Bars { x, weight, bias } = self.bars(cotangent, true, wanted)?;
+        let [x, weight, bias] = self.bars(cotangent, true, wanted)?;
         let x = x.map_or_else(|| self.x.zeros_like(), Ok)?;
         let weight = weight.map_or_else(|| self.layer.weight.zeros_like(), Ok)?;
         Ok(LinearCotangents { x, weight, bias })
@@ -49,15 +50,10 @@ impl LinearPullback {
 
     /// The cotangents of x, and of the weight and the bias of `layer` where they are variables.
     #[cfg(feature = "cuda")]
-    pub(crate) fn variables(
-        &self,
-        cotangent: &Tensor,
-        layer: &Linear,
-    ) -> Result<[Option<Tensor>; 3]> {
+    pub(crate) fn variables(&self, cotangent: &Tensor, layer: &Linear) -> Result<Bars> {
         let bias = layer.bias.as_ref().is_some_and(|bias| bias.is_variable());
         let wanted = Wanted { weight: layer.weight.is_variable(), bias };
-        let Bars { x, weight, bias } = self.bars(cotangent, true, wanted)?;
-        Ok([x, weight, bias])
+        self.bars(cotangent, true, wanted)
     }
 
     /// The cotangents that are wanted.
@@ -101,19 +97,7 @@ impl LinearPullback {
             Some(sums) => [sums.weight, sums.bias],
             None => [Vec::new(), Vec::new()],
         };
-        Ok(Bars {
-            x: want_x
-                .then(|| Tensor::from_vec(pulled.x, self.x.shape(), &Device::Cpu))
-                .transpose()?,
-            weight: tensor(weight, &[out, inputs])?,
-            bias: tensor(bias, &[out])?,
-        })
+        let x = want_x.then(|| Tensor::from_vec(pulled.x, self.x.shape(), &Device::Cpu));
+        Ok([x.transpose()?, tensor(weight, &[out, inputs])?, tensor(bias, &[out])?])
     }
-}
-
-/// Cotangents that were wanted.
-pub(super) struct Bars {
-    pub(super) x: Option<Tensor>,
-    pub(super) weight: Option<Tensor>,
-    pub(super) bias: Option<Tensor>,
 }

@@ -1,9 +1,23 @@
 //! The derivative of a correlation in candle's convolutions, for GPUs without cuDNN.
 
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, bail};
 use candle_core::{Result, Tensor};
 
-use super::Bars;
 use crate::layers::kernels::conv::Geometry;
+use crate::layers::operation::Bars;
+#[cfg(feature = "cuda")]
+use crate::layers::operation::GpuArgument;
+
+/// Refuses: without cuDNN layers on a GPU take candle's convolutions.
+#[cfg(feature = "cuda")]
+pub(super) fn value(
+    _x: GpuArgument<'_>,
+    _weight: GpuArgument<'_>,
+    _g: Geometry,
+) -> Result<CudaStorage> {
+    bail!("a convolution of ours on a GPU needs the feature cudnn")
+}
 
 /// Pulls `z` back to the arguments that are `wanted`: x, weight and bias.
 pub(super) fn pull([x, weight, z]: [&Tensor; 3], g: Geometry, wanted: [bool; 3]) -> Result<Bars> {

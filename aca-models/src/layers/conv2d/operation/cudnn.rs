@@ -1,11 +1,20 @@
 //! The derivative of a correlation by cuDNN.
 
 use aca_core::kernels::cuda::tensor;
-use candle_core::{Result, Tensor};
+use candle_core::{CudaStorage, Result, Tensor};
 
-use super::Bars;
 use crate::layers::kernels::conv::Geometry;
 use crate::layers::kernels::cuda;
+use crate::layers::operation::{Bars, GpuArgument};
+
+/// Correlates.
+pub(super) fn value(
+    x: GpuArgument<'_>,
+    weight: GpuArgument<'_>,
+    g: Geometry,
+) -> Result<CudaStorage> {
+    cuda::correlate(x, weight, g)
+}
 
 /// Pulls `z` back to the arguments that are `wanted`: x, weight and bias.
 pub(super) fn pull([x, weight, z]: [&Tensor; 3], g: Geometry, wanted: [bool; 3]) -> Result<Bars> {

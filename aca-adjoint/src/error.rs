@@ -5,7 +5,7 @@ use candle_core::DType;
 
 /// What can go wrong in a gradient beyond what can in a solve. Functions return it
 /// as [`Error::Other`], where [`GradientError::of`] finds it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum GradientError {
     /// Steps were to be undone of a method that has no way back.
@@ -154,5 +154,12 @@ impl GradientError {
 impl From<GradientError> for Error {
     fn from(error: GradientError) -> Self {
         Self::other(error)
+    }
+}
+
+/// The message: a `main` that returns an error prints it by `Debug`.
+impl std::fmt::Debug for GradientError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }

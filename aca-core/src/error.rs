@@ -10,7 +10,7 @@ use candle_core::DType;
 ///
 /// The crates above raise errors of their own, which arrive as [`Error::Other`], so that one result type serves all of them;
 /// each has a function that finds its error in this one.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A tensor operation failed, in the field or in the solver.
@@ -457,5 +457,12 @@ impl Error {
             Self::Other(error) => error.downcast_ref(),
             _ => None,
         }
+    }
+}
+
+/// The message: a `main` that returns an error prints it by `Debug`.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }

@@ -4,7 +4,7 @@ use aca_core::Error;
 
 /// What can go wrong in dense output. Functions return it
 /// as [`Error::Other`], where [`DenseError::of`] finds it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DenseError {
     /// An output was placed in a step that a solution does not have.
@@ -35,5 +35,12 @@ impl DenseError {
 impl From<DenseError> for Error {
     fn from(error: DenseError) -> Self {
         Self::other(error)
+    }
+}
+
+/// The message: a `main` that returns an error prints it by `Debug`.
+impl std::fmt::Debug for DenseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 /// Everything that can go wrong with data; each message states the fact with its values, then the
 /// remedy where one is known.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A tensor operation failed.
@@ -314,5 +314,12 @@ impl From<Error> for candle_core::Error {
             Error::Ode(inner) => inner.into(),
             other => candle_core::Error::wrap(other),
         }
+    }
+}
+
+/// The message: a `main` that returns an error prints it by `Debug`.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }

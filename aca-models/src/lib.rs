@@ -2,7 +2,8 @@
 //!
 //! [`systems`] holds systems of physics with unknown parameters, whose derivatives are closed
 //! forms: they run at native speed and without graphs. [`data`] holds images to classify and the
-//! batches to learn them by, [`networks`] what learns them, and [`training`] how.
+//! batches to learn them by, [`networks`] what learns them, and [`training`] how. [`optimizers`] are for training
+//! loops of your own.
 //!
 //! ```
 //! use aca_adjoint::Ode;
@@ -39,17 +40,17 @@ pub mod communicator;
 pub mod data;
 mod error;
 pub mod fields;
+mod files;
 pub mod layers;
 pub mod networks;
+pub mod optimizers;
 mod real;
-pub mod sgd;
 pub mod systems;
 pub mod training;
 
 pub use aca_core::init;
 pub use error::{Error, Result};
 pub use real::Real;
-pub use sgd::Sgd;
 
 // The floors below, so that this dependency alone trains a model.
 pub use {aca_adjoint, aca_core, aca_dense, aca_tableau, candle_core, candle_nn};

@@ -38,9 +38,11 @@ mod ranks;
 mod restore;
 mod trainer;
 
-pub use checkpoint::{About, Checkpoint, replace};
+pub use checkpoint::{About, Checkpoint};
+
+pub use crate::files::replace;
 pub use evaluate::{Verdict, evaluate};
 pub use history::{EpochRow, Position, Tally};
-pub use plan::{Schedule, TrainPlan};
+pub use plan::TrainPlan;
 pub use restore::load_network;
 pub use trainer::{BatchReport, Trainer};

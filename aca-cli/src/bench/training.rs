@@ -2,8 +2,8 @@
 //! 128 on a GPU.
 
 use aca_core::{Solver, Tolerance};
-use aca_models::Sgd;
 use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
+use aca_models::optimizers::Sgd;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 

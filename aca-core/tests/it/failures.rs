@@ -200,3 +200,10 @@ fn statistics_of_a_step_that_the_field_breaks_off_are_taken_back() {
     // Four of the first step, and the slope where the second begins.
     assert_eq!(values(&field.evaluations), [5.0]);
 }
+
+#[test]
+fn a_main_that_returns_an_error_prints_its_message() {
+    let error = aca_core::Error::other(aca_core::Error::NoTimes);
+    assert_eq!(format!("{error:?}"), "the list of times is empty; give at least one");
+    assert!(error.find::<aca_core::Error>().is_some());
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::optimizers::Schedule;
 use crate::{Error, Result};
 
 /// Everything that decides a training run, apart from network and data.
@@ -33,18 +34,6 @@ pub struct TrainPlan {
     pub sync_batch_norm: bool,
 }
 
-/// How a learning rate falls while training goes on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Schedule {
-    /// From each of these epochs on, the learning rate is multiplied by that factor once.
-    Steps(Vec<(usize, f64)>),
-    /// Half a period of a cosine over all batches, after a rise over this share of them.
-    Cosine {
-        /// Share of the batches in which the learning rate rises linearly, below 1.
-        rise: f64,
-    },
-}
-
 impl TrainPlan {
     /// 90 epochs of 128 images; learning rate 0.1, 0.01 after epoch 30 and 0.001 after 60.
     pub fn cifar() -> Self {
@@ -63,27 +52,13 @@ impl TrainPlan {
 
     /// The small network on the digits.
     pub fn digits() -> Self {
-        let schedule = Schedule::Cosine { rise: 0.2 };
+        let schedule = Schedule::Cosine { warmup: 0.2 };
         Self { epochs: 12, batch_size: 32, lr: 0.1, schedule, ..Self::cifar() }
     }
 
     /// Learning rate of a batch of an epoch that has `batches`.
     pub fn lr_at(&self, epoch: usize, batch: usize, batches: usize) -> f64 {
-        match &self.schedule {
-            Schedule::Steps(steps) => {
-                let passed = steps.iter().filter(|(start, _)| *start <= epoch);
-                self.lr * passed.map(|(_, factor)| factor).product::<f64>()
-            }
-            Schedule::Cosine { rise } => {
-                let done = (epoch * batches + batch) as f64 + 0.5;
-                let share = done / (self.epochs * batches).max(1) as f64;
-                if share < *rise {
-                    return self.lr * share / rise;
-                }
-                let fallen = ((share - rise) / (1.0 - rise)).min(1.0);
-                0.5 * self.lr * (1.0 + (std::f64::consts::PI * fallen).cos())
-            }
-        }
+        self.schedule.learning_rate(self.lr, epoch * batches + batch, batches, self.epochs)
     }
 
     /// Refuses numbers that cannot train.
@@ -104,8 +79,8 @@ impl TrainPlan {
             return refuse("number of epochs", 0.0, "at least 1");
         }
         match &self.schedule {
-            Schedule::Cosine { rise } if !(0.0..1.0).contains(rise) => {
-                refuse("share of rising learning rates", *rise, "at least 0 and below 1")
+            Schedule::Cosine { warmup } if !(0.0..1.0).contains(warmup) => {
+                refuse("share of the warm-up", *warmup, "at least 0 and below 1")
             }
             Schedule::Steps(steps) => {
                 match steps.iter().find(|step| !(finite(step.1) && step.1 > 0.0)) {
@@ -113,7 +88,7 @@ impl TrainPlan {
                     None => Ok(()),
                 }
             }
-            Schedule::Cosine { .. } => Ok(()),
+            Schedule::Constant | Schedule::Cosine { .. } => Ok(()),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     communicator::{Alone, Communicator, together},
     data::DataSet,
     networks::Network,
-    sgd::Sgd,
+    optimizers::Sgd,
 };
 
 mod step;

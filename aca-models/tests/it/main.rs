@@ -21,6 +21,7 @@ mod mlp_field;
 mod mlp_refusals;
 mod networks;
 mod node18_training;
+mod optimizers;
 mod pth;
 mod sgd;
 mod slices;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use aca_adjoint::Gradient;
 use aca_core::Solver;
-use aca_models::Sgd;
 use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
+use aca_models::optimizers::Sgd;
 use aca_tableau::HEUN_EULER;
 use candle_core::{DType, Tensor};
 

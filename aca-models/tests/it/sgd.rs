@@ -1,6 +1,6 @@
 //! Gradient descent against PyTorch's and against its formula.
 
-use aca_models::Sgd;
+use aca_models::optimizers::Sgd;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::activations::filled;

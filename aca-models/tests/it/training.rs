@@ -6,7 +6,8 @@ use aca_models::{
     Error,
     data::{DataSet, Images},
     networks::{Network, NetworkName, NetworkSpec, OdeOptions},
-    training::{Checkpoint, Schedule, TrainPlan, Trainer, load_network},
+    optimizers::Schedule,
+    training::{Checkpoint, TrainPlan, Trainer, load_network},
 };
 use candle_core::DType;
 use serde_json::Value;
@@ -227,8 +228,8 @@ fn plans_that_cannot_train_are_refused() {
     refused(TrainPlan { lr: f64::NAN, ..base() }, few(40, 12), "learning rate of NaN");
     refused(TrainPlan { momentum: 1.0, ..base() }, few(40, 12), "momentum of 1");
     refused(TrainPlan { weight_decay: -1.0, ..base() }, few(40, 12), "weight decay of -1");
-    let schedule = Schedule::Cosine { rise: 1.5 };
-    refused(TrainPlan { schedule, ..base() }, few(40, 12), "rising learning rates of 1.5");
+    let schedule = Schedule::Cosine { warmup: 1.5 };
+    refused(TrainPlan { schedule, ..base() }, few(40, 12), "share of the warm-up of 1.5");
     let schedule = Schedule::Steps(vec![(1, f64::INFINITY)]);
     refused(TrainPlan { schedule, ..base() }, few(40, 12), "factor of the learning rate of inf");
     let images = Images::new(vec![0; 64], vec![10], [1, 8, 8], 11).unwrap();
@@ -279,7 +280,7 @@ fn the_learning_rate_of_the_original_falls_after_30_and_60_epochs() {
 
 #[test]
 fn a_cosine_rises_and_falls_to_nothing() {
-    let schedule = Schedule::Cosine { rise: 0.25 };
+    let schedule = Schedule::Cosine { warmup: 0.25 };
     let plan = TrainPlan { epochs: 4, lr: 2.0, schedule, ..TrainPlan::cifar() };
     let rates: Vec<f64> = (0..4)
         .flat_map(|e| (0..10).map(move |b| (e, b)))

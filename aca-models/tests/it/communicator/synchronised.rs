@@ -185,7 +185,7 @@ fn the_learning_rate_grows_with_the_ranks_when_asked() {
     let lr = |scale_lr: bool| {
         let rates = ranks(2, |c| {
             let network = network(Gradient::Aca, DType::F32);
-            let schedule = aca_models::training::Schedule::Steps(vec![]);
+            let schedule = aca_models::optimizers::Schedule::Steps(vec![]);
             let plan = TrainPlan { scale_lr, schedule, sync_batch_norm: false, ..plan(4) };
             let trainer = Trainer::new(network, few(20, 5), plan).unwrap();
             let mut trainer = trainer.distributed(c).unwrap();

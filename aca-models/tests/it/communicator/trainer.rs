@@ -1,7 +1,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
+use aca_models::optimizers::Sgd;
 use aca_models::{
-    Error, Sgd,
+    Error,
     communicator::{Communicator, RanksError},
     data::{Batch, BatchPlan, Batches},
     networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions},

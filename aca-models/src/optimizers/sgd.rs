@@ -1,15 +1,16 @@
 //! Stochastic gradient descent with momentum.
 
-use std::collections::HashSet;
-
 use aca_core::kernels::combine;
 use candle_core::backprop::GradStore;
 use candle_core::{
     CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, WithDType, bail,
 };
+use candle_nn::Optimizer;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
+use super::Resumable;
+use super::parameters::{Parameters, check_finite};
 use crate::Real;
 
 /// Entries per task.
@@ -29,7 +30,7 @@ const TASK: usize = 1 << 16;
 ///
 /// # Example
 /// ```
-/// use aca_models::Sgd;
+/// use aca_models::optimizers::Sgd;
 /// use candle_core::{Device, Var};
 ///
 /// # fn main() -> aca_models::Result<()> {
@@ -44,7 +45,7 @@ const TASK: usize = 1 << 16;
 /// ```
 #[derive(Debug)]
 pub struct Sgd {
-    parameters: Vec<(String, Var)>,
+    parameters: Parameters,
     buffers: Vec<Var>,
     /// Learning rate.
     pub lr: f64,
@@ -65,16 +66,13 @@ impl Sgd {
         momentum: f64,
         weight_decay: f64,
     ) -> Result<Self> {
-        let settings =
-            [("learning rate", lr), ("momentum", momentum), ("weight decay", weight_decay)];
-        if let Some((name, value)) = settings.into_iter().find(|(_, value)| !value.is_finite()) {
-            bail!("the {name} is {value}; give a finite number");
-        }
-        let mut seen = HashSet::new();
-        let own = parameters.into_iter().filter(|(_, var)| seen.insert(var.id()));
-        let parameters: Vec<(String, Var)> = own.collect();
-        let buffers = parameters.iter().map(|(_, var)| Var::from_tensor(&var.zeros_like()?));
-        let buffers = buffers.collect::<Result<_>>()?;
+        check_finite(&[
+            ("learning rate", lr),
+            ("momentum", momentum),
+            ("weight decay", weight_decay),
+        ])?;
+        let parameters = Parameters::new(parameters);
+        let buffers = parameters.zeros()?;
         Ok(Self { parameters, buffers, lr, momentum, weight_decay })
     }
 
@@ -84,15 +82,8 @@ impl Sgd {
     /// For parameters that are neither `f32` nor `f64`; when a gradient lives elsewhere or has another shape.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
         let Self { momentum, weight_decay, lr, .. } = *self;
-        // None moves before all are seen to fit.
-        for (name, parameter) in &self.parameters {
-            let gradient = gradients.get(parameter).map_or(parameter.shape(), Tensor::shape);
-            if gradient != parameter.shape() {
-                let (got, expected) = (gradient.dims(), parameter.dims());
-                bail!("the gradient of {name} has shape {got:?}, but the parameter {expected:?}");
-            }
-        }
-        for ((_, parameter), buffer) in self.parameters.iter().zip(&self.buffers) {
+        self.parameters.check(gradients)?;
+        for ((_, parameter), buffer) in self.parameters.0.iter().zip(&self.buffers) {
             let Some(gradient) = gradients.get(parameter) else { continue };
             if !parameter.device().is_cpu() {
                 self.step_by_sums([parameter, buffer], &gradient.detach())?;
@@ -117,8 +108,34 @@ impl Sgd {
     /// The buffers with the names of their parameters, in the parameters' order; setting them resumes
     /// an interrupted run exactly.
     pub fn momentum_buffers(&self) -> Vec<(String, Var)> {
-        let names = self.parameters.iter().map(|(name, _)| name.clone());
-        names.zip(self.buffers.iter().cloned()).collect()
+        self.parameters.beside(&self.buffers, "")
+    }
+}
+
+impl Resumable for Sgd {
+    fn state(&self) -> Vec<(String, Var)> {
+        self.momentum_buffers()
+    }
+}
+
+/// Parameters are named by their positions; settings are learning rate, momentum and weight decay.
+impl Optimizer for Sgd {
+    type Config = (f64, f64, f64);
+
+    fn new(vars: Vec<Var>, (lr, momentum, weight_decay): Self::Config) -> Result<Self> {
+        Self::new(Parameters::numbered(vars), lr, momentum, weight_decay)
+    }
+
+    fn step(&mut self, gradients: &GradStore) -> Result<()> {
+        Self::step(self, gradients)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.lr = lr;
     }
 }
 

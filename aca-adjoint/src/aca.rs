@@ -33,8 +33,9 @@ pub(crate) struct Aca {
     pub(crate) failed: Option<Vec<bool>>,
     /// Accepted steps at the stability limit.
     pub(crate) stability_limited: usize,
-    /// Whether the steps were under error control.
-    pub(crate) adaptive: bool,
+    /// Whether the growth of cotangents in a step tells of trouble: with steps of an explicit method under error control.
+    /// One of an implicit method may cross a fast layer, where cotangents rightly grow.
+    pub(crate) bounds_growth: bool,
     pub(crate) untrusted: Untrusted,
 }
 

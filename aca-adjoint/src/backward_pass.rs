@@ -12,7 +12,7 @@ use crate::gradient::check_scheme_times;
 use crate::outputs::{RowOutput, StepOutputs};
 use crate::params::Accumulator;
 use crate::replay::{self, Arriving, Known, Replay, ReplayStep, Times};
-use crate::report::Audit;
+use crate::report::{Audit, rounding};
 use crate::states::States;
 use crate::{Gradients, Outputs, TimeGradients};
 
@@ -72,7 +72,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             times: times.collect(),
             want_times,
             probe: AdjointProbe::new(probed, batch),
-            audit: Audit::new(batch, field.epsilon()),
+            audit: Audit::new(batch, rounding(field.epsilon())),
             y1: Some(tape.end.0.clone()),
         })
     }
@@ -87,7 +87,8 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let y0 = self.start()?;
         let steps = (0..self.starts.len()).map(|sample| self.tape.checkpoints.steps(sample)).sum();
         let steps = (steps, self.tape.stability_limited);
-        let mut report = self.audit.finish(steps, (self.tape.adaptive, self.tape.untrusted))?;
+        let mut report =
+            self.audit.finish(steps, (self.tape.bounds_growth, self.tape.untrusted))?;
         report.unreached = self.theta.unreached();
         let found = Gradients::new(y0, self.theta.finish()?, self.field.nfe());
         let mut found = Gradients { report: Some(report), ..found };

@@ -70,6 +70,11 @@ pub enum GradientError {
         /// What was asked.
         what: &'static str,
     },
+    /// The transposed linear system of an implicit stage was not solved.
+    #[error(
+        "the gradient of an implicit stage solves a linear system with the field's Jacobian, and that is singular or the field's pullback does not belong to its values; check the field's derivative, or take smaller steps"
+    )]
+    StageUnsolved,
     /// Candle detaches gradients in this thread, so second derivatives would be wrong.
     #[error(
         "candle detaches gradients in this thread, so a second derivative would be wrong; set CANDLE_GRAD_DO_NOT_DETACH=1 before the thread's first backward"

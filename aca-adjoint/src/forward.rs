@@ -34,6 +34,11 @@ impl Solve<'_> {
                 let (what, remedy) = ("the leapfrog", "use another method, or share the steps");
                 Err(Error::PerSampleUnsupported { what, remedy })
             }
+            Gradient::Naive | Gradient::NaiveThroughStepSize
+                if self.solver.method.is_implicit() =>
+            {
+                Err(Error::TracedImplicit { method: self.solver.method.name().to_owned() })
+            }
             Gradient::Mali if leapfrog => self.mali(),
             Gradient::Naive if per_sample => self.naive_samples(),
             Gradient::Naive => self.naive(),
@@ -66,7 +71,8 @@ impl Solve<'_> {
                 Batching::PerSample => Some(failed(&sol)),
             },
             stability_limited: sol.stats.stability_limited,
-            adaptive: matches!(self.solver.stepping, Stepping::Adaptive(_)),
+            bounds_growth: matches!(self.solver.stepping, Stepping::Adaptive(_))
+                && !self.solver.method.is_implicit(),
             untrusted: self.untrusted,
         };
         Ok((sol, Arc::new(backward)))
@@ -122,6 +128,12 @@ impl Solve<'_> {
         if let Method::Symplectic(_) = way_back.method {
             // What is solved backward joins the state, its cotangent and those of parameters: no positions and momenta.
             let what = "a splitting on the way back (give Backsolve::solver a tableau)";
+            return Err(GradientError::Unsupported { strategy: "Backsolve", what }.into());
+        }
+        if way_back.method.is_implicit() {
+            // It would need the derivative of the field's derivative.
+            let what =
+                "an implicit method on the way back (give Backsolve::solver an explicit one)";
             return Err(GradientError::Unsupported { strategy: "Backsolve", what }.into());
         }
         if let Some(solver) = &settings.solver {

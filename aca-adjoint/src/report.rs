@@ -109,9 +109,10 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// Prepares for so many samples, one for a state that steps as a whole, of numbers rounded by `epsilon`.
-    pub(crate) fn new(samples: usize, epsilon: f64) -> Self {
-        let (outputs, rounding) = (vec![[0.0; 2]; samples], rounding(epsilon));
+    /// Prepares for so many samples, one for a state that steps as a whole, whose replayed ends may lie as far from
+    /// those that ran as `rounding` says.
+    pub(crate) fn new(samples: usize, rounding: f64) -> Self {
+        let outputs = vec![[0.0; 2]; samples];
         let samples = vec![LossError::default(); samples];
         Self { samples, outputs, rounding, ..Self::default() }
     }
@@ -161,7 +162,7 @@ impl Audit {
     pub(crate) fn finish(
         self,
         (steps, stability_limited): (usize, usize),
-        (adaptive, untrusted): (bool, Untrusted),
+        (bounds_growth, untrusted): (bool, Untrusted),
     ) -> Result<GradientReport> {
         let mut report = GradientReport {
             loss_weight: self.outputs.iter().map(|[outputs, size]| outputs * size).sum(),
@@ -181,7 +182,7 @@ impl Audit {
         let bound = self.magnitude / report.loss_weight;
         // A solution that is zero all along weighs nothing.
         let meaningless = bound > MEANINGLESS && report.loss_weight > 0.0;
-        if meaningless || (adaptive && report.growth > IMPLAUSIBLE) {
+        if meaningless || (bounds_growth && report.growth > IMPLAUSIBLE) {
             let GradientReport { growth, growth_t: t, stability_limited: limited, .. } = report;
             let doubt = GradientError::UntrustedGradient { bound, growth, t, limited, steps };
             match untrusted {

@@ -146,6 +146,24 @@ pub enum Error {
         /// Name of the scheme.
         method: String,
     },
+    /// An implicit stage would need the Jacobian of too many coupled numbers.
+    #[error(
+        "an implicit method would need the dense Jacobian of {size} coupled numbers, and takes at most {largest}; give the state a first dimension of independent systems, or use an explicit method"
+    )]
+    JacobianTooLarge {
+        /// Numbers of one system.
+        size: usize,
+        /// The most that are taken.
+        largest: usize,
+    },
+    /// Steps of an implicit method cannot be part of candle's graph.
+    #[error(
+        "steps of {method} are found by iterations that candle cannot differentiate; use Gradient::Aca, whose gradient is exact"
+    )]
+    TracedImplicit {
+        /// Name of the method.
+        method: String,
+    },
     /// A scheme left another number of slopes than it said.
     #[error("{method} left {got} slopes where its weights b are of {expected}; append as many")]
     SchemeStages {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use candle_core::{DType, Tensor, Var};
 
+use crate::coupling::first_coupled_row;
 use crate::kernels::has_kernels;
 use crate::{Error, Pullback, Result, Time, VectorField};
 
@@ -16,6 +17,8 @@ pub struct Evaluator<'a> {
     nfe: Cell<usize>,
     /// Whether the field asked for the time as a tensor of single precision.
     reads_single_times: Cell<bool>,
+    /// Whether rows of a state are systems of their own, once that was asked.
+    rows_are_apart: Cell<Option<bool>>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -45,6 +48,7 @@ impl<'a> Evaluator<'a> {
             trace: false,
             nfe: Cell::new(0),
             reads_single_times: Cell::new(false),
+            rows_are_apart: Cell::new(None),
         })
     }
 
@@ -99,6 +103,26 @@ impl<'a> Evaluator<'a> {
     /// Whether the field can be evaluated on some rows of a batch alone.
     pub fn supports_row_subset(&self) -> bool {
         self.field.supports_row_subset()
+    }
+
+    /// Whether rows of a whole state are systems of their own, asked of the field once: at `(t, y)`.
+    ///
+    /// # Errors
+    /// Whatever the field returns.
+    pub fn are_rows_apart(
+        &self,
+        t: impl FnOnce() -> Result<Time>,
+        y: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<bool> {
+        if let Some(known) = self.rows_are_apart.get() {
+            return Ok(known);
+        }
+        let (t, y, statistics) = (&t()?, y()?.detach(), self.snapshot()?);
+        let f = self.field.eval(t, &y);
+        self.restore(&statistics)?;
+        let apart = y.rank() > 1 && first_coupled_row(self.field, t, &y, &f?.detach())?.is_none();
+        self.rows_are_apart.set(Some(apart));
+        Ok(apart)
     }
 
     /// The field itself.

@@ -27,6 +27,7 @@
 //! |---|---|
 //! | adapt the step to a tolerance | [`Solver::adaptive`] |
 //! | take fixed steps | [`Solver::fixed`], [`Solver::fixed_count`] |
+//! | solve stiff problems | an implicit tableau such as `KVAERNO5`, [`Newton`] |
 //! | choose a method, or write one | [`Method`], [`Splitting`], [`Scheme`] |
 //! | integrate a given grid | [`Solver::replay`] |
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
@@ -53,6 +54,7 @@ mod evaluator;
 mod field;
 mod fingerprint;
 mod finite;
+mod implicit;
 mod initial_step;
 pub mod kernels;
 pub mod large_stack;
@@ -85,6 +87,7 @@ pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use field::{Cotangents, Graph, Pullback, VectorField, linearize_by_autograd};
 pub use fingerprint::Fingerprint;
+pub use implicit::{Newton, NewtonState, StageMatrices, systems};
 pub use large_stack::with_large_stack;
 pub use method::Method;
 pub use native::{Native, NativeField, NativeTime};

@@ -17,8 +17,9 @@ use crate::{Result, Scheme, Splitting};
 /// assert_eq!(verlet.method.name(), "verlet");
 /// ```
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a solver holds one")]
 pub enum Method {
-    /// An explicit Runge-Kutta method.
+    /// A Runge-Kutta method, explicit or diagonally implicit.
     RungeKutta(Tableau),
     /// The asynchronous leapfrog (ALF), of second order: beside the state `z` it carries a slope `v`, which starts as
     /// `f(t0, z0)`. With `u = f(t0 + h/2, z0 + v0 h/2)` a step is `z1 = z0 + h u`, `v1 = 2 u - v0`, and can be undone
@@ -93,6 +94,11 @@ impl Method {
             Self::RungeKutta(tableau) => Some(tableau),
             _ => None,
         }
+    }
+
+    /// Whether some of its stages are implicit.
+    pub fn is_implicit(&self) -> bool {
+        self.tableau().is_some_and(Tableau::is_implicit)
     }
 
     /// Whether it estimates its error, so that steps can adapt.

@@ -43,8 +43,6 @@ pub(crate) struct Run<'a> {
     control: Option<(Scale, Probe)>,
     ratios: SmallVec<[f64; 1]>,
     finite: FiniteCheck,
-    /// Whether rows of a whole state are systems of their own, once that was asked.
-    rows_are_apart: Option<bool>,
     /// Where the state of each sample lies that has left the rows.
     ends: Vec<Option<(Tensor, usize)>>,
 }
@@ -115,7 +113,6 @@ impl<'a> Run<'a> {
             y,
             control: control.transpose()?,
             ratios: SmallVec::new(),
-            rows_are_apart: None,
         })
     }
 

@@ -80,6 +80,14 @@ pub trait Stages {
     /// named.
     fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()>;
 
+    /// Appends the slope that solves `k = f(t0 + c h, y0 + h sum(w_j k_j) + h gamma k)`, by Newton's iteration from
+    /// `sum(g_j k_j)`; without `guess` from the last slope.
+    ///
+    /// # Errors
+    /// [`Error::SchemeFailed`] where the iteration does not converge for any row; slopes of single rows of samples are
+    /// NaN then, which rejects their steps. [`Error::JacobianTooLarge`].
+    fn solve(&mut self, c: f64, gamma: f64, weights: &[f64], guess: &[f64]) -> Result<()>;
+
     /// Evaluates slope `i` again as `f(t0 + c h, y0 + h sum(w_j k_j))`, its own present value among the `k_j`: one step of
     /// an iteration for an implicit stage. The half that it had been asked for is kept. Returns how far it moved, relative
     /// to its size, in the row where that is most.
@@ -118,6 +126,13 @@ pub trait StageCotangents {
     /// `lambda_i = .. + h sum_j(w_j mu_j)`, and pulls it back through the field to `mu_i`. Slopes that nothing depends on
     /// are left out.
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()>;
+
+    /// As [`StageCotangents::pull`] of a slope that was [solved](Stages::solve) for with `gamma`: its cotangent solves
+    /// `(I - h gamma J)^T lambda_i = .. + h sum_j(w_j mu_j)` over the slopes after it.
+    ///
+    /// # Errors
+    /// As [`Stages::solve`].
+    fn solve(&mut self, i: usize, gamma: f64, weights: &[f64]) -> Result<()>;
 
     /// As [`StageCotangents::pull`], but for the parameters, whose cotangents wait for the last word: one step of an
     /// iteration for an implicit stage, `mu_i` among the `mu_j` (zero at first). Returns how far `mu_i` moved, relative

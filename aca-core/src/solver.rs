@@ -6,7 +6,9 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use crate::controller::setting;
-use crate::{Batching, Error, Method, OnFailure, Pid, Result, StableSteps, TimeSpan, Tolerances};
+use crate::{
+    Batching, Error, Method, Newton, OnFailure, Pid, Result, StableSteps, TimeSpan, Tolerances,
+};
 
 /// How a solve is carried out: plain values, checked once a solve.
 ///
@@ -59,6 +61,8 @@ pub struct Solver {
     pub batching: Batching,
     /// What becomes of the other samples when one that steps on its own fails.
     pub on_failure: OnFailure,
+    /// How implicit stages are solved.
+    pub newton: Newton,
     /// Called after every accepted step.
     pub progress: Option<ProgressFn>,
 }
@@ -128,6 +132,7 @@ impl Solver {
             trace: false,
             batching: Batching::default(),
             on_failure: OnFailure::default(),
+            newton: Newton::default(),
             progress: None,
         }
     }
@@ -177,6 +182,17 @@ impl Solver {
             _ => {}
         }
         self.method.validate()?;
+        let Newton { fraction, max_iterations } = self.newton;
+        setting(
+            "newton.fraction",
+            fraction,
+            0.0 < fraction && fraction <= 1.0,
+            "above 0 and at most 1",
+        )?;
+        setting("newton.max_iterations", max_iterations as f64, max_iterations > 1, "at least 2")?;
+        if self.trace && self.method.is_implicit() {
+            return Err(Error::TracedImplicit { method: self.method.name().to_owned() });
+        }
         if let Some(h) = self.first_step {
             positive("first_step", h)?;
         }

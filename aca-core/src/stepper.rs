@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use aca_tableau::Interpolant;
 use candle_core::DType;
 
+use crate::implicit::NewtonRule;
 use crate::scheme::{Half, MixedStages, StageCotangents};
 use crate::{Error, Method, Result, Solver, Steps, Time};
 
@@ -28,6 +29,11 @@ pub struct Stepper {
     stability: OnceLock<f64>,
     jump_ts: Vec<f64>,
     is_single: bool,
+    /// The diagonal of `a`; empty for explicit methods.
+    diagonal: Vec<f64>,
+    /// Weights of the slopes before each implicit one that guess it.
+    guesses: Vec<Vec<f64>>,
+    newton: NewtonRule,
 }
 
 impl Stepper {
@@ -42,7 +48,11 @@ impl Stepper {
         let own = b.len();
         let own_rows: Vec<(f64, Vec<f64>)> = match &method {
             Method::RungeKutta(tableau) => {
-                (0..own).map(|i| (tableau.c()[i], tableau.a_row(i).to_vec())).collect()
+                let row = |i: usize| {
+                    let diagonal = Some(tableau.diagonal(i)).filter(|a| *a != 0.0);
+                    tableau.a_row(i).iter().copied().chain(diagonal).collect()
+                };
+                (0..own).map(|i| (tableau.c()[i], row(i))).collect()
             }
             Method::Leapfrog => vec![(0.0, vec![]), (0.5, vec![0.5]), (1.0, vec![-1.0, 2.0])],
             Method::Symplectic(splitting) => {
@@ -53,11 +63,22 @@ impl Stepper {
         let extra = (0..interpolant.extra_stages())
             .map(|i| (interpolant.c(i), interpolant.a_row(i).to_vec()));
         let (c, rows): (Vec<f64>, Vec<Vec<f64>>) = own_rows.into_iter().chain(extra).unzip();
-        // Beyond second order no splitting stays inside the step; it must not look across a jump.
-        let may_leave = matches!(method, Method::Symplectic(_)) && solver.jump_ts.is_empty();
+        let diagonal = match &method {
+            Method::RungeKutta(tableau) if tableau.is_implicit() => {
+                (0..own).map(|i| tableau.diagonal(i)).collect()
+            }
+            _ => Vec::new(),
+        };
+        // Beyond second order no splitting stays inside the step, nor do some implicit methods; they must not look
+        // across a jump.
+        let leaves = matches!(method, Method::Symplectic(_)) || !diagonal.is_empty();
+        let may_leave = leaves && solver.jump_ts.is_empty();
+        let is_single = dtype == DType::F32;
+        let epsilon = if is_single { f64::from(f32::EPSILON) } else { f64::EPSILON };
         if let Some(&c) = c.iter().find(|c| !may_leave && !(0.0..=1.0).contains(*c)) {
             return Err(Error::NodeOutsideStep { method: method.name().to_owned(), c });
         }
+        let nodes = c.clone();
         let column = |i: usize| rows.iter().map(|row| row.get(i).copied().unwrap_or(0.0)).collect();
         Ok(Self {
             columns: (0..rows.len()).map(column).collect(),
@@ -70,7 +91,10 @@ impl Stepper {
             difference: OnceLock::new(),
             stability: OnceLock::new(),
             jump_ts: solver.jump_ts.clone(),
-            is_single: dtype == DType::F32,
+            is_single,
+            guesses: guesses(&diagonal, &nodes),
+            diagonal,
+            newton: NewtonRule::new(solver, epsilon)?,
         })
     }
 
@@ -145,9 +169,20 @@ impl Stepper {
     pub(crate) fn fill(&self, stages: &mut impl MixedStages, count: usize) -> Result<()> {
         let own = self.stages();
         match &self.method {
-            Method::RungeKutta(_) => {
+            Method::RungeKutta(_) if self.diagonal.is_empty() => {
                 for i in stages.known()..count {
                     stages.evaluate(self.c[i], &self.rows[i], None)?;
+                }
+            }
+            Method::RungeKutta(_) => {
+                for i in stages.known()..count.min(own) {
+                    match self.diagonal[i] {
+                        0.0 => stages.evaluate(self.c[i], &self.rows[i], None)?,
+                        gamma => {
+                            let guess = &self.guesses[i];
+                            stages.solve(self.c[i], gamma, &self.rows[i][..i], guess)?;
+                        }
+                    }
                 }
             }
             Method::Leapfrog if count == own => {
@@ -187,7 +222,10 @@ impl Stepper {
     pub fn pull(&self, cotangents: &mut impl StageCotangents, count: usize) -> Result<()> {
         let own = if let Method::Custom(_) = self.method { self.stages() } else { 0 };
         for i in (own..count).rev() {
-            cotangents.pull(i, &self.columns[i])?;
+            match self.diagonal.get(i) {
+                Some(&gamma) if gamma != 0.0 => cotangents.solve(i, gamma, &self.columns[i])?,
+                _ => cotangents.pull(i, &self.columns[i])?,
+            }
         }
         match &self.method {
             Method::Custom(scheme) => scheme.pull(cotangents),
@@ -263,15 +301,27 @@ impl Stepper {
 
     /// The slope that is the next step's first, where the method itself has it and the field is evaluated at the end.
     pub fn fsal_stage(&self) -> Option<usize> {
-        let tableau = self.method.tableau()?;
+        // An implicit stage finds its slope by an iteration, which is not the field's to the last bit.
+        let tableau = self.method.tableau().filter(|_| self.diagonal.is_empty())?;
         tableau.is_fsal().then(|| tableau.stages() - 1)
+    }
+
+    /// When an implicit stage counts as solved.
+    pub(crate) fn newton(&self) -> &NewtonRule {
+        &self.newton
+    }
+
+    /// Whether some stages are implicit.
+    pub fn is_implicit(&self) -> bool {
+        !self.diagonal.is_empty()
     }
 
     /// The slope that starts the next step, among the first `known`.
     #[inline]
     pub fn carried(&self, known: usize) -> Option<usize> {
         let end = match &self.method {
-            Method::RungeKutta(_) => self.interpolant.end_stage(),
+            Method::RungeKutta(_) if self.diagonal.is_empty() => self.interpolant.end_stage(),
+            Method::RungeKutta(_) => return None,
             Method::Leapfrog | Method::Symplectic(_) => self.stages() - 1,
             Method::Custom(_) => return None,
         };
@@ -281,7 +331,11 @@ impl Stepper {
     /// Whether the first slope of a step is the field's own at its start.
     #[inline]
     pub fn starts_with_slope(&self) -> bool {
-        matches!(self.method, Method::RungeKutta(_) | Method::Leapfrog)
+        match self.method {
+            Method::RungeKutta(_) => self.diagonal.first().is_none_or(|gamma| *gamma == 0.0),
+            Method::Leapfrog => true,
+            _ => false,
+        }
     }
 
     /// Whether [`Stepper::carried`] is among the method's own slopes.
@@ -297,11 +351,15 @@ impl Stepper {
         matches!(self.method, Method::Leapfrog)
     }
 
-    /// Whether the first slope of a step is known before the step is tried: not with a scheme of the user's, whose
-    /// slopes may all be implicit.
+    /// Whether the first slope of a step is known before the step is tried: not where it is implicit, as all slopes of a
+    /// scheme of the user's may be.
     #[inline]
     pub(crate) fn knows_first(&self) -> bool {
-        !matches!(self.method, Method::Custom(_))
+        match self.method {
+            Method::Custom(_) => false,
+            Method::RungeKutta(_) => self.starts_with_slope(),
+            _ => true,
+        }
     }
 
     /// Joins the norms of all error estimates to the error of a step of size 1.
@@ -316,7 +374,8 @@ impl Stepper {
 
     /// Length of the stability interval on the negative real axis.
     pub(crate) fn stability(&self) -> f64 {
-        let find = || self.method.tableau().map_or(f64::INFINITY, |t| t.real_stability());
+        let explicit = self.method.tableau().filter(|_| self.diagonal.is_empty());
+        let find = || explicit.map_or(f64::INFINITY, |tableau| tableau.real_stability());
         *self.stability.get_or_init(find)
     }
 
@@ -338,6 +397,25 @@ impl Stepper {
     pub fn b_error(&self) -> &[Vec<f64>] {
         &self.b_error
     }
+}
+
+/// Weights by which slopes at the last three distinct nodes are continued to that of the next.
+fn guesses(diagonal: &[f64], c: &[f64]) -> Vec<Vec<f64>> {
+    let guess = |i: usize| {
+        let mut nodes: Vec<usize> = Vec::new();
+        for j in (0..i).rev() {
+            if nodes.len() < 3 && nodes.iter().all(|&other| (c[other] - c[j]).abs() > 1e-3) {
+                nodes.push(j);
+            }
+        }
+        let mut weights = vec![0.0; i];
+        for &j in &nodes {
+            let others = nodes.iter().filter(|other| **other != j);
+            weights[j] = others.map(|&other| (c[i] - c[other]) / (c[j] - c[other])).product();
+        }
+        weights
+    };
+    (0..diagonal.len()).map(guess).collect()
 }
 
 /// Weights of slopes, of error estimates and interpolant.

@@ -30,7 +30,8 @@ struct Condition {
 }
 
 impl Conditions {
-    pub(crate) fn new(a: &[f64], stages: usize, max_order: usize) -> Self {
+    /// Those of a flat strictly lower triangle and a diagonal.
+    pub(crate) fn new(a: (&[f64], &[f64]), stages: usize, max_order: usize) -> Self {
         let condition = |tree: RootedTree| {
             let (order, phi) = (tree.order(), tree.stage_weights(a, stages));
             Condition { tree, order, phi }
@@ -77,13 +78,14 @@ impl Condition {
 /// Checks everything but the interpolant.
 pub(crate) fn check_method(tableau: &Tableau) -> Result<(), TableauError> {
     check_entries(tableau)?;
-    check_row_sums(tableau.a_flat(), 0, tableau.c())?;
+    check_row_sums((tableau.a_flat(), &tableau.diagonal), 0, tableau.c())?;
     check_order("b", tableau.order())?;
     check_embedded(tableau)?;
 
     let claims = tableau.embedded().iter().map(|embedded| embedded.order);
     let highest = claims.chain([tableau.order()]).max().unwrap_or(MAX_ORDER);
-    let conditions = Conditions::new(tableau.a_flat(), tableau.stages(), highest);
+    let conditions =
+        Conditions::new((tableau.a_flat(), &tableau.diagonal), tableau.stages(), highest);
     conditions.check(tableau.b(), tableau.order(), 1.0, Weights::Propagated)?;
     tableau.embedded().iter().try_for_each(|embedded| {
         let order = embedded.order;
@@ -97,6 +99,9 @@ fn check_entries(tableau: &Tableau) -> Result<(), TableauError> {
         return Err(TableauError::NoStages);
     }
     check_list("a", tableau.a_flat(), triangle::size(stages))?;
+    if !tableau.diagonal.is_empty() {
+        check_list("the diagonal of a", &tableau.diagonal, stages)?;
+    }
     check_list("b", tableau.b(), stages)?;
     check_list("c", tableau.c(), stages)?;
     tableau.embedded().iter().try_for_each(|embedded| {
@@ -119,11 +124,15 @@ pub(crate) fn check_list(what: &str, list: &[f64], expected: usize) -> Result<()
 }
 
 /// Checks the rows of `a` that begin with row `first` against their times.
-fn check_row_sums(a: &[f64], first: usize, c: &[f64]) -> Result<(), TableauError> {
+fn check_row_sums(
+    (a, diagonal): (&[f64], &[f64]),
+    first: usize,
+    c: &[f64],
+) -> Result<(), TableauError> {
     let skipped = triangle::size(first);
     for (row, &c) in (first..).zip(c) {
-        let entries = &a[triangle::size(row) - skipped..][..row];
-        let (sum, size) = (entries.iter().sum(), entries.iter().map(|a| a.abs()).sum());
+        let entries = a[triangle::size(row) - skipped..][..row].iter().chain(diagonal.get(row));
+        let (sum, size) = (entries.clone().sum(), entries.map(|a| a.abs()).sum());
         if !holds(sum, c, size) {
             return Err(TableauError::RowSum { row, sum, c });
         }
@@ -171,7 +180,7 @@ pub(crate) fn check_interpolant(tableau: &Tableau) -> Result<(), TableauError> {
     check_list("the interpolant's c", &table.c, extra)?;
     check_list("the interpolant's a", &table.a, triangle::size(total) - triangle::size(stages))?;
     check_list("the interpolant's d", &table.d, table.d.len().next_multiple_of(total))?;
-    check_row_sums(&table.a, stages, &table.c)?;
+    check_row_sums((&table.a, &[]), stages, &table.c)?;
     check_order("the interpolant", table.order)?;
     end_slope(tableau, &table.a, &table.c).ok_or(TableauError::NoEndSlope)?;
     check_continuous(tableau, &tableau.interpolant())
@@ -180,7 +189,7 @@ pub(crate) fn check_interpolant(tableau: &Tableau) -> Result<(), TableauError> {
 fn check_continuous(tableau: &Tableau, interpolant: &Interpolant) -> Result<(), TableauError> {
     let order = interpolant.order();
     let a = [tableau.a_flat(), interpolant.extra_rows()].concat();
-    let conditions = Conditions::new(&a, interpolant.stages(), order);
+    let conditions = Conditions::new((&a, &tableau.diagonal), interpolant.stages(), order);
     let points = interpolant.levels().len().max(order.saturating_sub(3)).max(3);
     (1..=points + 1).try_for_each(|point| {
         let s = point as f64 / (points + 1) as f64;

@@ -24,6 +24,7 @@ pub const DOP853: Tableau = Tableau {
     name: Borrowed("dop853"),
     source: Borrowed("Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, 1993"),
     order: 8,
+    diagonal: Borrowed(&[]),
     a: Borrowed(&A),
     b: Borrowed(&B),
     c: Borrowed(&C),

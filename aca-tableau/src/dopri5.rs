@@ -15,6 +15,7 @@ pub const DOPRI5: Tableau = Tableau {
     name: Borrowed("dopri5"),
     source: Borrowed("Dormand and Prince, A family of embedded Runge-Kutta formulae, 1980"),
     order: 5,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         1.0 / 5.0,

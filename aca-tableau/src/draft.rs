@@ -14,7 +14,8 @@ pub struct TableauDraft {
     pub source: String,
     /// The order that `b` claims, at most 8.
     pub order: usize,
-    /// Row `i` holds `i` entries; full rows with zeros on and above the diagonal do as well.
+    /// Row `i` holds `i` entries, or `i + 1` where the stage is implicit; full rows with zeros above the diagonal do as
+    /// well.
     pub a: Vec<Vec<f64>>,
     /// The weights of the solution that is propagated.
     pub b: Vec<f64>,
@@ -55,11 +56,13 @@ impl TableauDraft {
         let stages = self.b.len();
         check_length("a", self.a.len(), stages)?;
         let embedded: Vec<_> = self.embedded.into_iter().map(Embedded::from).collect();
+        let (a, diagonal) = triangle::flatten(&self.a, 0, stages)?;
         let mut tableau = Tableau {
             name: Cow::Owned(self.name),
             source: Cow::Owned(self.source),
             order: self.order,
-            a: triangle::flatten(&self.a, 0, stages)?.into(),
+            diagonal: diagonal.into(),
+            a: a.into(),
             b: self.b.into(),
             c: self.c.into(),
             embedded: embedded.into(),
@@ -78,7 +81,11 @@ impl InterpolantDraft {
         let total = tableau.stages() + self.c.len();
         check_length("the interpolant's a", self.a.len(), self.c.len())?;
         check_length("the interpolant's weights", self.weights.len(), total)?;
-        let a = triangle::flatten(&self.a, tableau.stages(), total)?;
+        let (a, diagonal) = triangle::flatten(&self.a, tableau.stages(), total)?;
+        if let Some(row) = diagonal.iter().position(|a| *a != 0.0) {
+            let (stage, value) = (tableau.stages() + row, diagonal[row]);
+            return Err(TableauError::ImplicitExtraStage { stage, value });
+        }
         let end_slope = end_slope(tableau, &a, &self.c).ok_or(TableauError::NoEndSlope)?;
         for (stage, weights) in self.weights.iter().enumerate() {
             check_list(&format!("the weight of stage {stage}"), weights, weights.len())?;
@@ -146,11 +153,17 @@ impl From<&Tableau> for TableauDraft {
             name: tableau.name().to_string(),
             source: tableau.source().to_string(),
             order: tableau.order(),
-            a: (0..tableau.stages()).map(|i| tableau.a_row(i).to_vec()).collect(),
+            a: (0..tableau.stages()).map(|i| row_with_diagonal(tableau, i)).collect(),
             b: tableau.b().to_vec(),
             c: tableau.c().to_vec(),
             embedded: tableau.embedded().iter().map(embedded).collect(),
             interpolant: tableau.interpolant.as_ref().map(|_| tableau.interpolant().to_draft()),
         }
     }
+}
+
+/// A row of `a`, its diagonal included where the stage is implicit.
+fn row_with_diagonal(tableau: &Tableau, i: usize) -> Vec<f64> {
+    let own = Some(tableau.diagonal(i)).filter(|a| *a != 0.0);
+    tableau.a_row(i).iter().copied().chain(own).collect()
 }

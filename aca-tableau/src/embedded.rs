@@ -9,6 +9,7 @@ pub const HEUN_EULER: Tableau = Tableau {
         "Heun, Neue Methoden zur approximativen Integration, 1900; Euler's step embedded",
     ),
     order: 2,
+    diagonal: Borrowed(&[]),
     a: Borrowed(&[1.0]),
     b: Borrowed(&[1.0 / 2.0, 1.0 / 2.0]),
     c: Borrowed(&[0.0, 1.0]),
@@ -21,6 +22,7 @@ pub const BOSH3: Tableau = Tableau {
     name: Borrowed("bosh3"),
     source: Borrowed("Bogacki and Shampine, A 3(2) pair of Runge-Kutta formulas, 1989"),
     order: 3,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         1.0 / 2.0,
@@ -44,6 +46,7 @@ pub const FEHLBERG45: Tableau = Tableau {
     name: Borrowed("fehlberg45"),
     source: Borrowed("Fehlberg, Low-order classical Runge-Kutta formulas, NASA TR R-315, 1969"),
     order: 4,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         1.0 / 4.0,
@@ -72,6 +75,7 @@ pub const CASH_KARP: Tableau = Tableau {
          with rapidly varying right-hand sides, 1990",
     ),
     order: 5,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         1.0 / 5.0,

@@ -34,15 +34,26 @@ pub enum TableauError {
         value: f64,
     },
 
-    /// A stage would depend on itself or on a later one.
+    /// A stage would depend on a later one.
     #[error(
-        "a[{row}][{column}] is {value}; an explicit method has zeros on and above the diagonal"
+        "a[{row}][{column}] is {value}; a method that is explicit or diagonally implicit has zeros above the diagonal"
     )]
-    NotExplicit {
+    AboveDiagonal {
         /// The stage.
         row: usize,
         /// The stage that it reads.
         column: usize,
+        /// The coefficient.
+        value: f64,
+    },
+
+    /// An extra stage of an interpolant would depend on itself.
+    #[error(
+        "extra stage {stage} of the interpolant has {value} on its diagonal; extra stages must be explicit"
+    )]
+    ImplicitExtraStage {
+        /// The stage, counted after the method's own.
+        stage: usize,
         /// The coefficient.
         value: f64,
     },

@@ -7,6 +7,7 @@ pub const EULER: Tableau = Tableau {
     name: Borrowed("euler"),
     source: Borrowed("Euler, Institutionum calculi integralis I, 1768"),
     order: 1,
+    diagonal: Borrowed(&[]),
     a: Borrowed(&[]),
     b: Borrowed(&[1.0]),
     c: Borrowed(&[0.0]),
@@ -19,6 +20,7 @@ pub const MIDPOINT: Tableau = Tableau {
     name: Borrowed("midpoint"),
     source: Borrowed("Runge, Ueber die numerische Aufloesung von Differentialgleichungen, 1895"),
     order: 2,
+    diagonal: Borrowed(&[]),
     a: Borrowed(&[1.0 / 2.0]),
     b: Borrowed(&[0.0, 1.0]),
     c: Borrowed(&[0.0, 1.0 / 2.0]),
@@ -33,6 +35,7 @@ pub const HEUN: Tableau = Tableau {
     name: Borrowed("heun"),
     source: Borrowed("Heun, Neue Methoden zur approximativen Integration, 1900"),
     order: 2,
+    diagonal: Borrowed(&[]),
     a: Borrowed(&[1.0]),
     b: Borrowed(&[1.0 / 2.0, 1.0 / 2.0]),
     c: Borrowed(&[0.0, 1.0]),
@@ -45,6 +48,7 @@ pub const RALSTON: Tableau = Tableau {
     name: Borrowed("ralston"),
     source: Borrowed("Ralston, Runge-Kutta methods with minimum error bounds, 1962"),
     order: 2,
+    diagonal: Borrowed(&[]),
     a: Borrowed(&[2.0 / 3.0]),
     b: Borrowed(&[1.0 / 4.0, 3.0 / 4.0]),
     c: Borrowed(&[0.0, 2.0 / 3.0]),
@@ -57,6 +61,7 @@ pub const RK4: Tableau = Tableau {
     name: Borrowed("rk4"),
     source: Borrowed("Kutta, Beitrag zur naeherungsweisen Integration, 1901"),
     order: 4,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         1.0 / 2.0,
@@ -74,6 +79,7 @@ pub const RK4_38: Tableau = Tableau {
     name: Borrowed("rk4_38"),
     source: Borrowed("Kutta, Beitrag zur naeherungsweisen Integration, 1901"),
     order: 4,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         1.0 / 3.0,

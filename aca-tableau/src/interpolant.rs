@@ -34,6 +34,10 @@ pub struct Interpolant {
 
 impl Interpolant {
     pub(crate) fn of(tableau: &Tableau) -> Self {
+        if tableau.diagonal(0) != 0.0 {
+            // No stage of its own is f(t0, y0).
+            return Self::hermite_with_ends(tableau.order, &tableau.b);
+        }
         let table = tableau.interpolant.clone().unwrap_or_else(|| hermite(tableau));
         let end_slope = tableau.stages() - usize::from(tableau.is_fsal());
         Self { table, b: tableau.b.clone(), start_slope: 0, end_slope }

@@ -1,4 +1,4 @@
-//! Explicit Runge-Kutta methods as data that has proved itself.
+//! Runge-Kutta methods, explicit and diagonally implicit, as data that has proved itself.
 //!
 //! A [`Tableau`] holds the coefficients of one method, its embedded error estimates and its
 //! interpolant. It exists only if every condition that its claims imply holds: row sums, the order
@@ -24,6 +24,7 @@
 //! | nothing special is known | [`TSIT5`], or [`DOPRI5`] to compare with other programs |
 //! | rtol below about 1e-8, or chaotic problems | [`DOP853`] |
 //! | rtol above about 1e-3, or a field that is rough in `t` | [`BOSH3`], [`HEUN_EULER`] |
+//! | the problem is stiff | [`KVAERNO5`]; [`KVAERNO3`] or [`TR_BDF2`] at rtol above about 1e-4 |
 //! | a given grid of steps | [`RK4`]; [`MIDPOINT`] or [`EULER`] where an evaluation is dear |
 //! | a published result is to be repeated | whatever it used, by any of its names: [`by_name`] |
 //! | none of these | [`Tableau::new`] with coefficients of your own |
@@ -34,6 +35,7 @@ mod dopri5;
 mod draft;
 mod embedded;
 mod error;
+mod esdirk;
 mod fixed;
 mod interpolant;
 mod polynomial;
@@ -49,10 +51,11 @@ pub use dopri5::DOPRI5;
 pub use draft::{EmbeddedDraft, InterpolantDraft, TableauDraft};
 pub use embedded::{BOSH3, CASH_KARP, FEHLBERG45, HEUN_EULER};
 pub use error::{TableauError, Weights};
+pub use esdirk::{ESDIRK4, IMPLICIT_EULER, KVAERNO3, KVAERNO4, KVAERNO5, TR_BDF2, TRAPEZOID};
 pub use fixed::{EULER, HEUN, MIDPOINT, RALSTON, RK4, RK4_38};
 pub use interpolant::Interpolant;
-pub use registry::{ALL, aliases, by_name};
-pub use stability::{StabilityInterval, StageDifference};
+pub use registry::{ALL, IMPLICIT, aliases, by_name};
+pub use stability::{FarStability, StabilityInterval, StageDifference};
 pub use tableau::{Embedded, Tableau};
 pub use tree::{RootedTree, rooted_trees};
 pub use tsit5::TSIT5;

@@ -1,9 +1,10 @@
 use crate::{
-    BOSH3, CASH_KARP, DOP853, DOPRI5, EULER, FEHLBERG45, HEUN, HEUN_EULER, MIDPOINT, RALSTON, RK4,
-    RK4_38, TSIT5, Tableau, TableauError,
+    BOSH3, CASH_KARP, DOP853, DOPRI5, ESDIRK4, EULER, FEHLBERG45, HEUN, HEUN_EULER, IMPLICIT_EULER,
+    KVAERNO3, KVAERNO4, KVAERNO5, MIDPOINT, RALSTON, RK4, RK4_38, TR_BDF2, TRAPEZOID, TSIT5,
+    Tableau, TableauError,
 };
 
-/// Every built-in method, by rising order.
+/// Every built-in explicit method, by rising order.
 pub const ALL: [&Tableau; 13] = [
     &EULER,
     &MIDPOINT,
@@ -20,6 +21,15 @@ pub const ALL: [&Tableau; 13] = [
     &DOP853,
 ];
 
+/// Every built-in diagonally implicit method, by rising order.
+pub const IMPLICIT: [&Tableau; 7] =
+    [&IMPLICIT_EULER, &TRAPEZOID, &TR_BDF2, &KVAERNO3, &KVAERNO4, &ESDIRK4, &KVAERNO5];
+
+/// Every built-in method.
+fn all() -> impl Iterator<Item = &'static Tableau> {
+    ALL.into_iter().chain(IMPLICIT)
+}
+
 /// The built-in method of that name or alias.
 ///
 /// Case does not matter, nor do spaces and any of `- _ . ( ) /`: "RK4(5)" and "rk45" are the same.
@@ -35,7 +45,7 @@ pub const ALL: [&Tableau; 13] = [
 /// ```
 pub fn by_name(name: &str) -> Result<Tableau, TableauError> {
     let wanted = plain(name);
-    let found = ALL.into_iter().find(|tableau| names(tableau).any(|known| plain(known) == wanted));
+    let found = all().find(|tableau| names(tableau).any(|known| plain(known) == wanted));
     found.cloned().ok_or_else(|| TableauError::UnknownName {
         name: name.to_string(),
         nearest: nearest(&wanted),
@@ -58,6 +68,13 @@ pub fn aliases(tableau: &Tableau) -> &'static [&'static str] {
         "dopri5" => &["dormand_prince", "rk45", "dp5", "dopri54", "ode45"],
         "tsit5" => &["tsitouras", "tsitouras5", "tsit54"],
         "dop853" => &["dopri853", "dp853", "dop8"],
+        "implicit_euler" => &["backward_euler", "bdf1"],
+        "trapezoid" => &["trapezoidal_rule", "crank_nicolson", "implicit_trapezoid"],
+        "tr_bdf2" => &["trbdf2", "ode23tb"],
+        "kvaerno3" => &["esdirk32"],
+        "kvaerno4" => &["esdirk43"],
+        "esdirk4" => &["kencarp4_implicit", "ark436l2sa"],
+        "kvaerno5" => &["esdirk54"],
         _ => &[],
     }
 }
@@ -72,10 +89,11 @@ fn plain(name: &str) -> String {
 
 /// The three methods with a name least far from `wanted`, the least far first.
 fn nearest(wanted: &str) -> Vec<&'static str> {
-    let mut methods = ALL.map(|tableau| {
+    let distance = |tableau: &'static Tableau| {
         let distance = names(tableau).map(|known| edit_distance(wanted, &plain(known))).min();
         (distance, tableau.name())
-    });
+    };
+    let mut methods: Vec<_> = all().map(distance).collect();
     methods.sort_by_key(|&(distance, _)| distance);
     methods[..3].iter().map(|&(_, name)| name).collect()
 }

@@ -34,11 +34,55 @@ pub struct StageDifference {
     pub states: Vec<f64>,
 }
 
+/// How a method damps what decays or oscillates much faster than its steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FarStability {
+    /// Whether it damps every decaying mode, at any step size: `|R(z)| <= 1` in the left half-plane.
+    pub is_a_stable: bool,
+    /// `|R|` at infinity: what is left after one step of the fastest decays.
+    pub at_infinity: f64,
+}
+
+impl FarStability {
+    /// Whether the method is A-stable and damps the fastest decays at once.
+    pub fn is_l_stable(&self) -> bool {
+        self.is_a_stable && self.at_infinity < 1e-10
+    }
+}
+
+/// A complex number.
+#[derive(Clone, Copy)]
+struct Complex(f64, f64);
+
+impl Complex {
+    fn times(self, Self(c, d): Self) -> Self {
+        let Self(a, b) = self;
+        Self(a * c - b * d, a * d + b * c)
+    }
+
+    /// The quotient, by Smith's algorithm, which does not overflow before its result does.
+    fn over(self, Self(c, d): Self) -> Self {
+        let Self(a, b) = self;
+        if c.abs() >= d.abs() {
+            let (r, size) = (d / c, c + d * (d / c));
+            Self((a + b * r) / size, (b - a * r) / size)
+        } else {
+            let (r, size) = (c / d, c * (c / d) + d);
+            Self((a * r + b) / size, (b * r - a) / size)
+        }
+    }
+}
+
+fn sum(weights: &[f64], x: &[Complex]) -> Complex {
+    let terms = weights.iter().zip(x);
+    terms.fold(Complex(0.0, 0.0), |sum, (w, x)| Complex(sum.0 + w * x.0, sum.1 + w * x.1))
+}
+
 impl Tableau {
     /// Returns how far the stability region reaches along the real and the imaginary axis.
     ///
     /// # Cost
-    /// Some thousand multiplications: ask once, not once a step; [`Tableau::real_stability`] is half of it.
+    /// Some ten thousand multiplications, of an implicit method a million: ask once, not once a step; [`Tableau::real_stability`] is half of it.
     ///
     /// # Example
     /// ```
@@ -47,35 +91,115 @@ impl Tableau {
     /// ```
     pub fn stability_interval(&self) -> StabilityInterval {
         let polynomial = self.stability_polynomial();
-        let on_imaginary = |y: f64| {
-            let times_iy = |(re, im): (f64, f64)| (-im * y, re * y);
-            let (re, im) = polynomial.iter().rev().fold((0.0, 0.0), |sum, coefficient| {
-                let (re, im) = times_iy(sum);
-                (re + coefficient, im)
-            });
-            re.hypot(im)
-        };
-        StabilityInterval { real: self.real_stability(), imaginary: first_crossing(on_imaginary) }
+        let imaginary = first_crossing(|y| match &polynomial {
+            Some(polynomial) => {
+                let z = Complex(0.0, y);
+                let sum = polynomial.iter().rev().fold(Complex(0.0, 0.0), |sum, coefficient| {
+                    let Complex(re, im) = sum.times(z);
+                    Complex(re + coefficient, im)
+                });
+                sum.0.hypot(sum.1)
+            }
+            None => self.growth(self.b(), Complex(0.0, y)),
+        });
+        StabilityInterval { real: self.real_stability(), imaginary }
     }
 
-    /// Returns how far the stability region reaches along the negative real axis.
+    /// Returns how far the stability region reaches along the negative real axis; infinite where it has no end.
     pub fn real_stability(&self) -> f64 {
-        let polynomial = self.stability_polynomial();
-        first_crossing(|x: f64| {
-            polynomial.iter().rev().fold(0.0, |sum, coefficient| sum * -x + coefficient).abs()
-        })
+        match self.stability_polynomial() {
+            Some(polynomial) => first_crossing(|x: f64| {
+                polynomial.iter().rev().fold(0.0, |sum, coefficient| sum * -x + coefficient).abs()
+            }),
+            None => first_crossing(|x| self.growth(self.b(), Complex(-x, 0.0))),
+        }
     }
 
-    /// The coefficients of `R(z) = 1 + sum_k z^k b^T A^(k-1) e`, constant first.
-    fn stability_polynomial(&self) -> Vec<f64> {
+    /// The coefficients of `R(z) = 1 + sum_k z^k b^T A^(k-1) e`, constant first, of an explicit method.
+    fn stability_polynomial(&self) -> Option<Vec<f64>> {
         let stages = self.stages();
         let mut powers = vec![1.0; stages];
         let mut polynomial = vec![1.0];
-        for _ in 0..stages {
+        for _ in (0..stages).filter(|_| !self.is_implicit()) {
             polynomial.push(dot(self.b(), &powers));
             powers = (0..stages).map(|i| dot(self.a_row(i), &powers)).collect();
         }
-        polynomial
+        (!self.is_implicit()).then_some(polynomial)
+    }
+
+    /// What the method's stability function does beyond any interval; of an explicit method, whose function is a
+    /// polynomial, nothing good.
+    ///
+    /// # Source
+    /// Hairer, Wanner II, IV.3.
+    ///
+    /// # Example
+    /// ```
+    /// let far = aca_tableau::KVAERNO5.far_stability();
+    /// assert!(far.is_a_stable && far.is_l_stable());
+    /// assert!(!aca_tableau::TRAPEZOID.far_stability().is_l_stable());
+    /// ```
+    pub fn far_stability(&self) -> FarStability {
+        self.far_stability_of(self.b())
+    }
+
+    /// The same of other weights on these stages: of an embedded solution.
+    pub fn far_stability_of(&self, weights: &[f64]) -> FarStability {
+        let at_infinity = self.growth_at_infinity(weights);
+        // By the maximum principle `|R|` is largest on the imaginary axis, as poles lie right of it.
+        let axis = (-400..=1200).map(|i| 10f64.powf(f64::from(i) / 100.0));
+        let bounded = axis.map(|y| self.growth(weights, Complex(0.0, y))).all(|r| r <= 1.0 + 1e-9);
+        let poles = self.diagonal.iter().all(|a| *a >= 0.0);
+        FarStability { is_a_stable: bounded && poles && at_infinity <= 1.0 + 1e-9, at_infinity }
+    }
+
+    /// The largest `q` up to which every stage integrates powers below exactly, `sum_j a_ij c_j^(q-1) = c_i^q / q`: with
+    /// stiff problems the order that can be relied on is `q`, or a little more.
+    ///
+    /// # Source
+    /// Hairer, Wanner II, IV.15 (B-convergence) and IV.5, condition C(q).
+    pub fn stage_order(&self) -> usize {
+        let holds = |q: usize| {
+            (0..self.stages()).all(|i| {
+                let own = (self.diagonal(i), self.c()[i]);
+                let terms = self.a_row(i).iter().copied().zip(self.c().iter().copied());
+                let sum: f64 = terms.chain([own]).map(|(a, c)| a * c.powi(q as i32 - 1)).sum();
+                (sum - self.c()[i].powi(q as i32) / q as f64).abs() < 1e-12
+            })
+        };
+        (1..=self.order()).take_while(|&q| holds(q)).count()
+    }
+
+    /// `|R|` at infinity, from the stages' leading terms `z x_i = p_i z + q_i + ..`.
+    fn growth_at_infinity(&self, weights: &[f64]) -> f64 {
+        let mut terms: Vec<(f64, f64)> = Vec::with_capacity(self.stages());
+        let sum = |weights: &[f64], terms: &[(f64, f64)]| {
+            let all = weights.iter().zip(terms);
+            all.fold((0.0, 1.0), |(p, q), (w, (own_p, own_q))| (p + w * own_p, q + w * own_q))
+        };
+        for i in 0..self.stages() {
+            let (p, q) = sum(self.a_row(i), &terms);
+            terms.push(match self.diagonal(i) {
+                0.0 if p.abs() > 1e-12 => return f64::INFINITY,
+                0.0 => (q, 0.0),
+                own => (-p / own, -q / own - p / (own * own)),
+            });
+        }
+        let (p, q) = sum(weights, &terms);
+        if p.abs() > 1e-12 { f64::INFINITY } else { q.abs() }
+    }
+
+    /// `|R(z)|` with `R(z) = 1 + z w^T (I - z A)^-1 e`, stage by stage.
+    fn growth(&self, weights: &[f64], z: Complex) -> f64 {
+        let mut stages: Vec<Complex> = Vec::with_capacity(self.stages());
+        for i in 0..self.stages() {
+            let before = sum(self.a_row(i), &stages);
+            let Complex(re, im) = z.times(before);
+            let own = self.diagonal(i);
+            stages.push(Complex(1.0 + re, im).over(Complex(1.0 - own * z.0, -own * z.1)));
+        }
+        let Complex(re, im) = z.times(sum(weights, &stages));
+        (1.0 + re).hypot(im)
     }
 
     /// Returns the difference of stages from which a step's distance from its stability limit is
@@ -84,6 +208,10 @@ impl Tableau {
     /// It is that of the last two stages at one time whose states differ, else the divided difference
     /// of the last four times.
     pub fn stage_difference(&self) -> Option<StageDifference> {
+        if self.is_implicit() {
+            // An implicit method has no limit to be near to.
+            return None;
+        }
         let rows = self.rows_with_end();
         let pair = (0..rows.len()).rev().find_map(|last| {
             let (c, row) = &rows[last];
@@ -136,7 +264,8 @@ fn divided_difference(rows: &[(f64, Vec<f64>)]) -> Option<Vec<(usize, f64)>> {
     (nodes.len() >= 3).then(|| nodes.iter().map(weight).collect())
 }
 
-/// Returns the first `x > 0` at which `growth` exceeds 1, beyond rounding; the search ends at 200.
+/// Returns the first `x > 0` at which `growth` exceeds 1, beyond rounding: infinity if it does so nowhere up to 200, nor
+/// at the powers of two up to 1e12.
 fn first_crossing(growth: impl Fn(f64) -> f64) -> f64 {
     const STEP: f64 = 1.0 / 64.0;
     // R is within rounding of 1 near 0, and of order p only beyond: it must leave by more than that.
@@ -144,6 +273,9 @@ fn first_crossing(growth: impl Fn(f64) -> f64) -> f64 {
     let mut low = 0.0;
     while low < 200.0 && !leaves(low + STEP) {
         low += STEP;
+    }
+    if low >= 200.0 && (8..40).all(|power| !leaves(f64::from(power).exp2())) {
+        return f64::INFINITY;
     }
     let mut high = low + STEP;
     for _ in 0..50 {

@@ -7,9 +7,10 @@ use crate::{TableauDraft, TableauError, triangle};
 /// Coefficients: borrowed in built-in tables, owned in tableaux made at run time.
 pub(crate) type Coefficients = Cow<'static, [f64]>;
 
-/// An explicit Runge-Kutta method.
+/// A Runge-Kutta method, explicit or diagonally implicit.
 ///
-/// `k_i = f(t0 + c_i h, y0 + h sum(a_ij k_j))` and `y1 = y0 + h sum(b_i k_i)`.
+/// `k_i = f(t0 + c_i h, y0 + h sum(a_ij k_j))` over `j <= i`, and `y1 = y0 + h sum(b_i k_i)`; a stage is explicit where
+/// its diagonal entry `a_ii` is zero.
 ///
 /// Built-in methods are constants such as [`DOPRI5`](crate::DOPRI5); others come from
 /// [`Tableau::new`], which refuses coefficients that do not keep what they claim.
@@ -18,6 +19,8 @@ pub struct Tableau {
     pub(crate) name: Cow<'static, str>,
     pub(crate) source: Cow<'static, str>,
     pub(crate) order: usize,
+    /// The diagonal of `a`; empty for explicit methods.
+    pub(crate) diagonal: Coefficients,
     pub(crate) a: Coefficients,
     pub(crate) b: Coefficients,
     pub(crate) c: Coefficients,
@@ -38,7 +41,7 @@ impl Tableau {
     /// A method of your own, checked to keep every order that it claims.
     ///
     /// # Errors
-    /// [`TableauError`] with the first claim that fails, in the order: sizes, explicitness, finite
+    /// [`TableauError`] with the first claim that fails, in the order: sizes, zeros above the diagonal, finite
     /// entries, row sums, order conditions of `b`, of each `b_hat`, of the interpolant.
     ///
     /// # Example
@@ -90,6 +93,18 @@ impl Tableau {
         self.b.len()
     }
 
+    /// The diagonal entry of row `i` of `a`: zero for an explicit stage.
+    #[inline]
+    pub fn diagonal(&self, i: usize) -> f64 {
+        self.diagonal.get(i).copied().unwrap_or(0.0)
+    }
+
+    /// Whether some stage is implicit.
+    #[inline]
+    pub fn is_implicit(&self) -> bool {
+        self.diagonal.iter().any(|a| *a != 0.0)
+    }
+
     /// Row `i` of `a`, counted from 0: the `i` weights of the stages before.
     #[inline]
     pub fn a_row(&self, i: usize) -> &[f64] {
@@ -112,11 +127,18 @@ impl Tableau {
         &self.c
     }
 
-    /// Whether the last stage is f(t1, y1), and so the next step's first ("first same as last").
+    /// Whether the last stage is f(t1, y1), and the first one f(t0, y0), which is then the same ("first same as last").
     #[inline]
     pub fn is_fsal(&self) -> bool {
+        self.is_stiffly_accurate() && self.diagonal(0) == 0.0
+    }
+
+    /// Whether the last stage's state is the end of the step.
+    #[inline]
+    pub fn is_stiffly_accurate(&self) -> bool {
         let last = self.stages() - 1;
-        self.a_row(last) == &self.b[..last] && self.b[last] == 0.0 && self.c[last] == 1.0
+        let own = self.b[last] == self.diagonal(last);
+        own && self.a_row(last) == &self.b[..last] && self.c[last] == 1.0
     }
 
     /// The embedded solutions, none to two, the most accurate first.
@@ -150,7 +172,8 @@ impl Tableau {
 
     /// The highest order, up to 8, whose conditions `b` satisfies; the claim is at most this.
     pub fn satisfied_order(&self) -> usize {
-        Conditions::new(&self.a, self.stages(), conditions::MAX_ORDER).satisfied_order(&self.b)
+        Conditions::new((&self.a, &self.diagonal), self.stages(), conditions::MAX_ORDER)
+            .satisfied_order(&self.b)
     }
 
     /// The declared interpolant, else the cubic Hermite one of order min(3, order).

@@ -66,16 +66,18 @@ impl RootedTree {
 
     /// The elementary weight Phi_i of every stage: the order condition is `b . Phi = 1 / gamma`.
     pub fn elementary_weights(&self, tableau: &Tableau) -> Vec<f64> {
-        self.stage_weights(tableau.a_flat(), tableau.stages())
+        self.stage_weights((tableau.a_flat(), &tableau.diagonal), tableau.stages())
     }
 
-    /// Phi for a flat strictly lower triangle: the product over children of `a Phi(child)`.
-    pub(crate) fn stage_weights(&self, a: &[f64], stages: usize) -> Vec<f64> {
+    /// Phi for a flat strictly lower triangle and a diagonal, zero where it ends: the product over children of
+    /// `a Phi(child)`.
+    pub(crate) fn stage_weights(&self, a: (&[f64], &[f64]), stages: usize) -> Vec<f64> {
         let mut phi = vec![1.0; stages];
         for child in &self.children {
             let inner = child.stage_weights(a, stages);
             for (i, phi) in phi.iter_mut().enumerate() {
-                *phi *= dot(triangle::row(a, i), &inner);
+                let own = a.1.get(i).map_or(0.0, |diagonal| diagonal * inner[i]);
+                *phi *= dot(triangle::row(a.0, i), &inner) + own;
             }
         }
         phi

@@ -12,27 +12,33 @@ pub(crate) const fn size(rows: usize) -> usize {
     rows * rows.saturating_sub(1) / 2
 }
 
-/// Flattens rows `first..first + rows.len()` of a triangle that has `total` rows in all.
+/// Flattens rows `first..first + rows.len()` of a triangle that has `total` rows in all; returns its diagonal too, empty
+/// where that is zero.
 ///
-/// A row may stop at the diagonal or be `total` long with zeros from there on.
+/// A row may stop before its diagonal, at it, or be `total` long with zeros beyond.
 pub(crate) fn flatten(
     rows: &[Vec<f64>],
     first: usize,
     total: usize,
-) -> Result<Vec<f64>, TableauError> {
+) -> Result<(Vec<f64>, Vec<f64>), TableauError> {
     let mut flat = Vec::with_capacity(size(total) - size(first));
+    let mut diagonal = Vec::with_capacity(rows.len());
     for (i, row) in (first..).zip(rows) {
-        if row.len() != i && row.len() != total {
+        if ![i, i + 1, total].contains(&row.len()) {
             return Err(TableauError::Size {
                 what: format!("row {i} of a"),
                 expected: i,
                 found: row.len(),
             });
         }
-        if let Some(j) = (i..row.len()).find(|&j| row[j] != 0.0) {
-            return Err(TableauError::NotExplicit { row: i, column: j, value: row[j] });
+        if let Some(j) = (i + 1..row.len()).find(|&j| row[j] != 0.0) {
+            return Err(TableauError::AboveDiagonal { row: i, column: j, value: row[j] });
         }
         flat.extend_from_slice(&row[..i]);
+        diagonal.push(row.get(i).copied().unwrap_or(0.0));
     }
-    Ok(flat)
+    if diagonal.iter().all(|a| *a == 0.0) {
+        diagonal.clear();
+    }
+    Ok((flat, diagonal))
 }

@@ -23,6 +23,7 @@ pub const TSIT5: Tableau = Tableau {
          simplifying assumption, 2011",
     ),
     order: 5,
+    diagonal: Borrowed(&[]),
     #[rustfmt::skip]
     a: Borrowed(&[
         161.0 / 1000.0,

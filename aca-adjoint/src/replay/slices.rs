@@ -2,13 +2,15 @@
 
 use aca_core::kernels::{self, Element, View};
 use aca_core::{
-    Halves, NativeField, NativeTime, Result, SliceStages, StageCotangents, Stepper, Steps, half_of,
+    Evaluator, Halves, NativeField, NativeTime, NewtonState, Result, SliceStages, StageCotangents,
+    StageMatrices, Stepper, Steps, half_of, systems,
 };
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
 
 use super::{Arriving, Known, Replay, ReplayStep, Replayed, looked_into, meets, output_weights};
+use crate::GradientError;
 use crate::outputs::RowOutput;
 use crate::params::Accumulator;
 
@@ -58,8 +60,9 @@ struct Entering<'a, T> {
     count: usize,
     /// `b_i(s_m)`, the weights of one output after the other.
     weights: Vec<f64>,
-    /// Numbers along the last dimension of the state.
-    width: usize,
+    /// Dimensions of the state.
+    dims: &'a [usize],
+    counter: &'a Evaluator<'a>,
 }
 
 impl<'a, T: Element> Entering<'a, T> {
@@ -73,8 +76,8 @@ impl<'a, T: Element> Entering<'a, T> {
         let count = method.stages_with_weight(!inside.is_empty());
         let weights = output_weights(method, inside, count);
         let looked_into = looked_into(steps, inside);
-        let width = step.y0.dims().last().copied().unwrap_or(1);
-        Self { method, steps, looked_into, y0, a, inside, before, g, count, weights, width }
+        let (dims, counter) = (step.y0.dims(), step.field);
+        Self { method, steps, looked_into, y0, a, inside, before, g, count, weights, dims, counter }
     }
 
     fn size(&self) -> usize {
@@ -173,7 +176,8 @@ impl<T: Element> Pull<'_, '_, '_, T> {
             entering.add_outputs(self.lambda, |m, h| h * output(m));
         }
         if let Some(half) = half_of(self.halves, i) {
-            kernels::keep_half_of_slice(self.lambda, entering.width, half);
+            let width = entering.dims.last().copied().unwrap_or(1);
+            kernels::keep_half_of_slice(self.lambda, width, half);
         }
         true
     }
@@ -190,6 +194,54 @@ impl<T: Element> Pull<'_, '_, '_, T> {
     }
 }
 
+impl<T: Element> Pull<'_, '_, '_, T> {
+    /// Writes the cotangent that solves `(I - h gamma J)^T lambda = right` at stage `i`, refined by the field's pullback
+    /// until that says that nothing is left; `false` if it never does.
+    fn solve_transposed(
+        &mut self,
+        i: usize,
+        gamma: f64,
+        right: &[f64],
+        blocks: usize,
+    ) -> Result<bool> {
+        let (entering, size) = (self.entering, self.entering.size());
+        let (steps, length) = (entering.steps, size / entering.steps.rows());
+        let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
+        let state = row(self.states, i, size);
+        let mut matrices = StageMatrices::on_slices(&mut *self.field, t, state, blocks)?;
+        if matrices.factor(steps.h(), gamma).contains(&false) {
+            return Ok(false);
+        }
+        let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let enough = 512.0 * entering.counter.epsilon() * norm(right);
+        let mut lambda = right.to_vec();
+        matrices.solve_transposed_slice(&mut lambda);
+        // What parameters and times get waits for the last word.
+        let (mut theta, mut dt) = (self.theta.to_vec(), vec![0.0; t.rows()]);
+        let (mut before, mut mu) = (f64::INFINITY, vec![T::zero(); size]);
+        for _ in 0..20 {
+            self.lambda.iter_mut().zip(&lambda).for_each(|(own, x)| *own = T::from_f64(*x));
+            self.field.pull(t, state, self.lambda, &mut mu, &mut theta, &mut dt);
+            let h = |i: usize| steps.h()[i / length];
+            let terms = right.iter().zip(&lambda).zip(&mu).enumerate();
+            let left = terms.map(|(i, ((r, x), mu))| r - x + gamma * h(i) * mu.to_f64());
+            let mut left: Vec<f64> = left.collect();
+            let off = norm(&left);
+            // Rounding of a stiff Jacobian may leave more than `enough`, but never shrinks then.
+            if off <= enough || (off >= 0.5 * before && off <= 1e3 * enough) {
+                return Ok(true);
+            }
+            if off.is_nan() || off >= before {
+                return Ok(false);
+            }
+            before = off;
+            matrices.solve_transposed_slice(&mut left);
+            lambda.iter_mut().zip(left).for_each(|(x, left)| *x += left);
+        }
+        Ok(false)
+    }
+}
+
 impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
     #[inline]
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()> {
@@ -197,6 +249,34 @@ impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
         if self.reached[i] {
             self.pull_lambda(i);
         }
+        Ok(())
+    }
+
+    fn solve(&mut self, i: usize, gamma: f64, weights: &[f64]) -> Result<()> {
+        let entering = self.entering;
+        if !self.write_lambda(i, weights) {
+            self.reached[i] = false;
+            return Ok(());
+        }
+        let (steps, method) = (entering.steps, entering.method);
+        let blocks = systems(
+            entering.counter,
+            steps,
+            entering.dims,
+            || method.times(steps, 0.0),
+            || Ok(Tensor::from_slice(entering.y0, entering.dims, &Device::Cpu)?),
+        )?;
+        let right: Vec<f64> = self.lambda.iter().map(|x| x.to_f64()).collect();
+        let mut solved = self.solve_transposed(i, gamma, &right, blocks)?;
+        if !solved && steps.is_whole() && blocks > 1 {
+            // Rows that seemed apart may be joined here.
+            solved = self.solve_transposed(i, gamma, &right, 1)?;
+        }
+        if !solved {
+            return Err(GradientError::StageUnsolved.into());
+        }
+        self.reached[i] = true;
+        self.pull_lambda(i);
         Ok(())
     }
 
@@ -264,8 +344,9 @@ impl<'a, T: Element> OnSlices<'a, T> {
             known: 0,
             given: given.map(|end| (end, &self.later.k1[..size])),
             end: None,
-            width: entering.width,
+            dims: entering.dims,
             halves: std::mem::take(&mut self.halves),
+            newton: NewtonState::default(),
         };
         stages.halves.clear();
         stages.fill(count.min(method.stages()))?;

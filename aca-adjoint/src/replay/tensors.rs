@@ -2,7 +2,8 @@
 
 use aca_core::kernels::{self, RowDifferences, Terms};
 use aca_core::{
-    Cotangents, Halves, Point, Pullback, Result, StageCotangents, TensorStages, half_of,
+    Cotangents, Error, Halves, Point, Pullback, Result, StageCotangents, StageMatrices, Steps,
+    TensorStages, half_of, systems,
 };
 use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
@@ -42,17 +43,25 @@ struct Pull<'a, 'b, 't> {
 impl StageCotangents for Pull<'_, '_, '_> {
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()> {
         let Some(lambda) = self.lambda(i, weights)? else { return Ok(()) };
+        let Some(point) = self.points[i].take() else { return Ok(()) };
+        self.pull_at(i, point, &lambda)
+    }
+
+    fn solve(&mut self, i: usize, gamma: f64, weights: &[f64]) -> Result<()> {
+        let Some(right) = self.lambda(i, weights)? else { return Ok(()) };
         let Some((t, pullback)) = self.points[i].take() else { return Ok(()) };
-        let cotangents = self.apply(&pullback, &lambda)?;
-        self.theta.add(&cotangents.theta, pullback.graph().as_ref())?;
-        self.mu[i] = Some(cotangents.y.detach());
-        if self.want_times && t.hides_from(cotangents.t.as_ref()) {
-            return Err(GradientError::TimeRead.into());
-        }
-        if let Some(dt) = cotangents.t.filter(|_| self.want_times) {
-            self.dt[i] = Some(per_row(&dt, self.step.steps.rows())?);
-        }
-        Ok(())
+        let (y0, steps) = (self.step.y0, self.step.steps);
+        let (now, start) = (|| self.step.method.times(steps, 0.0), || Ok(y0.clone()));
+        let blocks = systems(self.step.field, steps, y0.dims(), now, start)?;
+        let lambda = match solve_transposed(&pullback, &right, (steps, gamma, blocks))? {
+            Some(lambda) => lambda,
+            // Rows that seemed apart may be joined here.
+            None if steps.is_whole() && blocks > 1 => {
+                solve_transposed(&pullback, &right, (steps, gamma, 1))?.ok_or_else(unsolved)?
+            }
+            None => return Err(unsolved()),
+        };
+        self.pull_at(i, (t, pullback), &lambda)
     }
 
     fn settle(&mut self, i: usize, weights: &[f64]) -> Result<f64> {
@@ -79,7 +88,58 @@ fn per_row(dt: &Tensor, rows: usize) -> Result<Vec<f64>> {
     Ok(dt.to_vec1::<f64>()?)
 }
 
+/// Why a backward pass through an implicit stage ends.
+fn unsolved() -> Error {
+    GradientError::StageUnsolved.into()
+}
+
+/// Solves `(I - h gamma J)^T lambda = right` at the point of a pullback: by the factors of its Jacobian, found block by
+/// block, and refined by the pullback itself until it says that nothing is left; `None` if it never does.
+fn solve_transposed(
+    pullback: &Pullback<'_>,
+    right: &Tensor,
+    (steps, gamma, blocks): (&Steps, f64, usize),
+) -> Result<Option<Tensor>> {
+    let mut matrices = StageMatrices::of(pullback, right, blocks)?;
+    if matrices.factor(steps.h(), gamma).contains(&false) {
+        return Ok(None);
+    }
+    let size = kernels::dot(right, right)?.sqrt();
+    let enough = if right.dtype() == DType::F32 { 1e-6 } else { 1e-13 } * size;
+    let mut lambda = matrices.solve_transposed(right)?;
+    let mut before = f64::INFINITY;
+    for _ in 0..20 {
+        let mu = pullback.apply(&lambda)?.y.detach();
+        let left = kernels::combine_steps(Some(&(right - &lambda)?), steps.h(), &[(gamma, &mu)])?;
+        let off = kernels::dot(&left, &left)?.sqrt();
+        // Rounding of a stiff Jacobian may leave more than `enough`, but never shrinks then.
+        if off <= enough || (off >= 0.5 * before && off <= 1e3 * enough) {
+            return Ok(Some(lambda));
+        }
+        if off.is_nan() || off >= before {
+            return Ok(None);
+        }
+        before = off;
+        lambda = (lambda + matrices.solve_transposed(&left)?)?;
+    }
+    Ok(None)
+}
+
 impl Pull<'_, '_, '_> {
+    /// Pulls the whole cotangent of slope `i` back.
+    fn pull_at(&mut self, i: usize, (t, pullback): Point<'_>, lambda: &Tensor) -> Result<()> {
+        let cotangents = self.apply(&pullback, lambda)?;
+        self.theta.add(&cotangents.theta, pullback.graph().as_ref())?;
+        self.mu[i] = Some(cotangents.y.detach());
+        if self.want_times && t.hides_from(cotangents.t.as_ref()) {
+            return Err(GradientError::TimeRead.into());
+        }
+        if let Some(dt) = cotangents.t.filter(|_| self.want_times) {
+            self.dt[i] = Some(per_row(&dt, self.step.steps.rows())?);
+        }
+        Ok(())
+    }
+
     fn apply(&self, pullback: &Pullback<'_>, lambda: &Tensor) -> Result<Cotangents> {
         let cotangents = pullback.apply(lambda)?;
         if cotangents.y.shape() != self.arriving.a.shape() {

@@ -9,6 +9,7 @@ mod cuda;
 mod discrete;
 mod explicit;
 mod half;
+mod implicit;
 mod large_stack;
 mod mali;
 mod refusals;

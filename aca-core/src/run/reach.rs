@@ -1,7 +1,6 @@
 //! How far the steps of a run reach into their method's stability interval.
 
 use super::Run;
-use crate::coupling::first_coupled_row;
 use crate::space::Trial;
 use crate::stability::Reach;
 use crate::step_context::StepContext;
@@ -92,18 +91,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether rows of a whole state are systems of their own; asked of the field once a solve.
-    fn are_rows_apart(&mut self) -> Result<bool> {
-        if let Some(known) = self.rows_are_apart {
-            return Ok(known);
-        }
-        let (field, t) = (&self.rules.field, Time::new(self.clocks.steps.ends(0).1));
-        let y = self.y.detach();
-        let statistics = field.snapshot()?;
-        let f = field.field().eval(&t, &y);
-        field.restore(&statistics)?;
-        let apart = first_coupled_row(field.field(), &t, &y, &f?.detach())?.is_none();
-        self.rows_are_apart = Some(apart);
-        Ok(apart)
+    fn are_rows_apart(&self) -> Result<bool> {
+        let t = || Ok(Time::new(self.clocks.steps.ends(0).1));
+        self.rules.field.are_rows_apart(t, || Ok(self.y.clone()))
     }
 }

@@ -4,6 +4,7 @@ use candle_core::{Device, Shape, Tensor};
 use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
+use crate::implicit::{NewtonState, StageField, failed, jacobians_on_slices, systems};
 use crate::kernels::{self, Differences, Element, Scale, View};
 use crate::native::{NativeField, NativeTime};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
@@ -31,10 +32,12 @@ pub struct SliceStages<'s, 'f, T> {
     pub given: Option<(usize, &'s [T])>,
     /// The state at the end, where it is known, for the slope there.
     pub end: Option<&'s [T]>,
-    /// Numbers along the last dimension of the state.
-    pub width: usize,
+    /// Dimensions of the state.
+    pub dims: &'s [usize],
     /// The halves that slopes were cut down to.
     pub halves: Halves,
+    /// What Newton's iterations keep from stage to stage.
+    pub newton: NewtonState,
 }
 
 impl<T: Element> SliceStages<'_, '_, T> {
@@ -72,9 +75,62 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
             }
         }
         if let Some(half) = half {
-            kernels::keep_half_of_slice(&mut rest[..size], self.width, half);
+            kernels::keep_half_of_slice(&mut rest[..size], width(self.dims), half);
             self.halves.push((i, half));
         }
+        self.known += 1;
+        Ok(())
+    }
+
+    fn solve(&mut self, c: f64, gamma: f64, weights: &[f64], guess: &[f64]) -> Result<()> {
+        let (size, i, h) = (self.y0.len(), self.known, self.steps.h());
+        check_weights(weights, i)?;
+        check_weights(guess, i)?;
+        let t = NativeTime::of(self.method, self.steps, c);
+        let blocks = systems(
+            self.counter,
+            self.steps,
+            self.dims,
+            || self.method.times(self.steps, c),
+            || Ok(Tensor::from_slice(self.y0, self.dims, &Device::Cpu)?),
+        )?;
+        let start = if self.states.len() > size { i * size } else { 0 };
+        let state = &mut self.states[start..][..size];
+        let (before, rest) = self.k.split_at_mut(i * size);
+        kernels::combine_slopes(state, Some(self.y0), h, weights, before);
+        let base: Vec<f64> = state.iter().map(|x| x.to_f64()).collect();
+        if guess.is_empty() {
+            state.fill(T::zero());
+            let last = &before[before.len().saturating_sub(size)..];
+            state[..last.len()].copy_from_slice(last);
+        } else {
+            kernels::combine_slopes(state, None, &[1.0], guess, before);
+        }
+        let mut k: Vec<f64> = state.iter().map(|x| x.to_f64()).collect();
+        let field = &mut FieldOnSlices {
+            field: &mut *self.field,
+            t,
+            t0: NativeTime::of(self.method, self.steps, 0.0),
+            y0: self.y0,
+            counter: self.counter,
+            y: vec![T::zero(); size],
+            f: vec![T::zero(); size],
+        };
+        let at = (&base[..], h, gamma);
+        let solved = self.newton.solve(self.method.newton(), at, &mut k, (field, blocks))?;
+        let whole = self.steps.is_whole();
+        if !solved.contains(&true) || (whole && solved.contains(&false)) {
+            return Err(failed(self.method.method().name()));
+        }
+        let length = size / blocks;
+        for (k, _) in k.chunks_exact_mut(length).zip(solved).filter(|(_, solved)| !solved) {
+            k.fill(f64::NAN);
+        }
+        for (out, k) in rest[..size].iter_mut().zip(k) {
+            *out = T::from_f64(k);
+        }
+        let own = [weights, &vec![0.0; i - weights.len()], &[gamma]].concat();
+        kernels::combine_slopes(state, Some(self.y0), h, &own, self.k);
         self.known += 1;
         Ok(())
     }
@@ -91,9 +147,55 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
         self.field.eval(t, state, own);
         self.counter.count(1);
         if let Some(half) = half_of(&self.halves, i) {
-            kernels::keep_half_of_slice(own, self.width, half);
+            kernels::keep_half_of_slice(own, width(self.dims), half);
         }
         Ok(kernels::largest_move_of_slices(rows, &before, own))
+    }
+}
+
+/// Numbers along the last dimension of a state.
+fn width(dims: &[usize]) -> usize {
+    dims.last().copied().unwrap_or(1)
+}
+
+/// A field at a time, on flat numbers.
+struct FieldOnSlices<'s, 'f, T> {
+    field: &'s mut (dyn NativeField<T> + 'f),
+    t: NativeTime<'s>,
+    /// The start of the step.
+    t0: NativeTime<'s>,
+    y0: &'s [T],
+    counter: &'s Evaluator<'s>,
+    y: Vec<T>,
+    f: Vec<T>,
+}
+
+impl<T: Element> FieldOnSlices<'_, '_, T> {
+    fn set(&mut self, y: &[f64]) {
+        self.y.iter_mut().zip(y).for_each(|(own, y)| *own = T::from_f64(*y));
+    }
+}
+
+impl<T: Element> StageField for FieldOnSlices<'_, '_, T> {
+    fn eval(&mut self, y: &[f64], f: &mut [f64]) -> Result<()> {
+        self.set(y);
+        self.field.eval(self.t, &self.y, &mut self.f);
+        self.counter.count(1);
+        f.iter_mut().zip(&self.f).for_each(|(f, own)| *f = own.to_f64());
+        Ok(())
+    }
+
+    fn jacobians(&mut self, y: Option<&[f64]>, blocks: usize, out: &mut [f64]) -> Result<()> {
+        self.counter.count(1);
+        let (t, y) = match y {
+            Some(y) => {
+                self.set(y);
+                (self.t, &self.y[..])
+            }
+            None => (self.t0, self.y0),
+        };
+        jacobians_on_slices(&mut *self.field, t, y, blocks, out);
+        Ok(())
     }
 }
 
@@ -118,6 +220,7 @@ pub(crate) struct SliceSpace<'a, T> {
     /// Slopes, one after the other.
     k: Vec<T>,
     known: usize,
+    newton: NewtonState,
 }
 
 impl<'a, T: Element> SliceSpace<'a, T> {
@@ -130,7 +233,16 @@ impl<'a, T: Element> SliceSpace<'a, T> {
         let count = method.stages().max(method.interpolant().stages());
         let (state, k) = (numbers.clone(), vec![T::zero(); count * numbers.len()]);
         let shape = y.shape().clone();
-        Ok(Self { field, shape, y: numbers.clone(), y1: numbers, state, k, known: 0 })
+        Ok(Self {
+            field,
+            shape,
+            y: numbers.clone(),
+            y1: numbers,
+            state,
+            k,
+            known: 0,
+            newton: NewtonState::default(),
+        })
     }
 
     fn size(&self) -> usize {
@@ -177,11 +289,13 @@ impl<'a, T: Element> SliceSpace<'a, T> {
             known: self.known,
             given: None,
             end: Some(&self.y1[..]).filter(|_| tried),
-            width: self.shape.dims().last().copied().unwrap_or(1),
+            dims: self.shape.dims(),
             halves: Halves::new(),
+            newton: std::mem::take(&mut self.newton),
         };
         let worked = work(&mut stages);
         self.known = stages.known;
+        self.newton = stages.newton;
         worked
     }
 }
@@ -201,6 +315,7 @@ impl<T: Element> Space for SliceSpace<'_, T> {
 
     fn attempt(&mut self, trial: Trial<'_>) -> Result<()> {
         let method = &trial.rules.method;
+        self.newton.begin();
         self.known = self.known.min(usize::from(method.knows_first()));
         self.with_stages(trial, false, |stages| stages.fill(method.stages()))?;
         match method.fsal_stage().is_some() {
@@ -281,6 +396,7 @@ impl<T: Element> Space for SliceSpace<'_, T> {
     }
 
     fn advance(&mut self, end: Option<usize>, moved: Option<&[bool]>) -> Result<()> {
+        self.newton.forget();
         std::mem::swap(&mut self.y, &mut self.y1);
         self.known = usize::from(end.is_some());
         let Some(end) = end.filter(|end| *end > 0) else { return Ok(()) };
@@ -295,6 +411,7 @@ impl<T: Element> Space for SliceSpace<'_, T> {
     }
 
     fn keep(&mut self, rows: &[usize], y: &Tensor) -> Result<()> {
+        self.newton.forget();
         let length = y.elem_count() / rows.len();
         let (stages, size) = (self.k.len() / self.size(), y.elem_count());
         // Rows move towards the front, none over one that has yet to move.

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
+use crate::implicit::{NewtonState, StageField, failed, jacobians, like, numbers, systems};
 use crate::kernels::{self, Differences, Scale, Terms};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
 use crate::{Error, Evaluator, Pullback, Result, Stepper, Steps, Time};
@@ -22,6 +23,7 @@ pub struct TensorStages<'a> {
     /// The pullback of every slope that was evaluated, with its time, where they are kept.
     points: Option<Vec<Option<Point<'a>>>>,
     halves: Halves,
+    newton: NewtonState,
 }
 
 /// A stage's time and the pullback of the field there.
@@ -45,6 +47,7 @@ impl<'a> TensorStages<'a> {
             end: None,
             points: None,
             halves: Halves::new(),
+            newton: NewtonState::default(),
         }
     }
 
@@ -124,6 +127,42 @@ impl Stages for TensorStages<'_> {
         Ok(())
     }
 
+    fn solve(&mut self, c: f64, gamma: f64, weights: &[f64], guess: &[f64]) -> Result<()> {
+        check_weights(weights, self.k.len())?;
+        check_weights(guess, self.k.len())?;
+        let t = self.method.times(self.steps, c)?;
+        let (h, whole) = (self.steps.h(), self.steps.is_whole());
+        let base = self.sum(Some(self.y0), h, weights)?;
+        let (now, start) = (|| self.method.times(self.steps, c), || Ok(self.y0.clone()));
+        let blocks = systems(self.field, self.steps, self.y0.dims(), now, start)?;
+        let mut k = match self.k.last() {
+            Some(k) if guess.is_empty() => numbers(k)?,
+            Some(_) => numbers(&self.sum(None, &[1.0], guess)?)?,
+            None => vec![0.0; base.elem_count()],
+        };
+        let t0 = self.method.times(self.steps, 0.0)?;
+        let field = &mut FieldOnTensors { field: self.field, t: &t, t0: &t0, y0: self.y0 };
+        let at = (&numbers(&base)?[..], h, gamma);
+        let solved = self.newton.solve(self.method.newton(), at, &mut k, (field, blocks))?;
+        if !solved.contains(&true) || (whole && solved.contains(&false)) {
+            return Err(failed(self.method.method().name()));
+        }
+        let size = k.len() / blocks;
+        for (k, _) in k.chunks_exact_mut(size).zip(solved).filter(|(_, solved)| !solved) {
+            k.fill(f64::NAN);
+        }
+        let k = like(k, self.y0)?;
+        let state = kernels::combine_steps(Some(&base), h, &[(gamma, &k)])?;
+        if let Some(points) = &mut self.points {
+            points.resize_with(self.k.len(), || None);
+            let (_, pullback) = self.field.linearize_at(&t, &state)?;
+            points.push(Some((t, pullback)));
+        }
+        self.k.push(k);
+        self.state = Some(state);
+        Ok(())
+    }
+
     fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64> {
         check_weights(weights, self.k.len())?;
         self.state = None;
@@ -136,6 +175,32 @@ impl Stages for TensorStages<'_> {
         let moved = kernels::largest_move(self.steps.rows(), &self.k[i], &slope)?;
         self.k[i] = slope;
         Ok(moved)
+    }
+}
+
+/// A field at a time, on flat numbers.
+struct FieldOnTensors<'a, 'f> {
+    field: &'a Evaluator<'f>,
+    t: &'a Time,
+    /// The start of the step.
+    t0: &'a Time,
+    y0: &'a Tensor,
+}
+
+impl StageField for FieldOnTensors<'_, '_> {
+    fn eval(&mut self, y: &[f64], f: &mut [f64]) -> Result<()> {
+        let slope = self.field.eval_at(self.t, &like(y.to_vec(), self.y0)?)?;
+        f.copy_from_slice(&numbers(&slope)?);
+        Ok(())
+    }
+
+    fn jacobians(&mut self, y: Option<&[f64]>, blocks: usize, out: &mut [f64]) -> Result<()> {
+        let (t, y) = match y {
+            Some(y) => (self.t, like(y.to_vec(), self.y0)?),
+            None => (self.t0, self.y0.clone()),
+        };
+        let (_, pullback) = self.field.linearize_at(t, &y)?;
+        jacobians(&pullback, &y, blocks, out)
     }
 }
 
@@ -159,6 +224,7 @@ fn cut(slope: Tensor, half: Option<Half>) -> Result<Tensor> {
 pub(crate) struct TensorSpace {
     k: Vec<Tensor>,
     y1: Option<Tensor>,
+    newton: NewtonState,
 }
 
 impl TensorSpace {
@@ -210,7 +276,10 @@ impl Space for TensorSpace {
         self.y1 = None;
         self.k.truncate(usize::from(trial.rules.method.knows_first()));
         let mut stages = trial.stages(std::mem::take(&mut self.k));
+        self.newton.begin();
+        std::mem::swap(&mut stages.newton, &mut self.newton);
         let end = stages.fill(trial.rules.method.stages()).and_then(|()| stages.end());
+        std::mem::swap(&mut stages.newton, &mut self.newton);
         self.k = stages.k;
         self.y1 = Some(end?);
         Ok(())
@@ -281,6 +350,7 @@ impl Space for TensorSpace {
 
     fn advance(&mut self, end: Option<usize>, moved: Option<&[bool]>) -> Result<()> {
         self.y1 = None;
+        self.newton.forget();
         let end = end.map(|end| self.slope(end)).transpose()?;
         let start = self.k.first().cloned();
         self.k.clear();
@@ -294,6 +364,7 @@ impl Space for TensorSpace {
     }
 
     fn keep(&mut self, rows: &[usize], _y: &Tensor) -> Result<()> {
+        self.newton.forget();
         self.k.truncate(1);
         for k in &mut self.k {
             *k = kernels::pick_rows(k, rows)?;

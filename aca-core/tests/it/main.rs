@@ -11,6 +11,7 @@ mod cuda;
 mod failures;
 mod fields;
 mod first_step;
+mod implicit;
 mod inputs;
 mod kernel_sums;
 mod kernel_threads;

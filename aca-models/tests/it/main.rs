@@ -26,6 +26,7 @@ mod pth;
 mod sgd;
 mod slices;
 mod statistics;
+mod stiff;
 mod strategies;
 mod three_body;
 mod training;

@@ -27,7 +27,7 @@ fn lists_of_wrong_length_are_refused() {
     assert_eq!(error, size("c", 4, 3));
     assert_eq!(text, "c has 3 entries, must have 4");
     assert_eq!(refusal(&RK4, |draft| draft.a.truncate(3)).0, size("a", 4, 3));
-    assert_eq!(refusal(&RK4, |draft| draft.a[2].push(0.0)).0, size("row 2 of a", 2, 3));
+    assert_eq!(refusal(&RK4, |draft| draft.a[2].truncate(1)).0, size("row 2 of a", 2, 1));
     let short = refusal(&BOSH3, |draft| draft.embedded[0].b_hat.truncate(3)).0;
     assert_eq!(short, size("b_hat of order 2", 4, 3));
     let dense = |spoil: fn(&mut aca_tableau::InterpolantDraft)| {
@@ -53,10 +53,13 @@ fn infinite_and_undefined_coefficients_are_refused() {
 }
 
 #[test]
-fn implicit_methods_are_refused() {
-    let (error, text) = refusal(&HEUN, |draft| draft.a[1] = vec![0.5, 0.5]);
-    assert_eq!(error, TableauError::NotExplicit { row: 1, column: 1, value: 0.5 });
-    assert_eq!(text, "a[1][1] is 0.5; an explicit method has zeros on and above the diagonal");
+fn fully_implicit_methods_are_refused() {
+    let (error, text) = refusal(&HEUN, |draft| draft.a = vec![vec![0.0, 0.5], vec![0.5, 0.5]]);
+    assert_eq!(error, TableauError::AboveDiagonal { row: 0, column: 1, value: 0.5 });
+    assert_eq!(
+        text,
+        "a[0][1] is 0.5; a method that is explicit or diagonally implicit has zeros above the diagonal"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod built_in;
 mod drafts;
 mod errors;
+mod implicit;
 mod interpolants;
 mod names;
 mod perturbed;

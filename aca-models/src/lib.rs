@@ -66,3 +66,11 @@ pub struct Trust;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/from-torch-aca.md")]
 pub struct FromTorchAca;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-torchdiffeq.md")]
+pub struct FromTorchdiffeq;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/cookbook.md")]
+pub struct Cookbook;

@@ -230,7 +230,15 @@ impl<'a> Run<'a> {
         let (trials, max_steps) = (self.trials.0.len(), self.solver.max_steps);
         if trials >= max_steps {
             let TimeSpan { t0, t1 } = self.span;
-            return Err(Error::MaxSteps { max_steps, t: self.now, t0, t1 });
+            let Stats { accepted, stability_limited, .. } = self.stats;
+            return Err(Error::MaxSteps {
+                max_steps,
+                t: self.now,
+                t0,
+                t1,
+                accepted,
+                stability_limited,
+            });
         }
         large_stack::check_walk(trials + 1, nodes_per_step)?;
         let h = number(&self.h)?;

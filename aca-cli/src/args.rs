@@ -1,6 +1,5 @@
 //! The command line; strings become typed values here and nowhere else.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod bench;
 mod classify;
 mod device;
+mod solve;
+mod three_body;
 
 pub use bench::{BenchArgs, WorkloadName};
 pub use classify::{
@@ -15,10 +16,18 @@ pub use classify::{
     ShowArgs, SolverArgs, TestArgs, TrainArgs,
 };
 pub use device::DeviceName;
+pub use solve::{SolveArgs, SystemName};
+pub use three_body::ThreeBodyArgs;
+
+/// The rule of all commands that write.
+const RESULTS: &str = "\
+Results: no command replaces those of another run unless --overwrite says so. three-body, solve, gradcheck and classify test
+leave their settings beside their results, and replace these when they are run with the same settings. Folders that hold trained
+networks (classify train and compare) are never replaced without it; classify train goes on with a run by --resume.";
 
 /// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
 #[derive(Debug, Parser)]
-#[command(name = "aca", version)]
+#[command(name = "aca", version, after_help = RESULTS)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -51,115 +60,6 @@ pub enum Command {
     },
     /// Time a workload, in the form of the peers' benchmark
     Bench(BenchArgs),
-}
-
-/// Options of `aca three-body`.
-#[derive(Clone, Debug, Args)]
-pub struct ThreeBodyArgs {
-    /// Epochs of Adam
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: u32,
-    /// Seed of the start masses
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Fit with each of these seeds, and keep the best
-    #[arg(long, value_name = "FIRST..END", conflicts_with = "seed", value_parser = seeds)]
-    pub seeds: Option<Range<u64>>,
-    /// Share the seeds among all processes that mpirun or Slurm started
-    #[arg(long, requires = "seeds")]
-    pub distributed: bool,
-    /// Method of the training solves: a name of `aca tableau list` or a TOML file
-    #[arg(long, default_value = "dopri5")]
-    pub method: String,
-    /// Relative tolerance of the training solves
-    #[arg(long, default_value_t = 1e-7)]
-    pub rtol: f64,
-    /// Absolute tolerance of the training solves
-    #[arg(long, default_value_t = 1e-7)]
-    pub atol: f64,
-    /// Stop after Adam, as the original's recipe does
-    #[arg(long)]
-    pub no_polish: bool,
-    /// Draw no pictures
-    #[arg(long)]
-    pub no_plots: bool,
-    /// Folder of the results
-    #[arg(long, default_value = "runs/three-body")]
-    pub out: PathBuf,
-    /// Print one JSON object as the last line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Seeds of one ensemble: each fit leaves its result in memory.
-const MOST_SEEDS: u64 = 1_000_000;
-
-/// Reads "0..64", the end excluded.
-fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let range = text.split_once("..").and_then(|(first, end)| {
-        let range = first.parse().ok()?..end.parse().ok()?;
-        (range.start < range.end && range.end - range.start <= MOST_SEEDS).then_some(range)
-    });
-    range.ok_or_else(|| {
-        format!("give the first seed and the one after the last, such as 0..64; {MOST_SEEDS} seeds at most")
-    })
-}
-
-/// Built-in systems.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum SystemName {
-    /// Three bodies in space
-    ThreeBody,
-    /// Lotka and Volterra's prey and predators
-    LotkaVolterra,
-    /// Van der Pol's oscillator
-    VanDerPol,
-    /// Lorenz's chaotic convection
-    Lorenz,
-    /// The damped cubic spiral
-    CubicSpiral,
-    /// Linear decay
-    LinearDecay,
-}
-
-/// Options of `aca solve`.
-#[derive(Clone, Debug, Args)]
-pub struct SolveArgs {
-    /// The system
-    pub system: SystemName,
-    /// Start of the span
-    #[arg(long, default_value_t = 0.0)]
-    pub t0: f64,
-    /// End of the span; the system's own when not given
-    #[arg(long)]
-    pub t1: Option<f64>,
-    /// Number of equally spaced output times, both ends included, a million at most
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
-    pub points: u32,
-    /// Method: a name of `aca tableau list` or a TOML file
-    #[arg(long, default_value = "dopri5")]
-    pub method: String,
-    /// Fixed step, or the first one of an adaptive method
-    #[arg(long)]
-    pub h: Option<f64>,
-    /// Relative tolerance of an adaptive method; 1e-6 when not given
-    #[arg(long)]
-    pub rtol: Option<f64>,
-    /// Absolute tolerance of an adaptive method; 1e-9 when not given
-    #[arg(long)]
-    pub atol: Option<f64>,
-    /// Largest number of steps
-    #[arg(long, default_value_t = aca_core::Solver::MAX_STEPS)]
-    pub max_steps: usize,
-    /// Draw no picture
-    #[arg(long)]
-    pub no_plots: bool,
-    /// Folder of the results
-    #[arg(long, default_value = "runs/solve")]
-    pub out: PathBuf,
-    /// Print one JSON object as the last line
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What `aca tableau` can do.
@@ -218,6 +118,9 @@ pub struct GradcheckArgs {
     /// Folder of the results
     #[arg(long, default_value = "runs/gradcheck")]
     pub out: PathBuf,
+    /// Replace the results of another run in --out; the same settings replace their own results without it
+    #[arg(long)]
+    pub overwrite: bool,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,

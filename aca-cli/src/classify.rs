@@ -8,11 +8,15 @@ use crate::args::ClassifyCommand;
 use crate::report::{Error, Result};
 
 mod compare;
+mod diverged;
 mod draw;
 mod events;
+mod folder;
+mod header;
 mod images;
 mod log;
 mod reliability;
+mod run;
 mod setting;
 mod show;
 mod test;

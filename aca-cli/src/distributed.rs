@@ -50,7 +50,7 @@ mod with_mpi {
     use candle_core::Device;
 
     use crate::args::DeviceName;
-    use crate::report::{Error, Result};
+    use crate::report::{self, Error, Result};
 
     pub fn among_ranks(
         device: DeviceName,
@@ -69,7 +69,7 @@ mod with_mpi {
         };
         let shared = is_shared(&error);
         if mpi.rank() == 0 || !shared {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            report::failure(&error);
         }
         ended.store(true, Ordering::Relaxed);
         if !shared {

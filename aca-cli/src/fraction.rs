@@ -1,5 +1,7 @@
 //! Coefficients as the literature prints them.
 
+use aca_core::Number;
+
 /// Reads a fraction such as "-5/72", or a plain number.
 ///
 /// # Errors
@@ -20,7 +22,7 @@ pub fn text(value: f64) -> String {
     match fraction(value) {
         Some((numerator, 1.0)) => numerator.to_string(),
         Some((numerator, denominator)) => format!("{numerator}/{denominator}"),
-        None => value.to_string(),
+        None => Number(value).to_string(),
     }
 }
 

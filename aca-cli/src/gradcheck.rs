@@ -14,14 +14,15 @@ mod trust;
 mod van_der_pol;
 mod verdict;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{CheckProblem, GradcheckArgs};
 use crate::report::{self, Error, Result};
+use crate::results::Results;
 use crate::strategy::Strategy;
 use row::Row;
 use samples::Finding;
@@ -50,7 +51,7 @@ struct Checked {
 
 /// Checks the strategies on the chosen problems, prints tables, draws and saves them.
 pub fn run(args: &GradcheckArgs) -> Result<()> {
-    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
+    claim(args)?.begin()?;
     if args.memory {
         memory::run()?;
         evaluations::run()?;
@@ -79,6 +80,39 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
         report::line(&format!("written    {}", file.display()))?;
     }
     if args.json { report::json(&found(&all)) } else { Ok(()) }
+}
+
+/// The settings that findings follow from.
+#[derive(Serialize)]
+struct Config {
+    problems: Vec<String>,
+    reps: u32,
+    quick: bool,
+}
+
+/// Tables and figures that the problems write.
+const FILES: [&str; 10] = [
+    "gradcheck.csv",
+    "linear.png",
+    "van-der-pol.png",
+    "van-der-pol-reverse.csv",
+    "van-der-pol-reverse.png",
+    "three-body.png",
+    "samples.csv",
+    "samples.png",
+    "trust.csv",
+    "trust.png",
+];
+
+/// Looks whether findings may be written where the user wants them.
+fn claim(args: &GradcheckArgs) -> Result<Results<'_>> {
+    let name = |problem: &CheckProblem| {
+        problem.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    };
+    let problems = chosen(&args.problem).iter().map(name).collect();
+    let config = Config { problems, reps: args.reps, quick: args.quick };
+    let place = (args.out.as_path(), "config.toml");
+    Results::claim("aca gradcheck", place, &config, &FILES, args.overwrite)
 }
 
 /// The problems asked for, each once and in a fixed order; all of them when none is named.

@@ -1,7 +1,6 @@
 //! The program `aca`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -18,6 +17,7 @@ mod method;
 mod oscillators;
 mod plot;
 mod report;
+mod results;
 mod solve;
 mod strategy;
 mod tableau;
@@ -46,22 +46,22 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            report::failure(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Joins negative numbers to the options before them, `--t0 -1e-3` to `--t0=-1e-3`: what is wrong with such a
-/// number its option says best.
+/// Joins negative numbers, and lists that begin with one, to the options before them, `--t0 -1e-3` to `--t0=-1e-3`: what is
+/// wrong with such a number its option says best.
 ///
 /// What clap itself takes for a negative number ends at an exponent with a sign, and options that may begin with
 /// a hyphen, as it knows them, would take the next option for their value.
 fn joined(words: Vec<OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(words.len());
     for word in words {
-        let negative =
-            word.to_str().is_some_and(|w| w.starts_with('-') && w.parse::<f64>().is_ok());
+        let numbers = |w: &str| w.split(',').all(|number| number.parse::<f64>().is_ok());
+        let negative = word.to_str().is_some_and(|w| w.starts_with('-') && numbers(w));
         match joined.last_mut().filter(|before| negative && is_option(before)) {
             Some(option) => {
                 option.push("=");

@@ -1,14 +1,15 @@
 //! Methods by name or from a TOML file.
 
-use std::fs;
 use std::path::Path;
 
 use aca_core::Method;
-use aca_tableau::{EmbeddedDraft, InterpolantDraft, Tableau, TableauDraft, TableauError, by_name};
-use serde::Deserialize;
+use aca_tableau::{Tableau, TableauError, by_name};
 
-use crate::fraction;
-use crate::report::{Error, Result};
+use crate::report::{Refusal, Result};
+
+mod file;
+
+pub use file::from_file;
 
 /// Returns the built-in method of that name, or the one of the TOML file that `name` points to; what names
 /// a folder too is a file's.
@@ -43,132 +44,59 @@ fn find<M: From<Tableau>>(
     }
 }
 
-/// Refuses tolerances that were given for a method with fixed steps, which follow none.
+/// Refuses tolerances that are none, or that were given for a method with fixed steps, which follow none.
 ///
 /// # Errors
-/// [`Error::FixedSteps`].
+/// [`Refusal::FixedSteps`] or [`Refusal::Range`].
 pub fn check_tolerances(method: &Method, rtol: Option<f64>, atol: Option<f64>) -> Result<()> {
     let given = [("--rtol", rtol), ("--atol", atol)];
-    match given.into_iter().find(|(_, given)| given.is_some() && !method.is_adaptive()) {
-        Some((option, _)) => Err(Error::FixedSteps { option, method: method.name().to_owned() }),
-        None => Ok(()),
+    let given = given.into_iter().filter_map(|(option, value)| Some((option, value?)));
+    for (option, value) in given {
+        if !method.is_adaptive() {
+            return Err(Refusal::FixedSteps { option, method: method.name().to_owned() }.into());
+        }
+        check_tolerance(option, value)?;
     }
+    Ok(())
 }
 
-/// Returns the method of a TOML file.
+/// Refuses a tolerance that is none; a relative one is a part of the state.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::MethodFile`], [`Error::Coefficient`] or [`Error::Tableau`].
-pub fn from_file(path: &Path) -> Result<Tableau> {
-    let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
-    let file: MethodFile = toml::from_str(&text).map_err(|error| Error::MethodFile {
-        path: path.to_owned(),
-        line: error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count()),
-        reason: error.message().replace('\n', ", "),
-    })?;
-    let draft = file.draft().map_err(|BadCoefficient { key, text, problem }| {
-        Error::Coefficient { path: path.to_owned(), key, text, problem }
-    })?;
-    Ok(Tableau::new(draft)?)
-}
-
-/// A [`TableauDraft`] as files spell it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MethodFile {
-    name: String,
-    #[serde(default)]
-    source: String,
-    order: usize,
-    a: Vec<Vec<Coefficient>>,
-    b: Vec<Coefficient>,
-    c: Vec<Coefficient>,
-    #[serde(default)]
-    embedded: Vec<EmbeddedFile>,
-    interpolant: Option<InterpolantFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EmbeddedFile {
-    order: usize,
-    b_hat: Vec<Coefficient>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InterpolantFile {
-    order: usize,
-    #[serde(default)]
-    a: Vec<Vec<Coefficient>>,
-    #[serde(default)]
-    c: Vec<Coefficient>,
-    weights: Vec<Vec<Coefficient>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a coefficient must be a number or a fraction such as \"1/3\"")]
-enum Coefficient {
-    Number(f64),
-    Fraction(String),
-}
-
-/// A coefficient that is no number.
-struct BadCoefficient {
-    /// Its place in the file, such as `a[2][0]`.
-    key: String,
-    text: String,
-    problem: &'static str,
-}
-
-type Read<T> = std::result::Result<T, BadCoefficient>;
-
-impl MethodFile {
-    fn draft(self) -> Read<TableauDraft> {
-        let embedded = self.embedded.into_iter().enumerate();
-        Ok(TableauDraft {
-            name: self.name,
-            source: self.source,
-            order: self.order,
-            a: rows("a", &self.a)?,
-            b: list("b", &self.b)?,
-            c: list("c", &self.c)?,
-            embedded: embedded.map(|(i, file)| file.draft(i)).collect::<Read<_>>()?,
-            interpolant: self.interpolant.map(InterpolantFile::draft).transpose()?,
-        })
+/// [`Refusal::Range`].
+pub fn check_tolerance(option: &'static str, value: f64) -> Result<()> {
+    let (limit, range) = match option {
+        "--atol" => (f64::INFINITY, "a finite number above 0"),
+        _ => (1.0, "above 0 and below 1, as it is relative to the state"),
+    };
+    match value > 0.0 && value < limit {
+        true => Ok(()),
+        false => Err(Refusal::Range { option, value, range, example: "1e-6" }.into()),
     }
 }
 
-impl EmbeddedFile {
-    fn draft(self, index: usize) -> Read<EmbeddedDraft> {
-        let b_hat = list(&format!("embedded[{index}].b_hat"), &self.b_hat)?;
-        Ok(EmbeddedDraft { order: self.order, b_hat })
+/// Refuses a step that leads nowhere.
+///
+/// # Errors
+/// [`Refusal::Range`].
+pub fn check_step(h: Option<f64>) -> Result<()> {
+    match h {
+        Some(value) if !(value > 0.0 && value.is_finite()) => {
+            let range = "a finite number above 0, whatever the direction of the span";
+            Err(Refusal::Range { option: "--h", value, range, example: "0.01" }.into())
+        }
+        _ => Ok(()),
     }
 }
 
-impl InterpolantFile {
-    fn draft(self) -> Read<InterpolantDraft> {
-        Ok(InterpolantDraft {
-            order: self.order,
-            a: rows("interpolant.a", &self.a)?,
-            c: list("interpolant.c", &self.c)?,
-            weights: rows("interpolant.weights", &self.weights)?,
-        })
+/// Returns the method of that name for a command that steps by tolerances alone.
+///
+/// # Errors
+/// [`Refusal::NotAdaptive`], and as [`method`].
+pub fn adaptive(name: &str, command: &'static str) -> Result<Method> {
+    let found = method(name)?;
+    match found.is_adaptive() {
+        true => Ok(found),
+        false => Err(Refusal::NotAdaptive { method: found.name().to_owned(), command }.into()),
     }
-}
-
-fn rows(key: &str, rows: &[Vec<Coefficient>]) -> Read<Vec<Vec<f64>>> {
-    let row = |(i, row): (usize, &Vec<_>)| list(&format!("{key}[{i}]"), row);
-    rows.iter().enumerate().map(row).collect()
-}
-
-fn list(key: &str, coefficients: &[Coefficient]) -> Read<Vec<f64>> {
-    let value =
-        |(i, coefficient): (usize, &Coefficient)| match coefficient {
-            Coefficient::Number(value) => Ok(*value),
-            Coefficient::Fraction(text) => fraction::parse(text).map_err(|problem| {
-                BadCoefficient { key: format!("{key}[{i}]"), text: text.clone(), problem }
-            }),
-        };
-    coefficients.iter().enumerate().map(value).collect()
 }

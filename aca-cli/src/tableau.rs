@@ -1,5 +1,6 @@
 //! `aca tableau`: the methods, shown and checked.
 
+use aca_core::Number;
 use aca_tableau::{
     ALL, Interpolant, StabilityInterval, StageDifference, Tableau, TableauDraft, aliases,
 };
@@ -88,7 +89,8 @@ fn facts(tableau: &Tableau) -> String {
     facts.push(("stages", stages(tableau)));
     facts.push(("stability", stability(tableau)));
     if let Some(c) = tableau.c().iter().find(|c| !(0.0..=1.0).contains(*c)) {
-        facts.push(("solves", format!("none: a stage at c = {c} lies outside its step")));
+        facts
+            .push(("solves", format!("none: a stage at c = {} lies outside its step", Number(*c))));
     }
     let cells = facts.into_iter().map(|(head, text)| vec![head.to_owned(), text]);
     aligned(&cells.collect::<Vec<_>>(), |_| Side::Left).join("\n")

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use aca_core::{Method, Tolerance};
+use aca_core::{Method, Number, Tolerance};
 use candle_core::{Device, Tensor};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{DeviceName, ThreeBodyArgs};
 use crate::distributed;
-use crate::method::method;
+use crate::method::{adaptive, check_tolerance, check_tolerances};
 use crate::report::{self, Error, Result};
+use crate::results::Results;
 
 mod ensemble;
 mod fit;
@@ -50,39 +51,72 @@ struct Summary {
 /// Fits with one seed, or with many and then with the best of them.
 pub fn run(args: &ThreeBodyArgs) -> Result<()> {
     match &args.seeds {
-        None => record(args, adaptive(args)?),
+        None => record(args, checked(args)?),
         Some(seeds) => distributed::run(args.distributed, DeviceName::Cpu, None, |ranks, _| {
             ensemble::run(args, seeds.clone(), &*ranks)
         }),
     }
 }
 
-/// The method that was asked for.
-fn adaptive(args: &ThreeBodyArgs) -> Result<Method> {
-    let tableau = method(&args.method)?;
-    match tableau.is_adaptive() {
-        true => Ok(tableau),
-        false => Err(Error::NotAdaptive { method: tableau.name().to_owned() }),
-    }
+/// The method that was asked for, with tolerances and a number of steps by which the whole run can be done.
+fn checked(args: &ThreeBodyArgs) -> Result<Method> {
+    let tableau = adaptive(&args.method, "aca three-body")?;
+    check_tolerances(&tableau, Some(args.rtol), Some(args.atol))?;
+    check_tolerance("--polish-tol", args.polish_tol)?;
+    predict::check(args, &tableau)?;
+    Ok(tableau)
+}
+
+/// Files of the results beside their settings.
+const FILES: [&str; 6] =
+    ["metrics.csv", "best.safetensors", "trajectory.png", "orbits.gif", "loss.png", ENSEMBLE];
+/// The table of an ensemble.
+const ENSEMBLE: &str = "ensemble.csv";
+
+/// Looks whether the run may write where it wants to.
+fn claim<'a>(args: &'a ThreeBodyArgs, settings: &Config<'_>) -> Result<Results<'a>> {
+    let place = (args.out.as_path(), "config.toml");
+    Results::claim("aca three-body", place, settings, &FILES, args.overwrite)
 }
 
 /// Trains, polishes, predicts, and writes everything into the run's folder.
 fn record(args: &ThreeBodyArgs, tableau: Method) -> Result<()> {
+    let results = claim(args, &Config::new(args))?;
     fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
+    report::line(&header(args))?;
     let mut log = Log::new(&args.out, args.epochs as usize);
-    let fitted = fit(args, tableau, &mut |stage, rate, evaluation| {
+    let fitted = fit(args, tableau.clone(), &mut |stage, rate, evaluation| {
         // What an earlier run left stays until this one has something to write.
         if log.rows.is_empty() {
-            remove_results(&args.out)?;
-            write_config(args)?;
+            if args.overwrite {
+                remove_results(&args.out)?;
+            }
+            results.begin()?;
         }
         log.row(stage, rate, evaluation)
     });
     log.finish();
     let summary = fitted?;
     save(&args.out, summary.masses)?;
-    predict::predict(args, &summary, &log.rows)?;
+    predict::predict(args, &tableau, &summary, &log.rows)?;
     if args.json { report::json(&summary) } else { Ok(()) }
+}
+
+/// The lines that the fit starts with.
+fn header(args: &ThreeBodyArgs) -> String {
+    let ThreeBodyArgs { epochs, seed, method, rtol, atol, .. } = args;
+    let polish = match args.no_polish {
+        true => "no polish".to_owned(),
+        false => format!("then L-BFGS at {}", Number(args.polish_tol)),
+    };
+    report::facts(&[
+        ("fits", format!("3 masses to 1000 observed positions of 3 bodies on [0, 1], seed {seed}")),
+        ("gradient", "aca".to_owned()),
+        ("solver", format!("{method}, rtol {}, atol {}", Number(*rtol), Number(*atol))),
+        ("plan", format!("{epochs} epochs of Adam, {polish}")),
+        ("threads", report::threads()),
+        ("results", args.out.display().to_string()),
+    ])
 }
 
 /// Hears of every evaluation: its stage, its learning rate, and what it gave.
@@ -91,11 +125,14 @@ type Watch<'a> = &'a mut dyn FnMut(&'static str, Option<f64>, &Evaluation) -> Re
 /// Fits the masses from those of the seed.
 fn fit(args: &ThreeBodyArgs, tableau: Method, watch: Watch<'_>) -> Result<Summary> {
     let start = Instant::now();
-    let mut problem = Problem::new(start_masses(args.seed), tableau)?;
+    let mut problem = Problem::new(start_masses(args.seed), tableau, args.max_steps)?;
     let (after_adam, adam) = train(args, &mut problem, watch)?;
     let best = match args.no_polish {
         true => after_adam,
-        false => polish::polish(&mut problem, after_adam, &mut |e| watch("polish", None, e))?,
+        false => {
+            let tolerance = final_tolerance(args);
+            polish::polish(&mut problem, after_adam, tolerance, &mut |e| watch("polish", None, e))?
+        }
     };
     let cost = problem.cost;
     Ok(Summary {
@@ -109,6 +146,14 @@ fn fit(args: &ThreeBodyArgs, tableau: Method, watch: Watch<'_>) -> Result<Summar
         accepted: cost.accepted,
         rejected: cost.rejected,
     })
+}
+
+/// The tolerance of the last stage of the fit, and of what is predicted from it.
+fn final_tolerance(args: &ThreeBodyArgs) -> Tolerance {
+    match args.no_polish {
+        true => Tolerance { rtol: args.rtol, atol: args.atol },
+        false => Tolerance { rtol: args.polish_tol, atol: args.polish_tol },
+    }
 }
 
 /// Start masses within 10 % of 1, as in the original, but seeded.
@@ -163,29 +208,39 @@ fn save(out: &Path, masses: [f64; 3]) -> Result<()> {
 /// The settings of the run, as a file that says how to repeat it.
 #[derive(Serialize)]
 struct Config<'a> {
-    seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    /// First seed of an ensemble and the one after its last.
+    seeds: Vec<u64>,
     epochs: u32,
     method: &'a str,
     rtol: f64,
     atol: f64,
+    max_steps: usize,
     polish: bool,
     polish_tolerance: f64,
-    start_masses: [f64; 3],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_masses: Option<[f64; 3]>,
 }
 
-fn write_config(args: &ThreeBodyArgs) -> Result<()> {
-    let config = Config {
-        seed: args.seed,
-        epochs: args.epochs,
-        method: &args.method,
-        rtol: args.rtol,
-        atol: args.atol,
-        polish: !args.no_polish,
-        polish_tolerance: polish::TOLERANCE.rtol,
-        start_masses: start_masses(args.seed),
-    };
-    let path = args.out.join("config.toml");
-    let text = toml::to_string(&config)
-        .map_err(|error| Error::file("write", &path)(std::io::Error::other(error)))?;
-    fs::write(&path, text).map_err(Error::file("write", &path))
+impl<'a> Config<'a> {
+    fn new(args: &'a ThreeBodyArgs) -> Self {
+        Self {
+            seed: Some(args.seed),
+            seeds: args.seeds.iter().flat_map(|seeds| [seeds.start, seeds.end]).collect(),
+            epochs: args.epochs,
+            method: &args.method,
+            rtol: args.rtol,
+            atol: args.atol,
+            max_steps: args.max_steps,
+            polish: !args.no_polish,
+            polish_tolerance: args.polish_tol,
+            start_masses: Some(start_masses(args.seed)),
+        }
+    }
+
+    /// The same of an ensemble, before it is known which of its seeds is the best.
+    fn of_ensemble(args: &'a ThreeBodyArgs) -> Self {
+        Self { seed: None, start_masses: None, ..Self::new(args) }
+    }
 }

@@ -149,9 +149,12 @@ impl<'a> Clock<'a> {
 
     fn check_budget(&self) -> Result<()> {
         let (max_steps, TimeSpan { t0, t1 }) = (self.solver.max_steps, self.span);
-        match self.stats.accepted + self.stats.rejected < max_steps {
+        let Stats { accepted, rejected, stability_limited, .. } = self.stats;
+        match accepted + rejected < max_steps {
             true => Ok(()),
-            false => Err(Error::MaxSteps { max_steps, t: self.t, t0, t1 }),
+            false => {
+                Err(Error::MaxSteps { max_steps, t: self.t, t0, t1, accepted, stability_limited })
+            }
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use aca_tableau::TableauError;
 use candle_core::DType;
 
+use crate::{Number, Stats};
+
 /// Everything that can go wrong in a solve; each message states the fact with its values, then the remedy where one is
 /// known.
 ///
@@ -87,7 +89,7 @@ pub enum Error {
         expected: DType,
     },
     /// A tolerance is not a positive number.
-    #[error("{name} holds {value}, but a tolerance must be positive and finite")]
+    #[error("{name} holds {}, but a tolerance must be positive and finite", Number(*value))]
     InvalidTolerance {
         /// `rtol` or `atol`.
         name: &'static str,
@@ -105,7 +107,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A solver setting lies outside its range.
-    #[error("{name} = {value} is not allowed; it must be {range}")]
+    #[error("{name} = {} is not allowed; it must be {range}", Number(*value))]
     InvalidSetting {
         /// Name of the field of `Solver` or `Pid`.
         name: &'static str,
@@ -203,7 +205,7 @@ pub enum Error {
         c: f64,
     },
     /// An end of the span is NaN or infinite.
-    #[error("the span {t0} to {t1} is not finite")]
+    #[error("the span {} to {} is not finite", Number(*t0), Number(*t1))]
     InvalidSpan {
         /// Start of the span.
         t0: f64,
@@ -219,7 +221,7 @@ pub enum Error {
         t: f64,
     },
     /// Two times of a list are the same.
-    #[error("time {index} repeats {t}; give each time once")]
+    #[error("time {index} repeats {}; give each time once", Number(*t))]
     TimeDuplicated {
         /// Position of the second of the two.
         index: usize,
@@ -228,7 +230,8 @@ pub enum Error {
     },
     /// A list of times does not run in the span's direction.
     #[error(
-        "time {index} is {t} and comes after {previous}, against the direction of the span {t0} to {t1}; sort the times"
+        "time {index} is {} and comes after {}, against the direction of the span {} to {}; sort the times",
+        Number(*t), Number(*previous), Number(*t0), Number(*t1)
     )]
     TimesOutOfOrder {
         /// Position of the offending time.
@@ -243,7 +246,10 @@ pub enum Error {
         t1: f64,
     },
     /// A time lies outside the span that was solved.
-    #[error("time {t} lies outside the span {t0} to {t1}; widen the span or ask for extrapolation")]
+    #[error(
+        "time {} lies outside the span {} to {}; widen the span or ask for extrapolation",
+        Number(*t), Number(*t0), Number(*t1)
+    )]
     TimeOutsideSpan {
         /// The offending time.
         t: f64,
@@ -257,7 +263,8 @@ pub enum Error {
     NoTimes,
     /// The step budget is spent before the end of the span.
     #[error(
-        "reached max_steps = {max_steps} at t = {t} of the span {t0} to {t1}; raise max_steps or loosen the tolerance"
+        "reached max_steps = {max_steps} at t = {} of the span {} to {}; {}",
+        Number(*t), Number(*t0), Number(*t1), advice(*accepted, *stability_limited)
     )]
     MaxSteps {
         /// The budget: accepted and rejected steps together.
@@ -268,6 +275,10 @@ pub enum Error {
         t0: f64,
         /// End of the span.
         t1: f64,
+        /// Steps that were accepted.
+        accepted: usize,
+        /// Those of them at the method's stability limit, as [`Stats::stability_limited`](crate::Stats) counts them.
+        stability_limited: usize,
     },
     /// A sum over the stages of a step was asked for with more or fewer of them.
     #[error(
@@ -283,7 +294,8 @@ pub enum Error {
     },
     /// Fixed steps are so small that times no longer tell them apart.
     #[error(
-        "fixed steps of {h:e} cannot be told apart at times around {t}; take larger steps, or count time from nearer to 0"
+        "fixed steps of {h:e} cannot be told apart at times around {}; take larger steps, or count time from nearer to 0",
+        Number(*t)
     )]
     FixedStepUnderflow {
         /// The step.
@@ -293,7 +305,8 @@ pub enum Error {
     },
     /// Fixed steps need more than the budget.
     #[error(
-        "the span {t0} to {t1} takes {steps} fixed steps, but max_steps = {max_steps}; take larger steps or raise max_steps"
+        "the span {} to {} takes {} fixed steps, but max_steps = {max_steps}; take larger steps or raise max_steps",
+        Number(*t0), Number(*t1), Number(*steps)
     )]
     TooManyFixedSteps {
         /// The budget.
@@ -307,7 +320,8 @@ pub enum Error {
     },
     /// Error control asks for a step smaller than allowed.
     #[error(
-        "step size {h:.3e} fell below {h_min:.3e} at t = {t}; the problem may be singular there, or stiff for {method}"
+        "step size {h:.3e} fell below {h_min:.3e} at t = {}; the problem may be singular there, or stiff for {method}",
+        Number(*t)
     )]
     StepSizeUnderflow {
         /// The step asked for.
@@ -327,7 +341,8 @@ pub enum Error {
     },
     /// The field or the state stopped being finite, and smaller steps did not help.
     #[error(
-        "the {what} is not finite at t = {t} (first at entry {index}, step size {h:.3e}); check the field there"
+        "the {what} is not finite at t = {} (first at entry {index}, step size {h:.3e}); check the field there",
+        Number(*t)
     )]
     NonFinite {
         /// `field`, `state` or `output`.
@@ -436,6 +451,17 @@ pub enum Error {
         /// What the system says.
         cause: std::io::Error,
     },
+}
+
+/// What helps where the steps are spent: more of them, unless most were at the stability limit.
+fn advice(accepted: usize, stability_limited: usize) -> String {
+    match (Stats { accepted, stability_limited, ..Stats::default() }).is_stiff() {
+        true => format!(
+            "{stability_limited} of {accepted} accepted steps were at the stability limit, so the problem is stiff and a looser \
+             tolerance does not help; shorten the span, or solve it by an implicit method (a Scheme of your own)"
+        ),
+        false => "raise max_steps or loosen the tolerance".to_owned(),
+    }
 }
 
 /// Names the first few failed samples, each with its error.

@@ -24,6 +24,11 @@ impl Stats {
         all.copied().reduce(Self::and).unwrap_or_default()
     }
 
+    /// Whether stability and not accuracy ruled the size of most accepted steps: the problem is stiff for the method.
+    pub fn is_stiff(&self) -> bool {
+        2 * self.stability_limited > self.accepted
+    }
+
     fn and(self, other: Self) -> Self {
         let h_smallest = match (self.accepted, other.accepted) {
             (0, _) => other.h_smallest,

@@ -142,7 +142,7 @@ pub enum Error {
         range: &'static str,
     },
     /// A number of a training plan cannot be used.
-    #[error("a {name} of {value} is not allowed; it must be {range}")]
+    #[error("a {name} of {} is not allowed; it must be {range}", aca_core::Number(*value))]
     PlanNumber {
         /// What the number is.
         name: &'static str,

@@ -87,15 +87,29 @@ fn plain(name: &str) -> String {
     name.to_lowercase().replace(['-', '_', ' ', '.', '(', ')', '/'], "")
 }
 
-/// The three methods with a name least far from `wanted`, the least far first.
+/// The three methods that were most likely meant, the likeliest first.
+///
+/// A name that begins like `wanted` goes before those that differ in a few letters, and of equals the method goes first
+/// that more people take.
 fn nearest(wanted: &str) -> Vec<&'static str> {
-    let distance = |tableau: &'static Tableau| {
-        let distance = names(tableau).map(|known| edit_distance(wanted, &plain(known))).min();
-        (distance, tableau.name())
+    const TAKEN: [&str; 5] = ["dopri5", "bosh3", "rk4", "tsit5", "dop853"];
+    let rated = |tableau: &'static Tableau| {
+        let distance = names(tableau).map(|known| distance(wanted, &plain(known))).min();
+        let rank = TAKEN.iter().position(|name| *name == tableau.name());
+        (distance, rank.unwrap_or(TAKEN.len()), tableau.name())
     };
-    let mut methods: Vec<_> = all().map(distance).collect();
-    methods.sort_by_key(|&(distance, _)| distance);
-    methods[..3].iter().map(|&(_, name)| name).collect()
+    let mut methods: Vec<_> = all().map(rated).collect();
+    methods.sort_by_key(|&(distance, rank, _)| (distance, rank));
+    methods[..3].iter().map(|&(_, _, name)| name).collect()
+}
+
+/// How far a name is from the one asked for: 0 where it goes on or breaks off, else 1 and the letters that differ.
+fn distance(wanted: &str, known: &str) -> usize {
+    let alike = known.starts_with(wanted) || wanted.starts_with(known);
+    match alike && wanted.len().min(known.len()) >= 4 {
+        true => 0,
+        false => 1 + edit_distance(wanted, known),
+    }
 }
 
 /// Levenshtein's distance, one row of the table at a time.

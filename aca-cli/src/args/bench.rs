@@ -35,10 +35,10 @@ pub struct BenchArgs {
     #[arg(long, default_value = "cpu", conflicts_with_all = ["overhead", "growth"])]
     pub device: DeviceName,
     /// Time the solver alone instead: what a step costs beyond the field's own time
-    #[arg(long, conflicts_with_all = ["workload", "gradient", "method", "rtol", "atol", "per_sample", "mu_max", "pth"])]
+    #[arg(long, conflicts_with_all = ["workload", "gradient", "checkpoints", "method", "max_steps", "rtol", "atol", "per_sample", "mu_max", "pth"])]
     pub overhead: bool,
     /// Time a network instead, over growing batches, steps and depths, beside the machine's limits
-    #[arg(long, conflicts_with_all = ["workload", "overhead", "gradient", "method", "rtol", "atol", "per_sample", "mu_max", "pth"])]
+    #[arg(long, conflicts_with_all = ["workload", "overhead", "gradient", "checkpoints", "method", "max_steps", "rtol", "atol", "per_sample", "mu_max", "pth"])]
     pub growth: bool,
     /// A clock for every sample of vdp instead of one shared step
     #[arg(long)]
@@ -49,7 +49,10 @@ pub struct BenchArgs {
     /// Gradient strategy
     #[arg(long, default_value = "aca")]
     pub gradient: Strategy,
-    /// Method: a name of `aca tableau list` or a TOML file; the workload's own when not given
+    /// Checkpoints that --gradient aca-budget keeps, 1 or more; 10 when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub checkpoints: Option<u32>,
+    /// Adaptive method: a name of `aca tableau list` or a TOML file; when not given the workload's own, with mali alf
     #[arg(long)]
     pub method: Option<String>,
     /// Relative tolerance; the workload's own when not given
@@ -58,6 +61,9 @@ pub struct BenchArgs {
     /// Absolute tolerance; the workload's own when not given
     #[arg(long)]
     pub atol: Option<f64>,
+    /// Largest number of steps of a solve
+    #[arg(long, default_value_t = aca_core::Solver::MAX_STEPS)]
+    pub max_steps: usize,
     /// Start NODE18 from this checkpoint of PyTorch
     #[arg(long, value_name = "FILE")]
     pub pth: Option<PathBuf>,

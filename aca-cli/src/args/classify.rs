@@ -1,10 +1,14 @@
 //! Options of `aca classify`.
 
+mod compare;
+
 use std::path::PathBuf;
 
 use aca_models::networks::NetworkName;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+pub use compare::CompareArgs;
 
 use super::DeviceName;
 use crate::strategy::Strategy;
@@ -89,7 +93,7 @@ pub struct SolverArgs {
 /// Where images come from.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DataArgs {
-    /// The images; digits, or with --data cifar10
+    /// The images; the built-in digits, or with --data cifar10
     #[arg(long)]
     pub dataset: Option<DataChoice>,
     /// Directory of the binary files of CIFAR
@@ -119,12 +123,15 @@ pub struct PlanArgs {
 /// Options of `aca classify train`.
 #[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
-    /// The network; digits, or node18 on CIFAR
+    /// The network; digits, or node18 on CIFAR. Without --data every network learns the built-in digits
     #[arg(long)]
     pub network: Option<NetworkChoice>,
     /// Gradient strategy
     #[arg(long)]
     pub gradient: Option<Strategy>,
+    /// Checkpoints that --gradient aca-budget keeps, 1 or more; 10 when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub checkpoints: Option<u32>,
     /// A way of the original, in the place of --gradient
     #[arg(long, conflicts_with = "gradient")]
     pub mode: Option<Mode>,
@@ -148,9 +155,12 @@ pub struct TrainArgs {
     /// What computes
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Folder of the results
+    /// Folder of the results; one that holds a run is refused, unless --resume goes on with it
     #[arg(long, default_value = "runs/classify")]
     pub out: PathBuf,
+    /// Replace the run in --out by this one
+    #[arg(long)]
+    pub overwrite: bool,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,
@@ -189,32 +199,9 @@ pub struct TestArgs {
     /// Folder of the table and the picture of --all-solvers
     #[arg(long, default_value = "runs/classify")]
     pub out: PathBuf,
-    /// Print one JSON object as the last line
+    /// Replace the table and the picture of another checkpoint; those of the same one are replaced without it
     #[arg(long)]
-    pub json: bool,
-}
-
-/// Options of `aca classify compare`.
-#[derive(Clone, Debug, Args)]
-pub struct CompareArgs {
-    /// The network; digits, or node18 on CIFAR
-    #[arg(long)]
-    pub network: Option<NetworkChoice>,
-    /// What computes
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceName,
-    /// Runs of each contestant, with seeds 0, 1, ..
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runs: u32,
-    #[command(flatten)]
-    pub solver: SolverArgs,
-    #[command(flatten)]
-    pub data: DataArgs,
-    #[command(flatten)]
-    pub plan: PlanArgs,
-    /// Folder of the results
-    #[arg(long, default_value = "runs/compare")]
-    pub out: PathBuf,
+    pub overwrite: bool,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,6 @@
 //! A training step of NODE18: forward, gradient and update of images of CIFAR's shape, 32 of them on the CPU and
 //! 128 on a GPU.
 
-use aca_core::{Solver, Tolerance};
 use aca_models::networks::{Mode, Network, NetworkName, NetworkSpec, OdeOptions};
 use aca_models::optimizers::Sgd;
 use candle_core::{Device, Tensor};
@@ -74,10 +73,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 
 /// NODE18 as PyTorch's checkpoint has it, if one is given.
 fn network(args: &BenchArgs, device: &Device) -> Result<Network> {
-    let tableau = crate::method::method(args.method.as_deref().unwrap_or("heun_euler"))?;
-    let (rtol, atol) = (args.rtol.unwrap_or(1e-2), args.atol.unwrap_or(1e-2));
-    let solver = Solver::adaptive(tableau, Tolerance { rtol, atol });
-    let gradient = args.gradient.gradient();
+    let solver = super::solver(args, ("heun_euler", 1e-2))?;
+    let gradient = super::gradient(args);
     let ode = OdeOptions { solver, gradient, ..OdeOptions::cifar() };
     let spec = NetworkSpec { device: device.clone(), ..NetworkSpec::of(NetworkName::Node18) };
     let network = Network::new(&spec, &ode)?;

@@ -1,7 +1,7 @@
 //! The workloads, built from the formulas of the peers' benchmark.
 
 use aca_adjoint::{Ode, OdeSolution};
-use aca_core::{Batching, Solver, Stats, Tolerance, VectorField};
+use aca_core::{Stats, VectorField};
 use aca_dense::SaveAt;
 use aca_models::fields::{ConvBlock, Mlp, TimeInput};
 use aca_models::layers::{Activation, BatchNorm2d, Conv2d, Linear};
@@ -38,19 +38,13 @@ pub struct Gradient {
     pub nfe_samples: Vec<usize>,
 }
 
-/// What a workload is solved by unless the command line says otherwise.
-struct Usual {
-    method: &'static str,
-    tolerance: f64,
-}
-
 impl Workload {
     /// The mean square of 1000 positions of three bodies, at masses that are off by a few percent.
     pub fn three_body(args: &BenchArgs) -> Result<Self> {
         let device = args.device.open()?;
         let field = on(ThreeBody::field([1.05, 0.95, 1.0])?, &device)?;
         let vars = vec![field.theta().clone()];
-        let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-7 }, field, &vars)?;
+        let (ode, note) = ode(args, ("dopri5", 1e-7), field, &vars)?;
         Ok(Self {
             name: "three_body",
             vars,
@@ -83,7 +77,7 @@ impl Workload {
             layer(&vars[2], &vars[3], Activation::Identity),
         ];
         let field = Mlp::from_layers(layers, TimeInput::None)?;
-        let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-5 }, field, &vars)?;
+        let (ode, note) = ode(args, ("dopri5", 1e-5), field, &vars)?;
         Ok(Self {
             name: "mlp",
             vars,
@@ -112,7 +106,7 @@ impl Workload {
             BatchNorm2d::from_tensors([one.clone(), zero.clone()], [zero, one])
         };
         let field = ConvBlock::from_layers([(conv(&vars[0]), norm()?), (conv(&vars[1]), norm()?)])?;
-        let (ode, note) = ode(args, Usual { method: "heun_euler", tolerance: 1e-2 }, field, &vars)?;
+        let (ode, note) = ode(args, ("heun_euler", 1e-2), field, &vars)?;
         Ok(Self {
             name: "conv",
             vars,
@@ -131,7 +125,7 @@ impl Workload {
         let device = args.device.open()?;
         let field = on(oscillators::field(args.mu_max.unwrap_or(10.0))?, &device)?;
         let vars = vec![field.theta().clone()];
-        let (ode, note) = ode(args, Usual { method: "dopri5", tolerance: 1e-6 }, field, &vars)?;
+        let (ode, note) = ode(args, ("dopri5", 1e-6), field, &vars)?;
         Ok(Self {
             name: "vdp",
             vars,
@@ -192,17 +186,15 @@ fn mean_square_at_end(sol: &OdeSolution) -> candle_core::Result<Tensor> {
 /// Joins a field to the solver and strategy of the command line; also returns their description.
 fn ode(
     args: &BenchArgs,
-    usual: Usual,
+    usual: (&str, f64),
     field: impl VectorField + 'static,
     vars: &[Var],
 ) -> Result<(Ode, String)> {
-    let tableau = crate::method::method(args.method.as_deref().unwrap_or(usual.method))?;
-    let rtol = args.rtol.unwrap_or(usual.tolerance);
-    let tolerance = Tolerance { rtol, atol: args.atol.unwrap_or(usual.tolerance) };
+    let solver = super::solver(args, usual)?;
+    let rtol = args.rtol.unwrap_or(usual.1);
     let clocks = if args.per_sample { ", a clock for every sample" } else { "" };
-    let note = format!("{} with {} at rtol {rtol:e}{clocks}", args.gradient.name(), tableau.name());
-    let batching = if args.per_sample { Batching::PerSample } else { Batching::Shared };
-    let solver = Solver { batching, ..Solver::adaptive(tableau, tolerance) };
+    let (strategy, method) = (args.gradient.name(), solver.method.name());
+    let note = format!("{strategy} with {method} at rtol {rtol:e}{clocks}");
     let ode = Ode::new(solver, field, vars.to_vec())?;
-    Ok((ode.gradient(args.gradient.gradient()), note))
+    Ok((ode.gradient(super::gradient(args)), note))
 }

@@ -1,19 +1,24 @@
 //! `aca classify compare`: strategies of the gradient and a plain network, with the same seeds.
 
-use std::fs;
-use std::path::Path;
+mod tables;
 
+use std::fs;
+use std::sync::Arc;
+
+use aca_core::Method;
+use aca_models::communicator::Alone;
 use aca_models::data::DataSet;
 use aca_models::training::{EpochRow, Trainer, evaluate};
 use candle_core::Device;
 use serde::Serialize;
 
-use super::draw;
+use super::header::{self, Header};
 use super::reliability::intraclass_correlation;
+use super::run::Run;
 use super::setting::Setting;
-use super::train::Run;
+use super::{draw, folder};
 use crate::args::{CompareArgs, NetworkChoice};
-use crate::report::{self, Error, Result, Side, aligned};
+use crate::report::{self, Error, Refusal, Result};
 use crate::strategy::Strategy;
 
 /// Who is compared.
@@ -54,15 +59,37 @@ pub struct Summary {
 
 /// Trains every contestant with every seed, and draws the paper's figure 7 of it.
 pub fn run(args: &CompareArgs) -> Result<()> {
-    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
+    let seeds = 0..u64::from(args.runs);
+    let part = |seed| Contestant::ALL.map(|contestant| contestant.folder(seed));
+    folder::check_comparison(&args.out, seeds.flat_map(part), args.overwrite)?;
     let base = Setting::preset(args.network, &args.data).solved(&args.solver)?.planned(&args.plan);
+    if base.ode()?.solver.method.name() == Method::Leapfrog.name() {
+        return Err(Refusal::LeapfrogCompared { method: base.method }.into());
+    }
     let data = super::images(&base, &args.data)?;
+    let network = base.network(&data, args.device.open()?)?;
+    // Refuses what no training could begin with.
+    let trainer = Trainer::new(network, data.clone(), base.plan.clone())?;
+    let trainer = trainer.distributed(Arc::new(Alone))?;
+    let header = Header {
+        setting: &base,
+        network: trainer.network(),
+        data: &data,
+        args: &args.data,
+        out: &args.out,
+        gradient: format!(
+            "each contestant's: {}",
+            Contestant::ALL.map(Contestant::name).join(", ")
+        ),
+    };
+    report::line(&header::text(header)?)?;
+    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
     let runs = train_all(args, &base, &data)?;
     let summaries = summaries(&runs);
-    report::line(&table(&summaries).join("\n"))?;
+    report::line(&tables::printed(&summaries).join("\n"))?;
     let mut files = vec![args.out.join("compare.csv"), args.out.join("epochs.csv")];
-    write_summaries(&files[0], &summaries)?;
-    write_epochs(&files[1], &runs)?;
+    tables::write_summaries(&files[0], &summaries)?;
+    tables::write_epochs(&files[1], &runs)?;
     files.extend(draw::compare(&args.out.join("compare"), &runs, &summaries)?);
     for file in files {
         report::line(&format!("written  {}", file.display()))?;
@@ -78,7 +105,7 @@ fn train_all(args: &CompareArgs, base: &Setting, data: &DataSet) -> Result<Vec<T
     for seed in 0..u64::from(args.runs) {
         for contestant in Contestant::ALL {
             bar.set_message(format!("{}, seed {seed}", contestant.name()));
-            let out = args.out.join(format!("{}-{seed}", contestant.file_name()));
+            let out = args.out.join(contestant.folder(seed));
             let run = Run {
                 setting: contestant.setting(base, seed),
                 out,
@@ -119,13 +146,15 @@ impl Contestant {
         }
     }
 
-    fn file_name(self) -> &'static str {
-        match self {
+    /// The folder of one of its trainings.
+    fn folder(self, seed: u64) -> String {
+        let name = match self {
             Self::Aca => "aca",
             Self::Naive => "naive",
             Self::Backsolve => "backsolve",
             Self::Plain => "plain",
-        }
+        };
+        format!("{name}-{seed}")
     }
 
     /// How it is trained.
@@ -190,69 +219,4 @@ fn summaries(runs: &[Trained]) -> Vec<Summary> {
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     draw::quantile(&numbers, 0.5)
-}
-
-fn table(summaries: &[Summary]) -> Vec<String> {
-    let heads = [
-        "trained by",
-        "mean accuracy, %",
-        "least to most, %",
-        "seconds",
-        "ACA's time to it",
-        "NFE a batch",
-        "reliability (ICC)",
-    ];
-    let percent = |x: Option<&f64>| format!("{:.2}", 100.0 * x.copied().unwrap_or_default());
-    let rows = summaries.iter().map(|summary| {
-        let accuracies = &summary.accuracies;
-        vec![
-            summary.contestant.name().to_owned(),
-            percent(Some(&summary.mean_accuracy)),
-            format!("{} to {}", percent(accuracies.first()), percent(accuracies.last())),
-            format!("{:.1}", summary.seconds),
-            format!("{:.2}", summary.aca_time_ratio),
-            format!("{:.0} + {:.0}", summary.nfe[0], summary.nfe[1]),
-            summary.reliability.map_or_else(|| "-".to_owned(), |icc| format!("{icc:.3}")),
-        ]
-    });
-    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect();
-    aligned(&rows, |column| if column == 0 { Side::Left } else { Side::Right })
-}
-
-fn write_summaries(path: &Path, summaries: &[Summary]) -> Result<()> {
-    let mut csv = csv::Writer::from_path(path)?;
-    let heads = ["trained_by", "mean_accuracy", "least_accuracy", "most_accuracy", "seconds"];
-    let more = ["aca_time_ratio", "nfe_forward", "nfe_backward", "reliability"];
-    csv.write_record(heads.iter().chain(&more))?;
-    for summary in summaries {
-        let accuracies = &summary.accuracies;
-        csv.serialize((
-            summary.contestant,
-            summary.mean_accuracy,
-            (accuracies.first(), accuracies.last()),
-            (summary.seconds, summary.aca_time_ratio),
-            summary.nfe,
-            summary.reliability,
-        ))?;
-    }
-    csv.flush().map_err(Error::file("write", path))
-}
-
-fn write_epochs(path: &Path, runs: &[Trained]) -> Result<()> {
-    let mut csv = csv::Writer::from_path(path)?;
-    csv.write_record([
-        "trained_by",
-        "seed",
-        "epoch",
-        "seconds",
-        "train_accuracy",
-        "test_accuracy",
-    ])?;
-    for run in runs {
-        for row in &run.history {
-            let accuracies = (row.train.accuracy(), row.test.accuracy());
-            csv.serialize((run.contestant, run.seed, row.epoch, row.seconds, accuracies))?;
-        }
-    }
-    csv.flush().map_err(Error::file("write", path))
 }

@@ -4,12 +4,12 @@ use aca_models::data::DataSet;
 
 use super::setting::Setting;
 use crate::args::{DataArgs, DataChoice};
-use crate::report::{Error, Result};
+use crate::report::{Refusal, Result};
 
 /// The images that `setting` names.
 pub fn images(setting: &Setting, args: &DataArgs) -> Result<DataSet> {
     fetch(setting, args)?;
-    let dir = || setting.data.as_deref().ok_or(Error::NoDataDirectory);
+    let dir = || setting.data.as_deref().ok_or(Refusal::NoDataDirectory);
     Ok(match setting.dataset {
         DataChoice::Digits => DataSet::digits()?,
         DataChoice::Cifar10 => DataSet::cifar10(dir()?)?,

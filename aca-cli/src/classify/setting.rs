@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aca_core::{Solver, Tolerance};
+use aca_core::{Solver, Stepping, TimeSpan, Tolerance};
 use aca_models::communicator::Fingerprint;
 use aca_models::data::DataSet;
 use aca_models::networks::{Network, NetworkSpec, OdeOptions};
@@ -11,9 +11,9 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DataArgs, DataChoice, Mode, NetworkChoice, PlanArgs, RanksArgs, SolverArgs};
-use crate::method::{check_tolerances, method};
-use crate::report::Result;
-use crate::strategy::Strategy;
+use crate::method::{check_step, check_tolerances, method};
+use crate::report::{Error, Refusal, Result};
+use crate::strategy::{self, Strategy};
 
 /// Everything that decides a run; kept in its checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Setting {
     pub dataset: DataChoice,
     pub data: Option<PathBuf>,
     pub gradient: Strategy,
+    /// Checkpoints of `aca-budget`, where they were given.
+    #[serde(default)]
+    pub checkpoints: Option<u32>,
     /// Whether a block's output is read by the interpolant.
     pub multi_time: bool,
     pub method: String,
@@ -57,6 +60,7 @@ impl Setting {
             dataset,
             data: data.data.clone(),
             gradient: Strategy::Aca,
+            checkpoints: None,
             multi_time: false,
             method: "heun_euler".to_owned(),
             h: None,
@@ -72,7 +76,7 @@ impl Setting {
     /// The same with what the user gave for the solver.
     ///
     /// # Errors
-    /// For tolerances of a method that follows none.
+    /// For numbers that no solve can take, and tolerances of a method that follows none.
     pub fn solved(mut self, args: &SolverArgs) -> Result<Self> {
         if let Some(method) = &args.method {
             self.method.clone_from(method);
@@ -86,7 +90,11 @@ impl Setting {
         self.atol = args.atol.unwrap_or(self.atol);
         self.max_steps = args.max_steps.unwrap_or(self.max_steps);
         check_tolerances(&method(&self.method)?, args.rtol, args.atol)?;
-        Ok(self)
+        check_step(args.h)?;
+        match TimeSpan::new(self.t0, self.t1)? {
+            TimeSpan { t0, t1 } if t0 == t1 => Err(Refusal::EmptySpan { t: t0 }.into()),
+            _ => Ok(self),
+        }
     }
 
     /// The same with what the user gave for the plan.
@@ -132,6 +140,19 @@ impl Setting {
         self
     }
 
+    /// The same with the checkpoints that the user gave; comes last, when strategy and method are known.
+    ///
+    /// # Errors
+    /// For a strategy that cannot train these networks by this method, or counts no checkpoints.
+    pub fn within(mut self, checkpoints: Option<u32>) -> Result<Self> {
+        strategy::check(self.gradient, checkpoints, &method(&self.method)?)?;
+        if self.gradient == Strategy::NaiveThroughStepSize {
+            return Err(Refusal::RunningStatistics.into());
+        }
+        self.checkpoints = checkpoints.or(self.checkpoints);
+        Ok(self)
+    }
+
     /// The same with images from where the user says.
     pub fn with_data(mut self, args: &DataArgs) -> Self {
         self.dataset = args.dataset.unwrap_or(self.dataset);
@@ -155,7 +176,9 @@ impl Setting {
         let solver = Solver::for_method(tableau, tolerance, self.h)?;
         Ok(OdeOptions {
             solver: Solver { max_steps: self.max_steps, ..solver },
-            gradient: self.gradient.gradient(),
+            gradient: self
+                .gradient
+                .gradient(self.checkpoints.map_or(Strategy::CHECKPOINTS, |count| count as usize)),
             span: (self.t0, self.t1),
             multi_time: self.multi_time,
         })
@@ -167,5 +190,25 @@ impl Setting {
         let spec = NetworkSpec::of(self.network.name());
         let spec = NetworkSpec { classes, channels, device, seed: self.plan.seed, ..spec };
         Ok(Network::new(&spec, &self.ode()?)?)
+    }
+
+    /// The fixed step of the method, if it takes one.
+    pub fn fixed_step(&self) -> Option<f64> {
+        let ode = self.ode().ok()?;
+        match ode.solver.stepping {
+            Stepping::FixedSize(h) => Some(h),
+            _ => None,
+        }
+    }
+
+    /// Tells of fixed steps after which a state is not finite; other errors are as they were.
+    pub fn told(&self, error: Error) -> Error {
+        match (error, self.fixed_step()) {
+            (Error::Aca(aca_core::Error::NonFinite { t, .. }), Some(h)) => {
+                let remedy = format!("give a smaller step, such as --h {}", 0.5 * h);
+                Refusal::BlownUp { method: self.method.clone(), h, t, remedy }.into()
+            }
+            (error, _) => error,
+        }
     }
 }

@@ -24,11 +24,9 @@ pub fn run(args: &ShowArgs) -> Result<()> {
     let foot = vec!["all".to_owned(), String::new(), total.to_string()];
     let rows: Vec<_> = std::iter::once(heads).chain(cells).chain([foot]).collect();
     let side = |column| if column == 2 { Side::Right } else { Side::Left };
+    let found = args.pth.as_ref().map(|path| network.load_pth(path)).transpose()?;
     report::line(&aligned(&rows, side).join("\n"))?;
-    match &args.pth {
-        Some(path) => report::line(&fit(&network.load_pth(path)?)),
-        None => Ok(()),
-    }
+    found.map_or(Ok(()), |found| report::line(&fit(&found)))
 }
 
 fn fit(LoadReport { loaded, missing, extra }: &LoadReport) -> String {

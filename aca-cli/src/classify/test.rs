@@ -1,9 +1,9 @@
 //! `aca classify test`: a trained network with other solvers, without training it again.
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use aca_core::Number;
 use aca_models::data::DataSet;
 use aca_models::networks::Network;
 use aca_models::training::{Checkpoint, evaluate, load_network};
@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::{draw, setting::Setting, stored_setting};
 use crate::args::{SolverArgs, TestArgs};
-use crate::report::{self, Error, Result, Side, aligned};
+use crate::report::{self, Error, Refusal, Result, Side, aligned};
+use crate::results::Results;
 
 /// Methods that need a step, and the steps of the table.
 const FIXED: [&str; 4] = ["euler", "midpoint", "heun", "rk4"];
@@ -41,15 +42,45 @@ pub struct Finding {
 
 /// Tests with one solver, or with all.
 pub fn run(args: &TestArgs) -> Result<()> {
+    if !args.resume.exists() {
+        return Err(Refusal::NothingTrained { path: args.resume.clone() }.into());
+    }
     let checkpoint = Checkpoint::load(&args.resume)?;
     let trained = stored_setting(&checkpoint, Some(&args.resume))?.with_data(&args.data);
     let data = super::images(&trained, &args.data)?;
     let mut bench = Bench { network: trained.network(&data, args.device.open()?)?, data, trained };
     load_network(&bench.network, &checkpoint)?;
     match args.all_solvers {
-        true => all_solvers(args, &mut bench),
+        true => all_solvers(args, claim(args, &checkpoint, &bench.trained)?, &mut bench),
         false => one(args, &mut bench),
     }
+}
+
+/// What the table of all solvers follows from.
+#[derive(Serialize)]
+struct Config {
+    checkpoint: String,
+    epochs: usize,
+    seed: u64,
+    t0: f64,
+    t1: f64,
+    max_steps: usize,
+}
+
+/// Looks whether the table of all solvers may be written where the user wants it.
+fn claim<'a>(
+    args: &'a TestArgs,
+    checkpoint: &Checkpoint,
+    trained: &Setting,
+) -> Result<Results<'a>> {
+    let Setting { t0, t1, max_steps, .. } = trained.clone().solved(&args.solver)?;
+    let about = &checkpoint.about;
+    let (epochs, seed) = (about.history.len(), about.plan.seed);
+    let checkpoint = args.resume.display().to_string();
+    let config = Config { checkpoint, epochs, seed, t0, t1, max_steps };
+    let files = ["solvers.csv", "solvers.png", "solvers.svg"];
+    let place = (args.out.as_path(), "solvers.toml");
+    Results::claim("aca classify test --all-solvers", place, &config, &files, args.overwrite)
 }
 
 /// A trained network, what it was trained with, and the images to judge it by.
@@ -66,7 +97,8 @@ impl Bench {
         self.network.set_ode(ode)?;
         let start = Instant::now();
         let DataSet { test, recipe, .. } = &self.data;
-        let sums = evaluate(&self.network, test, recipe, BATCH)?.sums;
+        let judged = evaluate(&self.network, test, recipe, BATCH);
+        let sums = judged.map_err(|error| setting.told(error.into()))?.sums;
         Ok(Finding {
             method: setting.method.clone(),
             h: setting.h.filter(|_| is_fixed),
@@ -88,7 +120,7 @@ fn one(args: &TestArgs, bench: &mut Bench) -> Result<()> {
 }
 
 /// The table of the paper: trained with one solver, tested with every other.
-fn all_solvers(args: &TestArgs, bench: &mut Bench) -> Result<()> {
+fn all_solvers(args: &TestArgs, results: Results<'_>, bench: &mut Bench) -> Result<()> {
     let length = (bench.trained.t1 - bench.trained.t0).abs();
     let fixed =
         FIXED.iter().flat_map(|method| STEPS.map(|part| (*method, Some(part * length), None)));
@@ -106,7 +138,7 @@ fn all_solvers(args: &TestArgs, bench: &mut Bench) -> Result<()> {
         findings.push(bench.judge(&bench.trained.clone().solved(&solver)?)?);
     }
     report::line(&table(&findings).join("\n"))?;
-    fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
+    results.begin()?;
     let csv = args.out.join("solvers.csv");
     write_csv(&csv, &findings)?;
     let pictures = draw::solvers(&args.out.join("solvers"), &bench.trained.method, &findings)?;
@@ -118,7 +150,7 @@ fn all_solvers(args: &TestArgs, bench: &mut Bench) -> Result<()> {
 
 fn table(findings: &[Finding]) -> Vec<String> {
     let heads = ["method", "h", "tolerance", "NFE", "accuracy, %", "error, %", "loss", "trained"];
-    let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| x.to_string());
+    let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| Number(x).to_string());
     let rows = findings.iter().map(|found| {
         vec![
             found.method.clone(),

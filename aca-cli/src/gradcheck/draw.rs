@@ -207,7 +207,7 @@ fn failure((turned, color): (&Return, Color)) -> Option<Label> {
 /// One colour a strategy, one marker a method.
 fn key(strategy: Strategy, method: Option<&str>) -> Key {
     let (color, usual) = match strategy {
-        Strategy::Aca => (HUES[0], Marker::Dot),
+        Strategy::Aca | Strategy::AcaBudget => (HUES[0], Marker::Dot),
         Strategy::Naive => (HUES[2], Marker::Ring),
         Strategy::NaiveThroughStepSize => (HUES[4], Marker::Triangle),
         Strategy::Backsolve => (HUES[1], Marker::Square),

@@ -53,7 +53,7 @@ impl Setting {
             Strategy::Backsolve => {
                 Gradient::Backsolve(Backsolve { restart: self.restart, ..Backsolve::default() })
             }
-            strategy => strategy.gradient(),
+            strategy => strategy.gradient(Strategy::CHECKPOINTS),
         }
     }
 

@@ -1,19 +1,23 @@
-//! The built-in systems at their classic parameters.
+//! The built-in systems, at their classic parameters or at the user's.
 
-use aca_core::VectorField;
-use aca_models::systems::{CubicSpiral, LinearDecay, Lorenz, LotkaVolterra, ThreeBody, VanDerPol};
+use aca_core::{Number, VectorField};
+use aca_models::systems::{
+    ClosedForm, CubicSpiral, LinearDecay, Lorenz, LotkaVolterra, System, ThreeBody, VanDerPol,
+};
 
-use crate::args::SystemName;
+use crate::args::{SolveArgs, SystemName};
 use crate::plot::Portrait;
-use crate::report::Result;
+use crate::report::{Refusal, Result};
 
-/// A built-in system at its classic parameters.
+/// A built-in system, where it starts and how it is drawn.
 pub struct Problem {
     pub name: &'static str,
     /// Its name in captions.
     pub title: &'static str,
     pub field: Box<dyn VectorField>,
-    pub y0: &'static [f64],
+    /// Names and values of its parameters.
+    pub params: Vec<(&'static str, f64)>,
+    pub y0: Vec<f64>,
     pub t1: f64,
     /// Names of the state's entries.
     pub names: &'static [&'static str],
@@ -26,64 +30,134 @@ const BODIES: [&str; 18] = [
     "vx1", "vy1", "vz1", "vx2", "vy2", "vz2", "vx3", "vy3", "vz3", // speeds
 ];
 
+/// A system as it is built in.
+struct Classic<S> {
+    system: S,
+    name: &'static str,
+    title: &'static str,
+    params: Vec<(&'static str, f64)>,
+    y0: &'static [f64],
+    t1: f64,
+    names: &'static [&'static str],
+    portrait: Portrait,
+}
+
 impl Problem {
-    /// Returns the system of that name.
-    pub fn new(system: SystemName) -> Result<Self> {
-        Ok(match system {
-            SystemName::ThreeBody => Self {
+    /// Returns the system that the user named, with parameters and initial state of the user's where given.
+    ///
+    /// # Errors
+    /// [`Refusal::NoParameter`], [`Refusal::StateLength`] or [`Refusal::Range`].
+    pub fn new(args: &SolveArgs) -> Result<Self> {
+        match args.system {
+            SystemName::ThreeBody => Classic {
+                system: ThreeBody,
                 name: "three-body",
                 title: "Three bodies",
-                field: Box::new(ThreeBody::field(ThreeBody::MASSES)?),
+                params: ["m1", "m2", "m3"].into_iter().zip(ThreeBody::MASSES).collect(),
                 y0: &ThreeBody::Y0,
                 t1: 1.0,
                 names: &BODIES,
                 portrait: Portrait::Bodies,
-            },
-            SystemName::LotkaVolterra => Self {
+            }
+            .build(args),
+            SystemName::LotkaVolterra => Classic {
+                system: LotkaVolterra,
                 name: "lotka-volterra",
                 title: "Lotka and Volterra's prey and predators",
-                field: Box::new(LotkaVolterra::field([0.5; 4])?),
+                params: ["alpha", "beta", "delta", "gamma"].map(|name| (name, 0.5)).into(),
                 y0: &[1.5, 1.5],
                 t1: 10.0,
                 names: &["prey", "predators"],
                 portrait: Portrait::Plane,
-            },
-            SystemName::VanDerPol => Self {
+            }
+            .build(args),
+            SystemName::VanDerPol => Classic {
+                system: VanDerPol,
                 name: "van-der-pol",
                 title: "Van der Pol's oscillator",
-                field: Box::new(VanDerPol::field(&[5.0])?),
+                params: vec![("mu", 5.0)],
                 y0: &[2.0, 0.0],
                 t1: 20.0,
                 names: &["position", "speed"],
                 portrait: Portrait::Plane,
-            },
-            SystemName::Lorenz => Self {
+            }
+            .build(args),
+            SystemName::Lorenz => Classic {
+                system: Lorenz,
                 name: "lorenz",
                 title: "Lorenz's convection",
-                field: Box::new(Lorenz::field(Lorenz::CLASSIC)?),
+                params: ["sigma", "rho", "beta"].into_iter().zip(Lorenz::CLASSIC).collect(),
                 y0: &[1.0, 1.0, 1.0],
                 t1: 25.0,
                 names: &["x", "y", "z"],
                 portrait: Portrait::Space,
-            },
-            SystemName::CubicSpiral => Self {
+            }
+            .build(args),
+            SystemName::CubicSpiral => Classic {
+                system: CubicSpiral,
                 name: "cubic-spiral",
                 title: "Cubic spiral",
-                field: Box::new(CubicSpiral::field(CubicSpiral::CLASSIC)?),
+                params: ["a11", "a12", "a21", "a22"]
+                    .into_iter()
+                    .zip(CubicSpiral::CLASSIC)
+                    .collect(),
                 y0: &[2.0, 0.0],
                 t1: 25.0,
                 names: &["x", "y"],
                 portrait: Portrait::Plane,
-            },
-            SystemName::LinearDecay => Self {
+            }
+            .build(args),
+            SystemName::LinearDecay => Classic {
+                system: LinearDecay,
                 name: "linear-decay",
                 title: "Linear decay",
-                field: Box::new(LinearDecay::field(1.0)?),
+                params: vec![("k", 1.0)],
                 y0: &[1.0],
                 t1: 5.0,
                 names: &["y"],
                 portrait: Portrait::None,
-            },
-        })
+            }
+            .build(args),
+        }
+    }
+}
+
+impl<S: System> Classic<S> {
+    fn build(mut self, args: &SolveArgs) -> Result<Problem> {
+        for (name, value) in &args.param {
+            self.set(name, *value)?;
+        }
+        let Self { system, name, title, params, t1, names, portrait, .. } = self;
+        let y0 = start((name, names), self.y0, &args.y0)?;
+        let theta: Vec<f64> = params.iter().map(|(_, value)| *value).collect();
+        let field = Box::new(ClosedForm::from_slice(system, &theta)?);
+        Ok(Problem { name, title, field, params, y0, t1, names, portrait })
+    }
+
+    fn set(&mut self, name: &str, value: f64) -> Result<()> {
+        let known = |(name, value): &(&str, f64)| format!("{name} = {}", Number(*value));
+        let all: Vec<_> = self.params.iter().map(known).collect();
+        let param = self.params.iter_mut().find(|(known, _)| *known == name);
+        let param = param.ok_or_else(|| {
+            let (system, known) = (self.name, all.join(", "));
+            Refusal::NoParameter { system, name: name.to_owned(), known }
+        })?;
+        param.1 = value;
+        Ok(())
+    }
+}
+
+/// The initial state: the user's, of as many finite numbers as there are names, or the system's own.
+fn start((system, names): (&'static str, &[&str]), own: &[f64], given: &[f64]) -> Result<Vec<f64>> {
+    if given.is_empty() {
+        return Ok(own.to_vec());
+    }
+    if let Some(&value) = given.iter().find(|y| !y.is_finite()) {
+        return Err(Refusal::Range { option: "--y0", value, range: "finite", example: "1" }.into());
+    }
+    let (got, expected, names) = (given.len(), own.len(), names.join(", "));
+    match got == expected {
+        true => Ok(given.to_vec()),
+        false => Err(Refusal::StateLength { system, got, expected, names }.into()),
     }
 }

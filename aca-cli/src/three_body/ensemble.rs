@@ -1,6 +1,5 @@
 //! Fits from many start masses, shared among processes.
 
-use std::fs;
 use std::ops::Range;
 
 use aca_core::Method;
@@ -8,7 +7,7 @@ use aca_models::communicator::{Communicator, Fingerprint, gather_texts, same, to
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use super::{Summary, adaptive, fit, record};
+use super::{Config, ENSEMBLE, Summary, checked, claim, fit, record};
 use crate::args::ThreeBodyArgs;
 use crate::report::{self, Error, Result, Side, aligned};
 
@@ -44,30 +43,31 @@ struct Line<'a> {
 pub fn run(args: &ThreeBodyArgs, seeds: Range<u64>, ranks: &dyn Communicator) -> Result<()> {
     let leads = ranks.rank() == 0;
     let prepare = || {
-        if leads {
-            fs::create_dir_all(&args.out).map_err(Error::file("create", &args.out))?;
-        }
-        adaptive(args)
+        let method = checked(args)?;
+        let results = leads.then(|| claim(args, &Config::of_ensemble(args))).transpose()?;
+        Ok((method, results))
     };
-    let tableau = together(ranks, prepare())?;
-    let ThreeBodyArgs { epochs, rtol, atol, no_polish, .. } = args;
-    let settings = format!("{seeds:?} {epochs} {tableau:?} {rtol} {atol} {no_polish}");
+    let (tableau, results) = together::<_, Error>(ranks, prepare())?;
+    let ThreeBodyArgs { epochs, rtol, atol, polish_tol, max_steps, no_polish, .. } = args;
+    let settings = format!(
+        "{seeds:?} {epochs} {tableau:?} {rtol} {atol} {polish_tol} {max_steps} {no_polish}"
+    );
     same(ranks, "settings", Fingerprint::of(settings.as_bytes()))?;
     let own = own_fits(args, seeds, &tableau, ranks);
     let text = serde_json::to_string(&own).unwrap_or_default();
     let texts = gather_texts(ranks, Some(&text))?;
-    if !leads {
-        return Ok(());
-    }
+    let Some(results) = results else { return Ok(()) };
     let read = |text| serde_json::from_str::<Vec<Fit>>(text).map_err(candle_core::Error::wrap);
     let fits = texts.iter().flatten().map(|text| read(text));
     let mut fits = fits.collect::<candle_core::Result<Vec<_>>>()?.concat();
     fits.sort_by_key(|fit| fit.seed);
-    report::table(&args.out.join("ensemble.csv"), fits.iter().map(Line::new))?;
+    results.begin()?;
+    report::table(&args.out.join(ENSEMBLE), fits.iter().map(Line::new))?;
     report::line(&table(&fits).join("\n"))?;
     let best = best(&fits)?;
     report::line(&format!("\nbest seed     {best}"))?;
-    record(&ThreeBodyArgs { seed: best, ..args.clone() }, tableau)
+    // The folder is this run's: it was claimed before the first fit.
+    record(&ThreeBodyArgs { seed: best, overwrite: true, ..args.clone() }, tableau)
 }
 
 fn own_fits(

@@ -38,6 +38,7 @@ pub struct Problem {
     observed: Tensor,
     times: Vec<f64>,
     tableau: Method,
+    max_steps: usize,
     /// What all solves so far cost.
     pub cost: Cost,
 }
@@ -86,7 +87,7 @@ impl Objective {
 
 impl Problem {
     /// Observes the true orbits over the training span [0, 1].
-    pub fn new(masses: [f64; 3], tableau: Method) -> Result<Self> {
+    pub fn new(masses: [f64; 3], tableau: Method, max_steps: usize) -> Result<Self> {
         let times: Vec<f64> =
             (0..OBSERVATIONS).map(|i| i as f64 / (OBSERVATIONS - 1) as f64).collect();
         Ok(Self {
@@ -95,6 +96,7 @@ impl Problem {
             observed: true_orbits(ThreeBody::MASSES, 1.0, &times)?,
             times,
             tableau,
+            max_steps,
             cost: Cost::default(),
         })
     }
@@ -103,7 +105,10 @@ impl Problem {
     pub fn evaluate(&mut self, masses: [f64; 3], objective: Objective) -> Result<Evaluation> {
         self.masses.set(&Tensor::new(&masses, &Device::Cpu)?)?;
         let field = ClosedForm::new(ThreeBody, self.masses.clone());
-        let solver = Solver::for_method(self.tableau.clone(), objective.tolerance, None)?;
+        let solver = Solver {
+            max_steps: self.max_steps,
+            ..Solver::adaptive(self.tableau.clone(), objective.tolerance)
+        };
         let ode = Ode::new(solver, field, vec![self.masses.clone()])?;
         let sol = ode.solve(&self.y0, (0.0, 1.0), &SaveAt::Times(self.times.clone()))?;
         let squares = (sol.ys.narrow(1, 0, 9)? - &self.observed)?.sqr()?;

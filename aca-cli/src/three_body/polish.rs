@@ -10,9 +10,6 @@ use argmin::solver::quasinewton::LBFGS;
 use super::fit::{Evaluation, Objective, Problem};
 use crate::report::{Error, Result};
 
-/// Tolerance of the polish's solves.
-pub const TOLERANCE: Tolerance = Tolerance { rtol: 1e-10, atol: 1e-10 };
-
 /// Bound on the iterations of one stage; a handful is usual for three masses.
 const MAX_ITERATIONS: u64 = 100;
 
@@ -27,12 +24,13 @@ const DECAYS: [f64; 4] = [1e-8, 1e-4, 1e-2, 1.0];
 pub fn polish(
     problem: &mut Problem,
     start: Evaluation,
+    tolerance: Tolerance,
     report: &mut dyn FnMut(&Evaluation) -> Result<()>,
 ) -> Result<Evaluation> {
     let mut masses = start.masses;
     let mut best = start;
     for decay in DECAYS {
-        let objective = Objective { tolerance: TOLERANCE, decay };
+        let objective = Objective { tolerance, decay };
         let Ok(first) = problem.evaluate(masses, objective) else { break };
         best = first;
         let search = Search { problem, report, objective, best, last: None, unreported: None };

@@ -2,23 +2,52 @@
 
 use std::path::Path;
 
-use aca_core::Solver;
+use aca_core::{Method, Number, Solver};
 use aca_models::systems::ThreeBody;
 use candle_core::Tensor;
 
 use super::log::Row;
-use super::{AdamSummary, Summary, fit, polish};
+use super::{AdamSummary, Summary, final_tolerance, fit};
 use crate::args::ThreeBodyArgs;
-use crate::method::method;
 use crate::plot::{self, Chart, Mark, Orbits};
-use crate::report::{self, Result};
+use crate::report::{self, Error, Refusal, Result};
+
+/// End of the prediction: twice the training span.
+const END: f64 = 2.0;
+
+/// Refuses settings by which the true orbits cannot be followed to the end of the prediction, before a fit is begun
+/// whose masses will be nearly the true ones.
+pub fn check(args: &ThreeBodyArgs, method: &Method) -> Result<()> {
+    let followed = fit::orbits(&solver(args, method), ThreeBody::MASSES, END, &[END]);
+    let Err(Error::Aca(aca_core::Error::MaxSteps { max_steps, t, .. })) = followed else {
+        // Without a polish the first epoch says what else is wrong.
+        return if args.no_polish { Ok(()) } else { followed.map(drop) };
+    };
+    let (tolerance, option) = match args.no_polish {
+        true => (args.rtol, "--rtol and --atol"),
+        false => (args.polish_tol, "--polish-tol"),
+    };
+    let tolerance = format!("{option} {}", Number(tolerance));
+    Err(Refusal::Prediction { method: method.name().to_owned(), t, max_steps, tolerance, option }
+        .into())
+}
+
+/// The solver of the predicted orbits: the user's, at the tolerance of the last stage of the fit.
+fn solver(args: &ThreeBodyArgs, method: &Method) -> Solver {
+    let solver = Solver::adaptive(method.clone(), final_tolerance(args));
+    Solver { max_steps: args.max_steps, ..solver }
+}
 
 /// Follows the fitted masses to twice the training span, at times between the observations.
-pub fn predict(args: &ThreeBodyArgs, summary: &Summary, rows: &[Row]) -> Result<()> {
+pub fn predict(
+    args: &ThreeBodyArgs,
+    method: &Method,
+    summary: &Summary,
+    rows: &[Row],
+) -> Result<()> {
     let times: Vec<f64> = (0..2000).map(|i| (i as f64 + 0.5) / 1000.0).collect();
-    let truth = fit::true_orbits(ThreeBody::MASSES, 2.0, &times)?;
-    let solver = Solver::for_method(method(&args.method)?, polish::TOLERANCE, None)?;
-    let fitted = fit::orbits(&solver, summary.masses, 2.0, &times)?;
+    let truth = fit::true_orbits(ThreeBody::MASSES, END, &times)?;
+    let fitted = fit::orbits(&solver(args, method), summary.masses, END, &times)?;
     let apart = (&fitted - &truth)?.abs()?;
     let worst = |start: usize| -> Result<f64> {
         Ok(apart.narrow(0, start, 1000)?.max_all()?.to_scalar::<f64>()?)

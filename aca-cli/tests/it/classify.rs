@@ -45,7 +45,7 @@ fn bits(path: &Path) -> Vec<(String, Vec<u32>)> {
 /// Starts a training and waits for its first checkpoint.
 fn start(folder: &Path, epochs: &str) -> Child {
     let words = ["classify", "train", "--out", "run", "--method", "euler", "--h", "1"];
-    let plan = ["--batch-size", "128", "--epochs", epochs];
+    let plan = ["--batch-size", "128", "--epochs", epochs, "--overwrite"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_aca"));
     command.current_dir(folder).args(words).args(plan);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -139,8 +139,8 @@ fn a_full_disk_is_named_and_leaves_the_old_checkpoint() {
     let checkpoint = folder.path().join("run/checkpoint.safetensors");
     let old = fs::read(&checkpoint).unwrap();
     // Files may grow to 50 KiB only: enough for tables, too little for a checkpoint.
-    let args =
-        ["classify", "train", "--out", "run", "--method", "euler", "--h", "1", "--epochs", "1"];
+    let args = ["classify", "train", "--out", "run", "--method", "euler", "--h", "1", "--epochs"];
+    let args = [&args[..], &["1", "--overwrite"]].concat();
     let error = aca_on_small_disk(folder.path(), 50, &args).stderr;
     assert!(error.contains("cannot write run/checkpoint.safetensors"), "{error}");
     assert_eq!(fs::read(&checkpoint).unwrap(), old);
@@ -192,7 +192,11 @@ fn what_cannot_be_used_is_refused_with_its_remedy() {
         assert!(error.contains(words), "{args:?}: {error}");
     };
     let resume = ["train", "--resume", "run/checkpoint.safetensors"];
-    refused(&["train", "--method", "rk4"], "needs a fixed step; give h");
+    refused(
+        &["train", "--out", "run"],
+        "run holds a finished run, digits on digits: 1 of 1 epochs",
+    );
+    refused(&["train", "--method", "rk4"], "needs a fixed step; give one by --h");
     refused(&["train", "--dataset", "cifar10"], "name it with --data");
     refused(&["train", "--data", "nowhere"], "nowhere is not a directory");
     refused(&["train", "--data", "run"], "lacks data_batch_1.bin");
@@ -238,6 +242,8 @@ fn a_comparison_trains_every_contestant_with_every_seed() {
     for file in ["compare.csv", "epochs.csv", "compare.png", "compare.svg"] {
         assert!(folder.path().join("out").join(file).exists(), "{file}");
     }
+    let again = aca_in(folder.path(), &words).refused();
+    assert!(again.contains("out holds a finished comparison; give another --out"), "{again}");
 }
 
 #[test]
@@ -246,7 +252,8 @@ fn a_run_that_fails_leaves_the_records_of_an_earlier_one() {
     let records = ["metrics.csv", "events.out.tfevents.aca", "checkpoint.safetensors"];
     let read = || records.map(|name| fs::read(folder.path().join("run").join(name)).unwrap());
     let before = read();
-    train(folder.path(), &[&ONE[..], &["--lr", "1e30"]].concat()).refused();
+    let ran = train(folder.path(), &[&ONE[..], &["--lr", "1e30", "--overwrite"]].concat());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(read() == before, "a refused run changed the records of an earlier one");
 }
 
@@ -254,7 +261,7 @@ fn a_run_that_fails_leaves_the_records_of_an_earlier_one() {
 fn a_run_resumed_elsewhere_takes_its_best_epoch_along() {
     let folder = trained();
     let elsewhere = |more: &[&str]| {
-        let brief = ["classify", "train", "--out", "other", "--resume", LAST];
+        let brief = ["classify", "train", "--out", "other", "--overwrite", "--resume", LAST];
         aca_in(folder.path(), &[&brief[..], more].concat())
     };
     let best = || bits(&folder.path().join("other/best.safetensors"));
@@ -264,7 +271,7 @@ fn a_run_resumed_elsewhere_takes_its_best_epoch_along() {
     // An epoch that learns nothing is not the best, and another run's best epoch is not this one's.
     let stale =
         ["classify", "train", "--out", "other", "--method", "euler", "--h", "1", "--seed", "9"];
-    aca_in(folder.path(), &[&stale[..], &ONE].concat()).succeeded();
+    aca_in(folder.path(), &[&stale[..], &ONE, &["--overwrite"]].concat()).succeeded();
     assert_ne!(best(), bits(&folder.path().join(LAST)));
     elsewhere(&["--epochs", "2", "--lr", "1e-12"]).succeeded();
     let history = load(&folder.path().join("other/checkpoint.safetensors")).about.history;

@@ -157,7 +157,7 @@ mod with_mpi {
         let folder = tempdir().unwrap();
         // What every epoch replaces is a directory, so it cannot be written.
         fs::create_dir_all(folder.path().join("run/checkpoint.safetensors/full")).unwrap();
-        let ran = run(folder.path(), &[with(&["--epochs", "1"])]);
+        let ran = run(folder.path(), &[with(&["--epochs", "1", "--overwrite"])]);
         let text = message(&ran);
         assert!(text.starts_with("error: rank 0: cannot write run/checkpoint"), "{text}");
     }
@@ -169,7 +169,7 @@ mod with_mpi {
         run(folder.path(), &[with(&sync)]).succeeded();
         let about = Checkpoint::load(&folder.path().join("run/best.safetensors")).unwrap().about;
         assert!(about.plan.sync_batch_norm && about.plan.scale_lr);
-        let ran = run(folder.path(), &[[&TRAIN[..5], &sync].concat()]);
+        let ran = run(folder.path(), &[[&TRAIN[..5], &sync, &["--overwrite"]].concat()]);
         let text = message(&ran);
         assert!(text.starts_with("error: rank 0: heun_euler adapts its steps"), "{text}");
     }

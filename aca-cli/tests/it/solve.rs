@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use crate::common::{Ran, aca, aca_in, example};
 
-/// Solves into the folder `out` of `folder`.
+/// Solves into the folder `out` of `folder`, whatever is there.
 fn solve(folder: &Path, system: &str, more: &[&str]) -> Ran {
-    aca_in(folder, &[&["solve", system, "--out", "out"], more].concat())
+    aca_in(folder, &[&["solve", system, "--out", "out", "--overwrite"], more].concat())
 }
 
 /// The table that a solve wrote: its columns' names and its rows.
@@ -63,9 +63,10 @@ fn picture_of_every_system_is_a_png_with_ink() {
 fn no_plots_writes_the_table_alone() {
     let folder = TempDir::new().unwrap();
     solve(folder.path(), "lorenz", &["--no-plots"]).succeeded();
-    let files: Vec<_> =
+    let mut files: Vec<_> =
         fs::read_dir(folder.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(files, ["trajectory.csv"]);
+    files.sort();
+    assert_eq!(files, ["config.toml", "trajectory.csv"]);
 }
 
 #[test]
@@ -77,6 +78,8 @@ fn json_has_all_figures_of_the_solve() {
     let expected = [
         "system",
         "method",
+        "params",
+        "y0",
         "t0",
         "t1",
         "accepted",
@@ -130,7 +133,8 @@ fn method_of_a_file_solves_adaptively() {
 fn fixed_method_needs_a_step() {
     assert_eq!(
         aca(&["solve", "lorenz", "--method", "rk4"]).refused(),
-        "error: rk4 has no embedded error estimate, so it needs a fixed step; give h"
+        "error: rk4 has no embedded error estimate, so it needs a fixed step; give one by --h, or take an adaptive method \
+         such as dopri5"
     );
 }
 
@@ -146,7 +150,8 @@ fn fixed_method_takes_steps_of_the_given_size() {
 fn unknown_method_is_refused_before_anything_is_written() {
     let folder = TempDir::new().unwrap();
     let error = solve(folder.path(), "lorenz", &["--method", "tsit"]).refused();
-    assert!(error.starts_with("error: unknown method \"tsit\"; nearest: tsit5, "), "{error}");
+    let text = "error: unknown method \"tsit\"; did you mean tsit5 (tsitouras), ";
+    assert!(error.starts_with(text) && error.contains("`aca tableau list`"), "{error}");
     assert!(!folder.path().join("out").exists());
 }
 

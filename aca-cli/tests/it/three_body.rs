@@ -40,8 +40,11 @@ fn run_that_fails_leaves_the_records_of_an_earlier_one() {
         ["metrics.csv", "config.toml", "best.safetensors"]
             .map(|name| fs::read(folder.path().join("run").join(name)).unwrap())
     };
+    // The same settings replace their own results.
+    run(&[]).succeeded();
     let before = read();
-    run(&["--rtol", "-1"]).refused();
+    run(&["--overwrite", "--rtol", "-1"]).refused();
+    run(&["--rtol", "1e-6"]).refused();
     assert!(read() == before, "a refused run changed the records of an earlier one");
 }
 
@@ -61,6 +64,14 @@ fn run_leaves_its_table_masses_settings_and_pictures() {
     let film = bytes("orbits.gif");
     assert_eq!(&film[..6], b"GIF89a");
     assert!(film.len() < 3_000_000, "{} bytes, bound 3 MB", film.len());
+}
+
+#[test]
+fn a_method_of_low_order_fits_and_predicts_by_its_own_settings() {
+    let args = ["three-body", "--method", "bosh3", "--epochs", "1", "--no-plots", "--json"];
+    let found = aca(&[&args[..], &["--polish-tol", "1e-9"]].concat()).json();
+    let error = found["max_mass_error"].as_f64().unwrap();
+    assert!(error < 1e-6, "mass error {error:e}, bound 1e-6");
 }
 
 #[test]
@@ -86,7 +97,7 @@ fn options_of_another_workload_are_refused() {
     ] {
         let words = ["bench", "--workload", "mlp", option].into_iter().chain(value);
         let text = aca(&words.collect::<Vec<_>>()).refused();
-        assert!(text.contains(&format!("{option} belongs to the workload {owner}")), "{text}");
+        assert!(text.contains(&format!("{option} belongs to --workload {owner}")), "{text}");
     }
 }
 
@@ -96,7 +107,7 @@ fn a_disk_that_is_full_in_the_polish_is_named_and_leaves_no_results_of_another_r
     let args = ["three-body", "--epochs", "2", "--no-polish", "--no-plots", "--out", "run"];
     aca_in(folder.path(), &args).succeeded();
     // Files may grow to 4 KiB only: enough for the epochs, too little for the polish after them.
-    let args = ["three-body", "--epochs", "2", "--no-plots", "--out", "run"];
+    let args = ["three-body", "--epochs", "2", "--no-plots", "--out", "run", "--overwrite"];
     let ran = aca_on_small_disk(folder.path(), 4, &args);
     assert!(ran.code != Some(0) && ran.stderr.contains("run/metrics.csv"), "{}", ran.stderr);
     assert!(!folder.path().join("run/best.safetensors").exists());

@@ -1,5 +1,5 @@
 use aca_core::Method::Leapfrog as ALF;
-use aca_core::{Error, Result, SolveEnd, Solver, Time, VectorField};
+use aca_core::{Error, Number, Result, SolveEnd, Solver, Time, VectorField};
 use aca_tableau::{CASH_KARP, DOPRI5, RK4};
 use candle_core::{Tensor, Var};
 
@@ -134,6 +134,36 @@ fn spent_budget_of_an_adaptive_run_is_an_error() {
 }
 
 #[test]
+fn budget_spent_at_the_stability_limit_is_called_stiff() {
+    let fast = |_: &Time, y: &Tensor| y.affine(-1e4, 0.0);
+    let solver = Solver { max_steps: 100, ..dopri5(1e-3) };
+    let error = solver.solve(&fast, &state(&[1.0]), (0.0, 1e3), &mut ()).unwrap_err();
+    let Error::MaxSteps { accepted, stability_limited, .. } = error else { panic!("{error:?}") };
+    assert!(2 * stability_limited > accepted, "{stability_limited} of {accepted} at the limit");
+    let text = format!(
+        "; {stability_limited} of {accepted} accepted steps were at the stability limit, so the problem is stiff and a \
+         looser tolerance does not help; shorten the span, or solve it by an implicit method (a Scheme of your own)"
+    );
+    assert!(error.to_string().ends_with(&text), "{error}");
+}
+
+#[test]
+fn numbers_of_messages_have_their_significant_digits_alone() {
+    for (number, text) in [
+        (1e300, "1e300"),
+        (1e-10, "1e-10"),
+        (0.371, "0.371"),
+        (-2.5, "-2.5"),
+        (100_000.0, "100000"),
+        (0.015625, "0.015625"),
+        (0.0, "0"),
+        (f64::INFINITY, "inf"),
+    ] {
+        assert_eq!(Number(number).to_string(), text);
+    }
+}
+
+#[test]
 fn budget_that_just_suffices_is_enough() {
     let solver = Solver { max_steps: 8, first_step: Some(0.125), h_max: 0.125, ..dopri5(1e-3) };
     let end = solver.solve(&decay, &state(&[1.0]), (0.0, 1.0), &mut ()).unwrap();
@@ -152,10 +182,9 @@ fn rejected_steps_spend_the_budget() {
 #[test]
 fn fixed_steps_beyond_the_budget_are_refused_at_the_start() {
     let refused = |e: &Error| matches!(e, Error::TooManyFixedSteps { .. });
-    for (solver, steps) in [
-        (Solver::fixed(DOPRI5, 1e-9), "1000000000"),
-        (Solver::fixed_count(DOPRI5, 10_001), "10001"),
-    ] {
+    for (solver, steps) in
+        [(Solver::fixed(DOPRI5, 1e-9), "1e9"), (Solver::fixed_count(DOPRI5, 10_001), "10001")]
+    {
         let text = format!(
             "the span 0 to 1 takes {steps} fixed steps, but max_steps = 10000; take larger steps or \
              raise max_steps"

@@ -144,7 +144,7 @@ fn safety_below_the_smallest_factor_does_not_panic() {
 #[test]
 fn unknown_method_names_its_neighbours() {
     let tableau = by_name("dopri6").map_err(Error::from);
-    let text = "unknown method \"dopri6\"; nearest: dopri5, dop853, euler";
+    let text = "unknown method \"dopri6\"; nearest: dopri5, dop853, bosh3";
     assert_refused(tableau, |e| matches!(e, Error::Tableau(_)), text);
 }
 

@@ -39,6 +39,23 @@ fn punctuation_does_not_matter() {
 }
 
 #[test]
+fn part_of_a_name_is_nearest_to_the_whole() {
+    for (part, whole) in [
+        ("bogacki", "bosh3"),
+        ("dormand", "dopri5"),
+        ("fehl", "fehlberg45"),
+        ("runge kutta", "rk4"),
+        ("tsit", "tsit5"),
+        ("rk99", "dopri5"),
+    ] {
+        let Err(TableauError::UnknownName { nearest, .. }) = by_name(part) else {
+            panic!("{part} is a name")
+        };
+        assert_eq!(nearest[0], whole, "{part}: {nearest:?}");
+    }
+}
+
+#[test]
 fn unknown_name_lists_the_nearest() {
     let error = by_name("dopri4").unwrap_err();
     assert_eq!(

@@ -150,6 +150,40 @@ fn meets(method: &Stepper, steps: &Steps, t: &[f64]) -> bool {
     (0..steps.rows()).all(meets)
 }
 
+/// Judges what is left of a transposed linear system `M^T lambda = right` while its solution is refined.
+pub(crate) struct Refinement {
+    epsilon: f64,
+    right: f64,
+    /// Norm of the matrix.
+    matrix: f64,
+    before: f64,
+    turns: usize,
+}
+
+impl Refinement {
+    pub(crate) fn new(epsilon: f64, right: f64, matrix: f64) -> Self {
+        Self { epsilon, right, matrix, before: f64::INFINITY, turns: 0 }
+    }
+
+    /// Whether the system is solved, given the norms of what is left and of the solution; `None` where refining helps. One
+    /// refinement at least makes small entries right beside large ones.
+    ///
+    /// # Source
+    /// Skeel, "Iterative refinement implies numerical stability for Gaussian elimination", 1980.
+    pub(crate) fn judge(&mut self, left: f64, solution: f64) -> Option<bool> {
+        let rounding = 1e3 * self.epsilon * (self.right + self.matrix * solution);
+        let (enough, falls) = (left <= rounding, left < 0.5 * self.before);
+        self.before = left;
+        self.turns += 1;
+        match (enough, falls) {
+            _ if left == 0.0 => Some(true),
+            (true, _) if self.turns > 1 => Some(true),
+            (_, true) if self.turns < 20 => None,
+            (enough, _) => Some(enough),
+        }
+    }
+}
+
 /// Returns `base + sum(w_i x_i)`, with the rows' `sizes` in the weights of the terms where there are any, and the
 /// cotangents `g` of outputs, each with a weight that may depend on the size of its row's step.
 pub(crate) fn add_outputs(

@@ -2,7 +2,8 @@
 
 use aca_core::Number;
 use aca_tableau::{
-    ALL, Interpolant, StabilityInterval, StageDifference, Tableau, TableauDraft, aliases,
+    ALL, FarStability, IMPLICIT, Interpolant, StabilityInterval, StageDifference, Tableau,
+    TableauDraft, aliases,
 };
 use serde::Serialize;
 
@@ -32,14 +33,15 @@ struct Row {
     order: usize,
     embedded_orders: Vec<usize>,
     stages: usize,
+    implicit: bool,
     fsal: bool,
     interpolant_order: usize,
     aliases: &'static [&'static str],
 }
 
 impl Row {
-    const HEADS: [&str; 7] =
-        ["name", "order", "embedded", "stages", "FSAL", "interpolant", "aliases"];
+    const HEADS: [&str; 8] =
+        ["name", "order", "embedded", "stages", "implicit", "FSAL", "interpolant", "aliases"];
 
     fn of(tableau: &'static Tableau) -> Self {
         Self {
@@ -47,6 +49,7 @@ impl Row {
             order: tableau.order(),
             embedded_orders: tableau.embedded().iter().map(|embedded| embedded.order).collect(),
             stages: tableau.stages(),
+            implicit: tableau.is_implicit(),
             fsal: tableau.is_fsal(),
             interpolant_order: tableau.interpolant().order(),
             aliases: aliases(tableau),
@@ -59,6 +62,7 @@ impl Row {
             self.order.to_string(),
             joined(&self.embedded_orders),
             self.stages.to_string(),
+            if self.implicit { "yes" } else { "no" }.to_owned(),
             if self.fsal { "yes" } else { "no" }.to_owned(),
             self.interpolant_order.to_string(),
             self.aliases.join(", "),
@@ -67,7 +71,7 @@ impl Row {
 }
 
 fn list(json: bool) -> Result<()> {
-    let rows = ALL.map(Row::of);
+    let rows: Vec<_> = ALL.into_iter().chain(IMPLICIT).map(Row::of).collect();
     let heads = Row::HEADS.map(str::to_owned).to_vec();
     let cells: Vec<_> = std::iter::once(heads).chain(rows.iter().map(Row::cells)).collect();
     report::line(&aligned(&cells, |_| Side::Left).join("\n"))?;
@@ -87,13 +91,42 @@ fn facts(tableau: &Tableau) -> String {
     }
     facts.push(("interpolant", extra_stages(&tableau.interpolant())));
     facts.push(("stages", stages(tableau)));
-    facts.push(("stability", stability(tableau)));
-    if let Some(c) = tableau.c().iter().find(|c| !(0.0..=1.0).contains(*c)) {
-        facts
-            .push(("solves", format!("none: a stage at c = {} lies outside its step", Number(*c))));
+    match tableau.is_implicit() {
+        true => facts.extend(implicit_facts(tableau)),
+        false => facts.push(("stability", stability(tableau))),
+    }
+    let outside = |c: &&f64| !(0.0..=1.0).contains(*c);
+    if let Some(c) = tableau.c().iter().find(outside) {
+        let c = Number(*c);
+        facts.push(match tableau.is_implicit() {
+            true => ("jumps", format!("none: a stage at c = {c} lies outside its step")),
+            false => ("solves", format!("none: a stage at c = {c} lies outside its step")),
+        });
     }
     let cells = facts.into_iter().map(|(head, text)| vec![head.to_owned(), text]);
     aligned(&cells.collect::<Vec<_>>(), |_| Side::Left).join("\n")
+}
+
+/// What matters of an implicit method, decided from its coefficients.
+fn implicit_facts(tableau: &Tableau) -> Vec<(&'static str, String)> {
+    let far = |FarStability { is_a_stable, at_infinity }: FarStability| {
+        let kind = match (is_a_stable, at_infinity < 1e-10) {
+            (true, true) => "L-stable",
+            (true, false) => "A-stable",
+            (false, _) => "not A-stable",
+        };
+        format!("{kind}, |R| at infinity {}", Number((at_infinity * 1e6).round() / 1e6))
+    };
+    let mut facts = vec![
+        ("stage order", tableau.stage_order().to_string()),
+        ("stability", far(tableau.far_stability())),
+    ];
+    for embedded in tableau.embedded() {
+        facts.push(("embedded stability", far(tableau.far_stability_of(&embedded.b_hat))));
+    }
+    let end = if tableau.is_stiffly_accurate() { "yes" } else { "no" };
+    facts.push(("stiffly accurate", end.to_owned()));
+    facts
 }
 
 fn satisfied(claimed: usize, satisfied: usize) -> String {
@@ -155,7 +188,11 @@ fn drawing(tableau: &Tableau) -> String {
     let texts = |row: &[f64]| row.iter().map(|&x| fraction::text(x)).collect::<Vec<_>>();
     let row = |head: String, row: &[f64]| [vec![head, "|".to_owned()], texts(row)].concat();
     let mut rows: Vec<_> = (0..tableau.stages())
-        .map(|i| row(fraction::text(tableau.c()[i]), tableau.a_row(i)))
+        .map(|i| {
+            let own = Some(tableau.diagonal(i)).filter(|a| *a != 0.0);
+            let entries: Vec<f64> = tableau.a_row(i).iter().copied().chain(own).collect();
+            row(fraction::text(tableau.c()[i]), &entries)
+        })
         .collect();
     rows.push(row("b".to_owned(), tableau.b()));
     for embedded in tableau.embedded() {

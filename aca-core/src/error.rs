@@ -458,7 +458,7 @@ fn advice(accepted: usize, stability_limited: usize) -> String {
     match (Stats { accepted, stability_limited, ..Stats::default() }).is_stiff() {
         true => format!(
             "{stability_limited} of {accepted} accepted steps were at the stability limit, so the problem is stiff and a looser \
-             tolerance does not help; shorten the span, or solve it by an implicit method (a Scheme of your own)"
+             tolerance does not help; shorten the span, or take an implicit method such as KVAERNO5"
         ),
         false => "raise max_steps or loosen the tolerance".to_owned(),
     }

@@ -13,12 +13,17 @@
 //! | [`LotkaVolterra`] | prey, predators | four rates |
 //! | [`Lorenz`] | three | sigma, rho, beta |
 //! | [`ThreeBody`] | three positions, three speeds in space | three masses |
+//! | [`Robertson`], [`Hires`], [`Pollu`] | amounts of 3, 8, 20 species, stiff | rates of 3, 15, 25 reactions |
+//! | [`Oregonator`] | three concentrations, stiff | s, q, w |
+//! | a [`Network`] of reactions of your own | amounts of its species | rates |
 
 mod closed_form;
 mod cubic_spiral;
 mod linear_decay;
 mod lorenz;
 mod lotka_volterra;
+mod mass_action;
+mod oregonator;
 mod three_body;
 mod van_der_pol;
 
@@ -27,6 +32,8 @@ pub use cubic_spiral::CubicSpiral;
 pub use linear_decay::LinearDecay;
 pub use lorenz::Lorenz;
 pub use lotka_volterra::LotkaVolterra;
+pub use mass_action::{Hires, Network, Pollu, Reaction, Robertson};
+pub use oregonator::Oregonator;
 pub use three_body::ThreeBody;
 pub use van_der_pol::VanDerPol;
 

@@ -9,7 +9,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
 
-use super::{Arriving, Known, Replay, ReplayStep, Replayed, looked_into, meets, output_weights};
+use super::{
+    Arriving, Known, Refinement, Replay, ReplayStep, Replayed, looked_into, meets, output_weights,
+};
 use crate::GradientError;
 use crate::outputs::RowOutput;
 use crate::params::Accumulator;
@@ -213,32 +215,26 @@ impl<T: Element> Pull<'_, '_, '_, T> {
             return Ok(false);
         }
         let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let enough = 512.0 * entering.counter.epsilon() * norm(right);
+        let mut refinement =
+            Refinement::new(entering.counter.epsilon(), norm(right), matrices.norm());
         let mut lambda = right.to_vec();
         matrices.solve_transposed_slice(&mut lambda);
         // What parameters and times get waits for the last word.
         let (mut theta, mut dt) = (self.theta.to_vec(), vec![0.0; t.rows()]);
-        let (mut before, mut mu) = (f64::INFINITY, vec![T::zero(); size]);
-        for _ in 0..20 {
+        let mut mu = vec![T::zero(); size];
+        loop {
             self.lambda.iter_mut().zip(&lambda).for_each(|(own, x)| *own = T::from_f64(*x));
             self.field.pull(t, state, self.lambda, &mut mu, &mut theta, &mut dt);
             let h = |i: usize| steps.h()[i / length];
             let terms = right.iter().zip(&lambda).zip(&mu).enumerate();
             let left = terms.map(|(i, ((r, x), mu))| r - x + gamma * h(i) * mu.to_f64());
             let mut left: Vec<f64> = left.collect();
-            let off = norm(&left);
-            // Rounding of a stiff Jacobian may leave more than `enough`, but never shrinks then.
-            if off <= enough || (off >= 0.5 * before && off <= 1e3 * enough) {
-                return Ok(true);
+            if let Some(solved) = refinement.judge(norm(&left), norm(&lambda)) {
+                return Ok(solved);
             }
-            if off.is_nan() || off >= before {
-                return Ok(false);
-            }
-            before = off;
             matrices.solve_transposed_slice(&mut left);
             lambda.iter_mut().zip(left).for_each(|(x, left)| *x += left);
         }
-        Ok(false)
     }
 }
 

@@ -9,8 +9,8 @@ use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
 use super::{
-    Arriving, Found, Known, Replay, ReplayStep, Replayed, RowTimes, Times, add_outputs, add_whole,
-    looked_into, meets, output_weights,
+    Arriving, Found, Known, Refinement, Replay, ReplayStep, Replayed, RowTimes, Times, add_outputs,
+    add_whole, looked_into, meets, output_weights,
 };
 use crate::GradientError;
 use crate::outputs::RowOutput;
@@ -104,25 +104,19 @@ fn solve_transposed(
     if matrices.factor(steps.h(), gamma).contains(&false) {
         return Ok(None);
     }
-    let size = kernels::dot(right, right)?.sqrt();
-    let enough = if right.dtype() == DType::F32 { 1e-6 } else { 1e-13 } * size;
+    let epsilon = if right.dtype() == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
+    let norm = |x: &Tensor| -> Result<f64> { Ok(kernels::dot(x, x)?.sqrt()) };
+    let mut refinement = Refinement::new(epsilon, norm(right)?, matrices.norm());
     let mut lambda = matrices.solve_transposed(right)?;
-    let mut before = f64::INFINITY;
-    for _ in 0..20 {
+    loop {
         let mu = pullback.apply(&lambda)?.y.detach();
         let left = kernels::combine_steps(Some(&(right - &lambda)?), steps.h(), &[(gamma, &mu)])?;
-        let off = kernels::dot(&left, &left)?.sqrt();
-        // Rounding of a stiff Jacobian may leave more than `enough`, but never shrinks then.
-        if off <= enough || (off >= 0.5 * before && off <= 1e3 * enough) {
-            return Ok(Some(lambda));
+        match refinement.judge(norm(&left)?, norm(&lambda)?) {
+            None => lambda = (lambda + matrices.solve_transposed(&left)?)?,
+            Some(true) => return Ok(Some(lambda)),
+            Some(false) => return Ok(None),
         }
-        if off.is_nan() || off >= before {
-            return Ok(None);
-        }
-        before = off;
-        lambda = (lambda + matrices.solve_transposed(&left)?)?;
     }
-    Ok(None)
 }
 
 impl Pull<'_, '_, '_> {

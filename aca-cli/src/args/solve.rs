@@ -19,6 +19,14 @@ pub enum SystemName {
     CubicSpiral,
     /// Linear decay; rate k
     LinearDecay,
+    /// Robertson's stiff reaction; rates k1 to k3
+    Robertson,
+    /// HIRES, eight species of a stiff reaction; rates k1 to k15
+    Hires,
+    /// POLLU, twenty species of polluted air, stiff; rates k1 to k25
+    Pollu,
+    /// The stiff Oregonator; s, q, w
+    Oregonator,
 }
 
 /// Options of `aca solve`.

@@ -3,7 +3,8 @@
 //! What fails inside candle's graph arrives as text alone, so texts are what is translated.
 
 /// Settings of the library, and the options of the same meaning; those without an option are left out.
-const WORDS: [(&str, &str); 15] = [
+const WORDS: [(&str, &str); 16] = [
+    ("take an implicit method such as KVAERNO5", "take an implicit method by --method kvaerno5"),
     ("reached max_steps = ", "reached --max-steps "),
     ("but max_steps = ", "but --max-steps is "),
     ("raise max_steps or loosen the tolerance", "raise --max-steps or loosen --rtol and --atol"),

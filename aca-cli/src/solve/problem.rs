@@ -2,7 +2,8 @@
 
 use aca_core::{Number, VectorField};
 use aca_models::systems::{
-    ClosedForm, CubicSpiral, LinearDecay, Lorenz, LotkaVolterra, System, ThreeBody, VanDerPol,
+    ClosedForm, CubicSpiral, Hires, LinearDecay, Lorenz, LotkaVolterra, Oregonator, Pollu,
+    Robertson, System, ThreeBody, VanDerPol,
 };
 
 use crate::args::{SolveArgs, SystemName};
@@ -29,6 +30,21 @@ const BODIES: [&str; 18] = [
     "x1", "y1", "z1", "x2", "y2", "z2", "x3", "y3", "z3", // positions
     "vx1", "vy1", "vz1", "vx2", "vy2", "vz2", "vx3", "vy3", "vz3", // speeds
 ];
+
+/// Names of the species of polluted air.
+const SPECIES: [&str; 20] = [
+    "NO2", "NO", "O3P", "O3", "HO2", "OH", "HCHO", "CO", "ALD", "MEO2", "C2O3", "CO2", "PAN",
+    "CH3O", "HNO3", "O1D", "SO2", "SO4", "NO3", "N2O5",
+];
+
+/// Rates by their numbers.
+fn rates(values: &[f64]) -> Vec<(&'static str, f64)> {
+    const NAMES: [&str; 25] = [
+        "k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9", "k10", "k11", "k12", "k13", "k14",
+        "k15", "k16", "k17", "k18", "k19", "k20", "k21", "k22", "k23", "k24", "k25",
+    ];
+    NAMES.into_iter().zip(values.iter().copied()).collect()
+}
 
 /// A system as it is built in.
 struct Classic<S> {
@@ -115,6 +131,50 @@ impl Problem {
                 y0: &[1.0],
                 t1: 5.0,
                 names: &["y"],
+                portrait: Portrait::None,
+            }
+            .build(args),
+            SystemName::Robertson => Classic {
+                system: Robertson,
+                name: "robertson",
+                title: "Robertson's reaction",
+                params: rates(&Robertson::RATES),
+                y0: &Robertson::Y0,
+                t1: 1e5,
+                names: &["a", "b", "c"],
+                portrait: Portrait::None,
+            }
+            .build(args),
+            SystemName::Hires => Classic {
+                system: Hires,
+                name: "hires",
+                title: "HIRES",
+                params: rates(&Hires::RATES),
+                y0: &Hires::Y0,
+                t1: 321.8122,
+                names: &["y1", "y2", "y3", "y4", "y5", "y6", "y7", "y8"],
+                portrait: Portrait::None,
+            }
+            .build(args),
+            SystemName::Pollu => Classic {
+                system: Pollu,
+                name: "pollu",
+                title: "Polluted air",
+                params: rates(&Pollu::RATES),
+                y0: &Pollu::Y0,
+                t1: 60.0,
+                names: &SPECIES,
+                portrait: Portrait::None,
+            }
+            .build(args),
+            SystemName::Oregonator => Classic {
+                system: Oregonator,
+                name: "oregonator",
+                title: "Oregonator",
+                params: ["s", "q", "w"].into_iter().zip(Oregonator::CLASSIC).collect(),
+                y0: &Oregonator::Y0,
+                t1: 360.0,
+                names: &["x", "y", "z"],
                 portrait: Portrait::None,
             }
             .build(args),

@@ -1,4 +1,8 @@
-use aca_tableau::{ALL, aliases};
+use aca_tableau::{ALL, IMPLICIT, Tableau, aliases};
+
+fn all() -> Vec<&'static Tableau> {
+    ALL.into_iter().chain(IMPLICIT).collect()
+}
 
 use crate::common::{aca, example};
 
@@ -7,14 +11,14 @@ fn list_has_a_row_for_every_method() {
     let text = aca(&["tableau", "list"]).succeeded();
     let names: Vec<_> =
         text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names, ALL.map(|tableau| tableau.name()));
+    assert_eq!(names, all().iter().map(|tableau| tableau.name()).collect::<Vec<_>>());
 }
 
 #[test]
 fn list_is_aligned() {
     let text = aca(&["tableau", "list"]).succeeded();
     let column = text.lines().next().unwrap().find("aliases").unwrap();
-    for (line, tableau) in text.lines().skip(1).zip(ALL) {
+    for (line, tableau) in text.lines().skip(1).zip(all()) {
         assert_eq!(&line[column..], aliases(tableau).join(", "), "{}", tableau.name());
     }
 }
@@ -22,14 +26,15 @@ fn list_is_aligned() {
 #[test]
 fn list_as_json_says_what_the_methods_say() {
     let rows = aca(&["tableau", "list", "--json"]).json();
-    assert_eq!(rows.as_array().unwrap().len(), ALL.len());
-    for (row, tableau) in rows.as_array().unwrap().iter().zip(ALL) {
+    assert_eq!(rows.as_array().unwrap().len(), all().len());
+    for (row, tableau) in rows.as_array().unwrap().iter().zip(all()) {
         let embedded: Vec<_> = tableau.embedded().iter().map(|embedded| embedded.order).collect();
         let expected = serde_json::json!({
             "name": tableau.name(),
             "order": tableau.order(),
             "embedded_orders": embedded,
             "stages": tableau.stages(),
+            "implicit": tableau.is_implicit(),
             "fsal": tableau.is_fsal(),
             "interpolant_order": tableau.interpolant().order(),
             "aliases": aliases(tableau),
@@ -58,6 +63,27 @@ stability       h times a rate of decay up to 2.513, of an oscillation up to 1.7
 b_hat (2)  |  7/24  1/4  1/3  1/8
 ";
     assert_eq!(aca(&["tableau", "show", "bosh3"]).succeeded(), expected);
+}
+
+#[test]
+fn show_decides_the_stability_of_implicit_methods() {
+    let text = aca(&["tableau", "show", "tr-bdf2"]).succeeded();
+    let has = |line: &str| {
+        text.lines().any(|own| own.split_whitespace().collect::<Vec<_>>().join(" ") == line)
+    };
+    for line in [
+        "stage order 2",
+        "stability L-stable, |R| at infinity 0",
+        "embedded stability not A-stable, |R| at infinity inf",
+        "stiffly accurate yes",
+    ] {
+        assert!(has(line), "{line} in {text}");
+    }
+    let text = aca(&["tableau", "show", "kvaerno5"]).succeeded();
+    assert!(text.contains("jumps"), "{text}");
+    assert!(
+        aca(&["tableau", "show", "trapezoid"]).succeeded().contains("A-stable, |R| at infinity 1")
+    );
 }
 
 #[test]

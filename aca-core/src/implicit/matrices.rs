@@ -102,6 +102,19 @@ impl StageMatrices {
         regular
     }
 
+    /// The largest Frobenius norm of the blocks that were factored: rounding leaves `epsilon` times this times the norm of
+    /// a solution.
+    pub fn norm(&self) -> f64 {
+        let (size, area) = (self.size, self.size * self.size);
+        let square = |block: usize| -> f64 {
+            let step = self.factored[block];
+            let entries = self.jacobians[block * area..][..area].iter().enumerate();
+            let entry = |i: usize, j: f64| f64::from(u8::from(i / size == i % size)) - step * j;
+            entries.map(|(i, j)| entry(i, *j).powi(2)).sum()
+        };
+        (0..self.blocks()).map(square).fold(0.0, f64::max).sqrt()
+    }
+
     /// Solves `(I - h gamma J) x = b` in place, for a block.
     pub(crate) fn solve(&self, block: usize, b: &mut [f64]) {
         let area = self.size * self.size;

@@ -211,7 +211,7 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
         let state = row(self.states, i, size);
         let mut matrices = StageMatrices::on_slices(&mut *self.field, t, state, blocks)?;
-        if matrices.factor(steps.h(), gamma).contains(&false) {
+        if !matrices.factor(steps.h(), gamma) {
             return Ok(false);
         }
         let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();

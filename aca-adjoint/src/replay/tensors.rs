@@ -101,7 +101,7 @@ fn solve_transposed(
     (steps, gamma, blocks): (&Steps, f64, usize),
 ) -> Result<Option<Tensor>> {
     let mut matrices = StageMatrices::of(pullback, right, blocks)?;
-    if matrices.factor(steps.h(), gamma).contains(&false) {
+    if !matrices.factor(steps.h(), gamma) {
         return Ok(None);
     }
     let epsilon = if right.dtype() == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };

@@ -68,38 +68,64 @@ impl StageMatrices {
         Ok(matrices)
     }
 
+    /// Numbers of a system, and how many systems there are.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.size, self.blocks())
+    }
+
     fn blocks(&self) -> usize {
         self.factored.len()
     }
 
     /// Sets the Jacobians of the blocks that are `wanted` to those in `found`.
-    pub(crate) fn set(&mut self, found: &[f64], wanted: &[bool]) {
+    pub(crate) fn set(&mut self, found: &[f64], wanted: impl Fn(usize) -> bool) {
         let area = self.size * self.size;
-        for (block, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted) {
+        for block in (0..self.blocks()).filter(|block| wanted(*block)) {
             let range = block * area..(block + 1) * area;
             self.jacobians[range.clone()].copy_from_slice(&found[range]);
             self.factored[block] = f64::NAN;
         }
     }
 
-    /// Factors `I - h gamma J`, each block with its own `h` or all with one; returns which blocks are regular.
-    pub fn factor(&mut self, h: &[f64], gamma: f64) -> Vec<bool> {
+    /// Factors `I - h gamma J`, each block with its own `h` or all with one; returns whether all blocks are regular.
+    pub fn factor(&mut self, h: &[f64], gamma: f64) -> bool {
+        let mut all = true;
+        self.factor_where(h, gamma, |_, regular| all &= regular);
+        all
+    }
+
+    /// The same, telling of each block whether it is regular.
+    pub(crate) fn factor_where(
+        &mut self,
+        h: &[f64],
+        gamma: f64,
+        mut tell: impl FnMut(usize, bool),
+    ) {
         let (size, area) = (self.size, self.size * self.size);
-        let mut regular = vec![true; self.blocks()];
         for block in 0..self.blocks() {
             let step = gamma * if h.len() == 1 { h[0] } else { h[block] };
-            if self.factored[block] == step {
-                continue;
+            let mut regular = true;
+            if self.factored[block] != step {
+                let factors = &mut self.factors[block * area..][..area];
+                factors.copy_from_slice(&self.jacobians[block * area..][..area]);
+                factors.iter_mut().for_each(|x| *x *= -step);
+                factors.iter_mut().step_by(size + 1).for_each(|x| *x += 1.0);
+                regular = lu::factor(factors, &mut self.pivots[block * size..][..size]);
+                self.factored[block] = if regular { step } else { f64::NAN };
             }
-            let factors = &mut self.factors[block * area..][..area];
-            let jacobian = &self.jacobians[block * area..][..area];
-            for (i, (m, j)) in factors.iter_mut().zip(jacobian).enumerate() {
-                *m = f64::from(u8::from(i / size == i % size)) - step * j;
-            }
-            regular[block] = lu::factor(factors, &mut self.pivots[block * size..][..size]);
-            self.factored[block] = if regular[block] { step } else { f64::NAN };
+            tell(block, regular);
         }
-        regular
+    }
+
+    /// What the rounding of the states `y` of a block leaves in `h gamma J y`, in units of epsilon.
+    pub(crate) fn noise<'a>(
+        &'a self,
+        block: usize,
+        y: &'a [f64],
+    ) -> impl Iterator<Item = f64> + 'a {
+        let (size, reach) = (self.size, self.factored[block].abs());
+        let rows = self.jacobians[block * size * size..][..size * size].chunks_exact(size);
+        rows.map(move |row| reach * row.iter().zip(y).map(|(j, y)| (j * y).abs()).sum::<f64>())
     }
 
     /// The largest Frobenius norm of the blocks that were factored: rounding leaves `epsilon` times this times the norm of

@@ -24,8 +24,8 @@ impl Default for Newton {
     }
 }
 
-/// How often an iteration gets another Jacobian.
-const RETRIES: usize = 3;
+/// How many iterations of Newton's full method, with a Jacobian each, follow where the simplified one fails.
+const FULL: usize = 15;
 
 /// When an iteration has come near enough.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct NewtonRule {
     /// `None` where steps are fixed.
     atol: Option<f64>,
     epsilon: f64,
+    /// The smallest number that keeps all its digits.
+    smallest: f64,
 }
 
 impl NewtonRule {
@@ -50,32 +52,37 @@ impl NewtonRule {
             }
             _ => (256.0 * epsilon / solver.newton.fraction, None),
         };
-        Ok(Self { newton: solver.newton, rtol, atol, epsilon })
+        let single = epsilon > 1e-10;
+        let smallest = if single { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
+        Ok(Self { newton: solver.newton, rtol, atol, epsilon, smallest })
     }
 
-    /// Measures the changes of a block's states `y`, which are `base` and what the stage adds.
-    fn measure(&self, change: impl Iterator<Item = f64>, y: &[f64], base: &[f64]) -> Moved {
-        let sizes = y.iter().zip(base).map(|(y, base)| y.abs().max(base.abs()));
-        let largest = sizes.clone().fold(0.0, f64::max);
-        let (mut allowed, mut rounding) = (0.0, 0.0);
-        for ((change, y), size) in change.zip(y).zip(sizes) {
+    /// Measures the changes of a block's states `y`, which are `base` and what the stage adds; `noise` is what rounding of
+    /// states leaves in each of them.
+    fn measure(
+        &self,
+        change: impl Iterator<Item = f64>,
+        (y, base): (&[f64], &[f64]),
+        noise: impl Iterator<Item = f64>,
+    ) -> Moved {
+        let (mut allowed, mut rounding) = (0.0, 0.0f64);
+        for ((change, (y, base)), noise) in change.zip(y.iter().zip(base)).zip(noise) {
+            let size = y.abs().max(base.abs());
             let own = match self.atol {
                 Some(atol) => atol + self.rtol * y.abs(),
-                None => self.rtol * y.abs().max(1e-3 * largest),
+                None => self.rtol * size,
             };
-            // No error can be smaller than rounding, and what does not change has none.
-            let own = (self.newton.fraction * own).max(4.0 * self.epsilon * size);
-            allowed += if change == 0.0 { 0.0 } else { (change / own).powi(2) };
-            rounding += change * change;
+            // No error can be smaller than rounding, and none smaller than the smallest number.
+            let floor = 4.0 * self.epsilon * size + self.smallest;
+            allowed += (change / (self.newton.fraction * own).max(floor)).powi(2);
+            rounding = rounding.max(change.abs() / (floor + 4.0 * self.epsilon * noise));
         }
-        let length = y.len() as f64;
-        let rounding = (rounding / length).sqrt() / (4.0 * self.epsilon * largest);
-        Moved { allowed: (allowed / length).sqrt(), rounding }
+        Moved { allowed: (allowed / y.len() as f64).sqrt(), rounding }
     }
 }
 
-/// How far an iteration moved a block's states: root mean squares, in units of the error that a stage may keep and of the
-/// rounding of its largest number.
+/// How far an iteration moved a block's states: the root mean square in units of the error that a stage may keep, and the
+/// largest in units of rounding.
 struct Moved {
     allowed: f64,
     rounding: f64,
@@ -95,134 +102,188 @@ pub(crate) trait StageField {
 /// it is, so that a replay finds the same slopes to the last bit.
 #[derive(Clone, Debug, Default)]
 pub struct NewtonState {
-    /// The Jacobians at the start of the step, which a retry of it uses again.
-    start: Option<Vec<f64>>,
-    matrices: Option<StageMatrices>,
-    /// The worst rate of convergence of each block with its present Jacobian, and the latest.
-    rates: Vec<f64>,
-    latest: Vec<f64>,
+    /// The Jacobians at the start of the step, which a retry of it uses again, and whether they are there.
+    start: Vec<f64>,
+    is_started: bool,
+    matrices: StageMatrices,
+    /// Where the iteration of each block stands.
+    progress: Vec<Progress>,
+    /// States and slopes of an iteration, and the guess that it began with: buffers that every stage uses again.
+    y: Vec<f64>,
+    f: Vec<f64>,
+    guess: Vec<f64>,
+}
+
+/// Where the iteration of a block stands.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The worst rate of convergence with the present Jacobian, and the latest.
+    worst: f64,
+    latest: f64,
+    /// How far the last iteration moved it.
+    moved: f64,
+    is_active: bool,
+    is_solved: bool,
+}
+
+impl Progress {
+    const NEW: Self = Self {
+        worst: 0.0,
+        latest: f64::INFINITY,
+        moved: f64::NAN,
+        is_active: false,
+        is_solved: false,
+    };
 }
 
 impl NewtonState {
     /// Begins a trial of the step again, with the Jacobians of its start.
     pub(crate) fn begin(&mut self) {
-        if let (Some(start), Some(matrices)) = (&self.start, &mut self.matrices) {
-            matrices.set(start, &vec![true; self.rates.len()]);
-            self.rates.fill(0.0);
+        if self.is_started {
+            self.matrices.set(&self.start, |_| true);
+            self.progress.fill(Progress::NEW);
         }
     }
 
     /// Goes on to another step.
     pub(crate) fn forget(&mut self) {
-        self.start = None;
+        self.is_started = false;
     }
 
-    /// Solves `k = f(t, base + h gamma k)` for every system, from the guess in `k`; returns which systems were solved.
+    /// Solves `k = f(t, base + h gamma k)` for every system, from the guess in `k`; returns how many systems were solved,
+    /// and fills the slopes of the others with NaN.
     ///
     /// Every system goes its own way: its iteration ends where its own error is small enough. One that does not converge in
-    /// time with the Jacobian at the start of the step goes on with that where it has come to, and one that diverges
-    /// begins anew with that at the stage.
+    /// time with the Jacobian at the start of the step goes on by Newton's full method.
     pub(crate) fn solve(
         &mut self,
         rule: &NewtonRule,
-        (base, h, gamma): (&[f64], &[f64], f64),
+        at: (&[f64], &[f64], f64),
         k: &mut [f64],
         (field, blocks): (&mut dyn StageField, usize),
-    ) -> Result<Vec<bool>> {
-        let size = base.len() / blocks;
-        if self.start.is_none() {
-            let mut start = vec![0.0; blocks * size * size];
-            let mut matrices = StageMatrices::new(size, blocks)?;
-            field.jacobians(None, blocks, &mut start)?;
-            matrices.set(&start, &vec![true; blocks]);
-            (self.start, self.matrices) = (Some(start), Some(matrices));
-            (self.rates, self.latest) = (vec![0.0; blocks], vec![f64::INFINITY; blocks]);
+    ) -> Result<usize> {
+        let size = at.0.len() / blocks;
+        if !self.is_started {
+            if self.matrices.sizes() != (size, blocks) {
+                self.matrices = StageMatrices::new(size, blocks)?;
+                self.start.resize(blocks * size * size, 0.0);
+                self.progress.resize(blocks, Progress::NEW);
+            }
+            field.jacobians(None, blocks, &mut self.start)?;
+            self.is_started = true;
+            self.begin();
         }
-        let guess = k.to_vec();
-        let mut solved = self.iterate(rule, (base, h, gamma), k, (field, &vec![true; blocks]))?;
-        for _ in 0..RETRIES {
-            let again: Vec<bool> = solved.iter().map(|solved| !solved).collect();
-            if !again.contains(&true) {
+        self.guess.clear();
+        self.guess.extend_from_slice(k);
+        for own in &mut self.progress {
+            (own.is_active, own.is_solved) = (true, false);
+        }
+        self.iterate(rule, at, k, field, (0, rule.newton.max_iterations))?;
+        for turn in 0..FULL {
+            if self.progress.iter().all(|own| own.is_solved) {
                 break;
             }
-            let mut y = base.to_vec();
-            for block in (0..blocks).filter(|block| again[*block]) {
-                let own = block * size..(block + 1) * size;
-                if self.latest[block] < 1.0 {
-                    let reach = gamma * step_of(h, block);
-                    y[own.clone()].iter_mut().zip(&k[own]).for_each(|(y, k)| *y += reach * k);
-                } else {
-                    k[own.clone()].copy_from_slice(&guess[own]);
-                }
-                (self.rates[block], self.latest[block]) = (0.0, f64::INFINITY);
-            }
-            let mut found = vec![0.0; blocks * size * size];
-            field.jacobians(Some(&y), blocks, &mut found)?;
-            if let Some(matrices) = &mut self.matrices {
-                matrices.set(&found, &again);
-            }
-            let retried = self.iterate(rule, (base, h, gamma), k, (field, &again))?;
-            solved.iter_mut().zip(retried).for_each(|(solved, retried)| *solved |= retried);
+            self.begin_anew(at, k, field, turn)?;
+            self.iterate(rule, at, k, field, (turn, 1))?;
         }
-        Ok(solved)
+        for (own, k) in self.progress.iter().zip(k.chunks_exact_mut(size)) {
+            if !own.is_solved {
+                k.fill(f64::NAN);
+            }
+        }
+        Ok(self.progress.iter().filter(|own| own.is_solved).count())
     }
 
-    /// Iterates the systems that are `trying`; returns which of them converged.
+    /// Gives the systems that are not solved the Jacobians where they have come to. In the first turn those that do not
+    /// converge go back to the guess.
+    fn begin_anew(
+        &mut self,
+        (base, h, gamma): (&[f64], &[f64], f64),
+        k: &mut [f64],
+        field: &mut dyn StageField,
+        turn: usize,
+    ) -> Result<()> {
+        let blocks = self.progress.len();
+        let size = base.len() / blocks;
+        let mut y = base.to_vec();
+        for (block, own) in self.progress.iter_mut().enumerate() {
+            let range = block * size..(block + 1) * size;
+            if !own.is_solved {
+                if turn == 0 && own.latest >= 1.0 {
+                    k[range.clone()].copy_from_slice(&self.guess[range.clone()]);
+                }
+                let moved = if turn == 0 { f64::NAN } else { own.moved };
+                *own = Progress { is_active: true, moved, ..Progress::NEW };
+            }
+            let reach = gamma * step_of(h, block);
+            y[range.clone()].iter_mut().zip(&k[range]).for_each(|(y, k)| *y += reach * k);
+        }
+        let mut found = vec![0.0; blocks * size * size];
+        field.jacobians(Some(&y), blocks, &mut found)?;
+        self.matrices.set(&found, |block| self.progress[block].is_active);
+        Ok(())
+    }
+
+    /// Iterates the systems that are active up to `limit` times, until they are solved or diverge; `turn` iterations went
+    /// before these.
     fn iterate(
         &mut self,
         rule: &NewtonRule,
         (base, h, gamma): (&[f64], &[f64], f64),
         k: &mut [f64],
-        (field, trying): (&mut dyn StageField, &[bool]),
-    ) -> Result<Vec<bool>> {
-        let blocks = trying.len();
-        let size = base.len() / blocks;
-        let Some(matrices) = &mut self.matrices else { return Ok(vec![false; blocks]) };
-        let regular = matrices.factor(h, gamma);
-        let mut active: Vec<bool> = trying.iter().zip(&regular).map(|(t, r)| *t && *r).collect();
-        let (mut converged, mut before) = (vec![false; blocks], vec![f64::NAN; blocks]);
-        let (mut y, mut f) = (base.to_vec(), vec![0.0; base.len()]);
-        for iteration in 0..rule.newton.max_iterations {
-            if !active.contains(&true) {
+        field: &mut dyn StageField,
+        (turn, limit): (usize, usize),
+    ) -> Result<()> {
+        let Self { matrices, progress, y, f, .. } = self;
+        let size = base.len() / progress.len();
+        matrices.factor_where(h, gamma, |block, regular| progress[block].is_active &= regular);
+        y.resize(base.len(), 0.0);
+        f.resize(base.len(), 0.0);
+        for iteration in 0..limit {
+            if !progress.iter().any(|own| own.is_active) {
                 break;
             }
             for (i, (y, (base, k))) in y.iter_mut().zip(base.iter().zip(k.iter())).enumerate() {
                 *y = base + gamma * step_of(h, i / size) * k;
             }
-            field.eval(&y, &mut f)?;
-            for block in (0..blocks).filter(|block| active[*block]).collect::<Vec<_>>() {
+            field.eval(y, f)?;
+            for (block, own) in progress.iter_mut().enumerate().filter(|(_, own)| own.is_active) {
                 let range = block * size..(block + 1) * size;
-                let change = &mut f[range.clone()];
-                change.iter_mut().zip(&k[range.clone()]).for_each(|(f, k)| *f -= k);
+                let (change, k) = (&mut f[range.clone()], &mut k[range.clone()]);
+                change.iter_mut().zip(k.iter()).for_each(|(f, k)| *f -= k);
                 matrices.solve(block, change);
-                k[range.clone()].iter_mut().zip(change.iter()).for_each(|(k, x)| *k += x);
+                k.iter_mut().zip(change.iter()).for_each(|(k, x)| *k += x);
                 let reach = gamma * step_of(h, block);
                 let change = change.iter().map(|x| reach * x);
-                let Moved { allowed: moved, rounding } =
-                    rule.measure(change, &y[range.clone()], &base[range]);
-                let rate = moved / before[block];
-                before[block] = moved;
-                // Before two changes tell the rate, what it was at worst with this Jacobian.
-                let known = self.rates[block];
-                let rate = match iteration {
-                    0 if known > 0.0 => known.max(0.01),
-                    0 => 0.9,
-                    _ => rate,
-                };
-                let left = rate / (1.0 - rate) * moved;
-                if iteration > 0 && rate.is_finite() {
-                    self.rates[block] = self.rates[block].max(rate);
-                    self.latest[block] = rate;
-                }
-                // Where rounding rules, changes no longer fall.
-                let at_rounding = iteration > 0 && rate > 0.3 && rounding < 4.0;
-                converged[block] = (0.0..=1.0).contains(&left) || at_rounding;
-                // One step too far at the beginning is forgiven.
-                let diverges = !moved.is_finite() || (iteration > 1 && rate >= 2.0);
-                active[block] = !converged[block] && !diverges;
+                let at = (&y[range.clone()], &base[range]);
+                own.judge(turn + iteration, &rule.measure(change, at, matrices.noise(block, at.0)));
             }
         }
-        Ok(converged)
+        progress.iter_mut().for_each(|own| own.is_active = false);
+        Ok(())
+    }
+}
+
+impl Progress {
+    /// Takes in how far an iteration moved the block.
+    fn judge(&mut self, iteration: usize, moved: &Moved) {
+        let rate = match iteration {
+            // Before two changes tell the rate, what it was at worst with this Jacobian.
+            0 if self.worst > 0.0 => self.worst.max(0.01),
+            0 => 0.9,
+            _ => moved.allowed / self.moved,
+        };
+        self.moved = moved.allowed;
+        if iteration > 0 && rate.is_finite() {
+            (self.worst, self.latest) = (self.worst.max(rate), rate);
+        }
+        let left = rate / (1.0 - rate) * moved.allowed;
+        // Where rounding rules, changes no longer fall.
+        let at_rounding = iteration > 0 && rate > 0.3 && moved.rounding < 4.0;
+        self.is_solved = (0.0..=1.0).contains(&left) || at_rounding;
+        // Steps too far at the beginning are forgiven.
+        let diverges = !moved.allowed.is_finite() || (iteration > 3 && rate >= 2.0);
+        self.is_active = !self.is_solved && !diverges;
     }
 }
 

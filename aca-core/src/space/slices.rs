@@ -118,19 +118,14 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
         };
         let at = (&base[..], h, gamma);
         let solved = self.newton.solve(self.method.newton(), at, &mut k, (field, blocks))?;
-        let whole = self.steps.is_whole();
-        if !solved.contains(&true) || (whole && solved.contains(&false)) {
+        if solved == 0 || (self.steps.is_whole() && solved < blocks) {
             return Err(failed(self.method.method().name()));
         }
-        let length = size / blocks;
-        for (k, _) in k.chunks_exact_mut(length).zip(solved).filter(|(_, solved)| !solved) {
-            k.fill(f64::NAN);
+        let length = size / h.len();
+        for (j, (out, k)) in rest[..size].iter_mut().zip(&k).enumerate() {
+            *out = T::from_f64(*k);
+            state[j] = T::from_f64(base[j] + gamma * h[j / length] * k);
         }
-        for (out, k) in rest[..size].iter_mut().zip(k) {
-            *out = T::from_f64(k);
-        }
-        let own = [weights, &vec![0.0; i - weights.len()], &[gamma]].concat();
-        kernels::combine_slopes(state, Some(self.y0), h, &own, self.k);
         self.known += 1;
         Ok(())
     }

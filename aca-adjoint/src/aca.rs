@@ -105,6 +105,7 @@ impl Aca {
         probed: &'a [f64],
     ) -> Result<(Gradients, AdjointProbe<'a>)> {
         let field = Evaluator::new(self.field.as_ref(), &self.y0)?;
+        let field = field.knowing_rows(self.checkpoints.known_rows);
         let statistics = field.snapshot()?;
         let sweep = BackwardPass::new(self, &field, outputs, cotangents, (want_times, probed))?;
         let gradients = sweep.run();

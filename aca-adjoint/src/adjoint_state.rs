@@ -128,8 +128,7 @@ fn moved(steps: &Steps, row: usize, (t0, t1): (f64, f64)) -> Steps {
 }
 
 fn stages<'a>(step: &ReplayStep<'a>, count: usize) -> Result<TensorStages<'a>> {
-    let &ReplayStep { method, field, steps, y0 } = step;
-    let mut stages = TensorStages::new(method, field, (steps, y0), Vec::new());
+    let mut stages = step.stages();
     stages.fill(count)?;
     Ok(stages)
 }
@@ -150,7 +149,7 @@ fn inside(
     let terms: kernels::Terms<'_> = weights.into_iter().zip(&k).collect();
     let y = kernels::combine_steps(Some(step.y0), only.h(), &terms)?;
     let rest = moved(&only, row, (t, t1));
-    let rest = ReplayStep { steps: &rest, y0: &y, ..*step };
+    let rest = ReplayStep { steps: &rest, y0: &y, k1: None, ..*step };
     let own = arriving.inside.iter().filter(|output| output.row == row && output.s >= s);
     let (here, later): (Vec<RowOutput>, Vec<RowOutput>) = own.partition(|output| output.s == s);
     let placed = |output: RowOutput| RowOutput { s: (output.s - s) / (1.0 - s), ..output };

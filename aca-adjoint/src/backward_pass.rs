@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, RowTerm};
-use aca_core::{Evaluator, Native, Result, Steps, TensorStages};
+use aca_core::{Evaluator, Native, Result, Steps};
 use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use crate::adjoint_state::AdjointProbe;
+use crate::checkpoints::Start;
 use crate::gradient::check_scheme_times;
 use crate::outputs::{RowOutput, StepOutputs};
 use crate::params::Accumulator;
@@ -183,8 +184,8 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             return self.probe_starts(&wanted);
         }
         let rules = (&self.tape.method, self.field);
-        let (steps, y0) = self.restore(&wanted)?;
-        let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
+        let (steps, start) = self.restore(&wanted)?;
+        let step = ReplayStep::new(rules, (&steps, &start));
         if self.y1.is_none() {
             self.meet_ends(&step, wanted[0], &outputs.ends)?;
         }
@@ -217,13 +218,13 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             self.move_times((turn, &wanted), &times, (inside, &before));
         }
         self.a = self.arrive(Some(replayed.start), &outputs.starts)?;
-        self.y1 = Some(y0.clone());
+        self.y1 = Some(start.y.clone());
         self.probe_starts(&wanted)
     }
 
-    /// The steps of all rows, and the states where they start. Where steps are undone, the start of a span must be the
+    /// The steps of all rows, and where they start. Where steps are undone, the start of a span must be the
     /// state that the solve began with, or the walk back went astray.
-    fn restore(&mut self, wanted: &[Option<usize>]) -> Result<(Steps, Tensor)> {
+    fn restore(&mut self, wanted: &[Option<usize>]) -> Result<(Steps, Start)> {
         let rules = (&self.tape.method, self.field);
         let (steps, found) = self.states.restore(&self.samples, wanted, rules)?;
         if self.tape.checkpoints.are_times() {
@@ -233,7 +234,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             };
             for row in (0..wanted.len()).filter(|row| wanted[*row] == Some(0)) {
                 let sample = self.samples[row];
-                let (found, y0) = (own(&found, row)?, own(&self.tape.y0, sample)?);
+                let (found, y0) = (own(&found.y, row)?, own(&self.tape.y0, sample)?);
                 self.states.check_drift(row, self.steps(sample), &found, &y0)?;
             }
         }
@@ -246,11 +247,11 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let first = wanted.iter().map(|step| *step == Some(0)).collect::<Vec<_>>();
         if first.contains(&true) {
             let rules = (&self.tape.method, self.field);
-            let (steps, y0) = match self.tape.checkpoints.are_times() {
+            let (steps, start) = match self.tape.checkpoints.are_times() {
                 true => self.tape.checkpoints.starts(&self.samples, wanted, &self.tape.y0)?,
                 false => self.restore(wanted)?,
             };
-            let step = ReplayStep { method: rules.0, field: rules.1, steps: &steps, y0: &y0 };
+            let step = ReplayStep::new(rules, (&steps, &start));
             self.probe.visit_starts(&step, &a, &self.samples, &first)?;
         }
         Ok(())
@@ -303,7 +304,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         if ends.is_empty() || (self.y1.is_some() && !self.want_times) {
             return Ok(());
         }
-        let mut stages = TensorStages::new(step.method, step.field, (step.steps, step.y0), vec![]);
+        let mut stages = step.stages();
         stages.fill(step.method.stages())?;
         let y1 = stages.end()?;
         if self.want_times {

@@ -12,6 +12,36 @@ pub struct Checkpoint {
     pub t1: f64,
     /// State at `t0`: a shared pointer to what the solve held anyway.
     pub y0: Tensor,
+    /// The slope there, where the step began with that of an implicit stage (`Stepper::begins_with_solved_slope`).
+    pub k1: Option<Tensor>,
+}
+
+/// What a step starts from: the state, and the slope there where a replay cannot find it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) y: Tensor,
+    pub(crate) k1: Option<Tensor>,
+}
+
+impl From<Tensor> for Start {
+    fn from(y: Tensor) -> Self {
+        Self { y, k1: None }
+    }
+}
+
+impl Start {
+    /// Applies an operation to state and slope.
+    pub(crate) fn map(&self, work: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self { y: work(&self.y)?, k1: self.k1.as_ref().map(work).transpose()? })
+    }
+
+    /// The rows of several starts.
+    pub(crate) fn gather(rows: &[(&Self, usize)]) -> Result<Self> {
+        let slopes = rows.iter().map(|(start, row)| Some((start.k1.as_ref()?, *row)));
+        let k1 = slopes.collect::<Option<Vec<_>>>().map(|rows| kernels::gather_rows(&rows));
+        let states: Vec<_> = rows.iter().map(|(start, row)| (&start.y, *row)).collect();
+        Ok(Self { y: kernels::gather_rows(&states)?, k1: k1.transpose()? })
+    }
 }
 
 /// The sink that keeps the starts of accepted steps and nothing of rejected ones: of a whole state, or of each sample of
@@ -32,40 +62,43 @@ pub struct Checkpoints {
     pub(crate) samples: Vec<SampleSteps>,
     pub(crate) states: Slots,
     pub(crate) whole: bool,
+    /// Whether rows of a whole state are systems of their own, as far as the solve found that out: a replay must not find
+    /// otherwise.
+    pub(crate) known_rows: Option<bool>,
 }
 
-/// Kept states: each a tensor of the whole state, or of rows of several samples.
+/// Kept starts: each of the whole state, or of rows of several samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slots {
-    tensors: Vec<Option<Tensor>>,
+    starts: Vec<Option<Start>>,
     free: Vec<u32>,
 }
 
 impl Slots {
-    /// Keeps a tensor; returns its place.
-    fn keep(&mut self, tensor: Tensor) -> u32 {
+    /// Keeps a start; returns its place.
+    fn keep(&mut self, start: Start) -> u32 {
         match self.free.pop() {
             Some(slot) => {
-                self.tensors[slot as usize] = Some(tensor);
+                self.starts[slot as usize] = Some(start);
                 slot
             }
             None => {
-                self.tensors.push(Some(tensor));
-                (self.tensors.len() - 1) as u32
+                self.starts.push(Some(start));
+                (self.starts.len() - 1) as u32
             }
         }
     }
 
     /// Lets the start of a step go.
     pub(crate) fn free(&mut self, step: &mut Taken) {
-        self.tensors[step.slot as usize] = None;
+        self.starts[step.slot as usize] = None;
         self.free.push(std::mem::replace(&mut step.slot, FORGOTTEN));
     }
 
-    /// The tensor that holds the start of a step, and its row there.
-    pub(crate) fn get(&self, step: &Taken) -> Result<(&Tensor, usize)> {
-        match self.tensors.get(step.slot as usize) {
-            Some(Some(tensor)) => Ok((tensor, step.row as usize)),
+    /// What holds the start of a step, and its row there.
+    pub(crate) fn get(&self, step: &Taken) -> Result<(&Start, usize)> {
+        match self.starts.get(step.slot as usize) {
+            Some(Some(start)) => Ok((start, step.row as usize)),
             _ => Err(candle_core::Error::msg("the start of a step was let go").into()),
         }
     }
@@ -118,7 +151,7 @@ impl SampleSteps {
 impl Default for Checkpoints {
     fn default() -> Self {
         let (samples, states) = Default::default();
-        Self { capacity: usize::MAX, samples, states, whole: true }
+        Self { capacity: usize::MAX, samples, states, whole: true, known_rows: None }
     }
 }
 
@@ -153,9 +186,10 @@ impl Checkpoints {
         let Some(trail) = self.samples.get(sample) else { return Ok(Vec::new()) };
         let kept = trail.steps.iter().enumerate().filter(|(_, step)| step.slot != FORGOTTEN);
         let checkpoint = |(step, taken): (usize, &Taken)| {
-            let (y, row) = self.states.get(taken)?;
-            let y0 = if self.whole { y.clone() } else { y.get(row)? };
-            Ok(Checkpoint { t0: trail.start(step), t1: taken.t1, y0 })
+            let (start, row) = self.states.get(taken)?;
+            let own = |x: &Tensor| if self.whole { Ok(x.clone()) } else { Ok(x.get(row)?) };
+            let Start { y, k1 } = start.map(own)?;
+            Ok(Checkpoint { t0: trail.start(step), t1: taken.t1, y0: y, k1 })
         };
         kept.map(checkpoint).collect()
     }
@@ -174,7 +208,7 @@ impl Checkpoints {
     /// The state after a step of a whole state, if it is kept as the start of the next.
     pub(crate) fn after(&self, step: usize) -> Option<Tensor> {
         let next = self.samples.first()?.steps.get(step + 1)?;
-        self.states.get(next).ok().map(|(y, _)| y.clone())
+        self.states.get(next).ok().map(|(start, _)| start.y.clone())
     }
 
     /// Whether it pays to leave rows out of `samples`, of which `under_way` have steps to go. One without any
@@ -186,7 +220,7 @@ impl Checkpoints {
     }
 
     /// Keeps the start of a step as the budget allows.
-    pub(crate) fn keep_within(&mut self, sample: usize, step: usize, y0: Tensor) {
+    pub(crate) fn keep_within(&mut self, sample: usize, step: usize, start: Start) {
         let trail = &mut self.samples[sample];
         let level = if trail.kept.len() < self.capacity {
             0
@@ -205,7 +239,7 @@ impl Checkpoints {
         // Nothing that comes later may make the initial state dispensable.
         let level = if step == 0 { usize::MAX } else { level };
         trail.kept.push(Kept { step, level });
-        trail.steps[step].slot = self.states.keep(y0);
+        trail.steps[step].slot = self.states.keep(start);
         trail.steps[step].row = 0;
     }
 }
@@ -213,15 +247,20 @@ impl Checkpoints {
 impl StepSink for Checkpoints {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.whole = step.is_whole();
+        self.known_rows = step.known_rows();
         let all = self.whole || step.accepted.len() == step.steps().rows();
         let budget = self.capacity < usize::MAX;
+        let start = match self.capacity {
+            0 => Start::from(step.y0.clone()),
+            _ => Start { y: step.y0.clone(), k1: step.solved_slope()? },
+        };
         let slot = match (all, budget) {
             (_, true) => FORGOTTEN,
-            (true, false) => self.states.keep(step.y0.clone()),
+            (true, false) => self.states.keep(start.clone()),
             // Rows that rested or were rejected are not kept.
             (false, false) => {
                 let rows: Vec<usize> = step.accepted.iter().map(|own| own.row).collect();
-                self.states.keep(kernels::pick_rows(step.y0, &rows)?)
+                self.states.keep(start.map(|x| kernels::pick_rows(x, &rows))?)
             }
         };
         for (position, own) in step.accepted.iter().enumerate() {
@@ -235,10 +274,11 @@ impl StepSink for Checkpoints {
             let row = if all { own.row } else { position } as u32;
             trail.steps.push(Taken { t1: own.t1, slot, row });
             if budget && self.capacity > 0 {
-                let whole = self.whole;
-                let y0 =
-                    if whole { step.y0.clone() } else { kernels::pick_rows(step.y0, &[own.row])? };
-                self.keep_within(own.sample, own.index, y0);
+                let own_start = match self.whole {
+                    true => start.clone(),
+                    false => start.map(|x| kernels::pick_rows(x, &[own.row]))?,
+                };
+                self.keep_within(own.sample, own.index, own_start);
             }
         }
         Ok(())

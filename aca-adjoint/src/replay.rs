@@ -5,10 +5,11 @@
 //! outputs at the fractions `s_m`. No gradient flows through `h`.
 
 use aca_core::kernels::{self, Terms};
-use aca_core::{Evaluator, Native, Result, Stepper, Steps};
+use aca_core::{Evaluator, Native, Result, Stepper, Steps, TensorStages};
 use candle_core::Tensor;
 use smallvec::SmallVec;
 
+use crate::checkpoints::Start;
 use crate::outputs::RowOutput;
 use crate::params::Accumulator;
 use crate::report::RowFinding;
@@ -23,6 +24,23 @@ pub(crate) struct ReplayStep<'a> {
     pub(crate) field: &'a Evaluator<'a>,
     pub(crate) steps: &'a Steps,
     pub(crate) y0: &'a Tensor,
+    /// The slope there, where it cannot be found again.
+    pub(crate) k1: Option<&'a Tensor>,
+}
+
+impl<'a> ReplayStep<'a> {
+    pub(crate) fn new(
+        (method, field): (&'a Stepper, &'a Evaluator<'a>),
+        (steps, start): (&'a Steps, &'a Start),
+    ) -> Self {
+        Self { method, field, steps, y0: &start.y, k1: start.k1.as_ref() }
+    }
+
+    /// The slopes of the step on tensors, as far as they are known.
+    pub(crate) fn stages(&self) -> TensorStages<'a> {
+        let known = self.k1.into_iter().cloned().collect();
+        TensorStages::new(self.method, self.field, (self.steps, self.y0), known)
+    }
 }
 
 /// The cotangents that enter a step.
@@ -150,33 +168,48 @@ fn meets(method: &Stepper, steps: &Steps, t: &[f64]) -> bool {
     (0..steps.rows()).all(meets)
 }
 
-/// Judges what is left of a transposed linear system `M^T lambda = right` while its solution is refined.
+/// Judges what is left of transposed linear systems `M^T lambda = right` while their solutions are refined: of each block
+/// by its own size, lest a large one hides what is wrong in another.
 pub(crate) struct Refinement {
     epsilon: f64,
-    right: f64,
-    /// Norm of the matrix.
-    matrix: f64,
+    right: Vec<f64>,
+    /// Norms of the matrices.
+    matrices: Vec<f64>,
     before: f64,
     turns: usize,
 }
 
 impl Refinement {
-    pub(crate) fn new(epsilon: f64, right: f64, matrix: f64) -> Self {
-        Self { epsilon, right, matrix, before: f64::INFINITY, turns: 0 }
+    pub(crate) fn new(epsilon: f64, right: Vec<f64>, matrices: Vec<f64>) -> Self {
+        Self { epsilon, right, matrices, before: f64::INFINITY, turns: 0 }
     }
 
-    /// Whether the system is solved, given the norms of what is left and of the solution; `None` where refining helps. One
-    /// refinement at least makes small entries right beside large ones.
+    /// Whether the systems are solved, given the norms of what is left and of the solution in each block; `None` where
+    /// refining helps. One refinement at least makes small entries right beside large ones. Blocks whose right side is not
+    /// finite have no solution to wait for.
     ///
     /// # Source
     /// Skeel, "Iterative refinement implies numerical stability for Gaussian elimination", 1980.
-    pub(crate) fn judge(&mut self, left: f64, solution: f64) -> Option<bool> {
-        let rounding = 1e3 * self.epsilon * (self.right + self.matrix * solution);
-        let (enough, falls) = (left <= rounding, left < 0.5 * self.before);
-        self.before = left;
+    pub(crate) fn judge(&mut self, left: &[f64], solution: &[f64]) -> Option<bool> {
+        // Below the smallest number nothing can be refined.
+        let smallest = if self.epsilon > 1e-10 { f64::from(f32::from_bits(1)) } else { 5e-324 };
+        let mut worst = 0.0f64;
+        let blocks = self.right.iter().zip(&self.matrices).zip(left.iter().zip(solution));
+        for ((right, matrix), (left, solution)) in
+            blocks.filter(|((right, _), _)| right.is_finite())
+        {
+            let relative = self.epsilon * (right + matrix * solution);
+            let own = left / (1e3 * (relative + smallest * (1.0 + matrix)));
+            worst = if own.is_nan() { f64::NAN } else { worst.max(own) };
+            if worst.is_nan() {
+                break;
+            }
+        }
+        let (enough, falls) = (worst <= 1.0, worst < 0.5 * self.before);
+        self.before = worst;
         self.turns += 1;
         match (enough, falls) {
-            _ if left == 0.0 => Some(true),
+            _ if worst == 0.0 => Some(true),
             (true, _) if self.turns > 1 => Some(true),
             (_, true) if self.turns < 20 => None,
             (enough, _) => Some(enough),

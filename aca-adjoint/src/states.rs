@@ -7,12 +7,12 @@ use candle_core::{DType, Tensor};
 use smallvec::SmallVec;
 
 use crate::GradientError;
-use crate::checkpoints::{Checkpoints, SampleSteps};
+use crate::checkpoints::{Checkpoints, SampleSteps, Start};
 
 /// Where a row stands before a step of its sample.
 struct Place<'a> {
     step: usize,
-    state: (&'a Tensor, usize),
+    start: (&'a Start, usize),
 }
 
 /// The kept states during one backward pass, which moves those of a budget.
@@ -66,7 +66,7 @@ impl<'a> States<'a> {
         Ok(())
     }
 
-    /// Returns the steps of rows that hold `samples`, each its own of that number or none, and the states where they
+    /// Returns the steps of rows that hold `samples`, each its own of that number or none, and where they
     /// start; other rows rest. Those of a budget are asked for from the newest to the oldest, and computed again from
     /// the latest that is kept.
     pub(crate) fn restore(
@@ -74,7 +74,7 @@ impl<'a> States<'a> {
         samples: &Arc<[usize]>,
         wanted: &[Option<usize>],
         rules: (&Stepper, &Evaluator<'_>),
-    ) -> Result<(Steps, Tensor)> {
+    ) -> Result<(Steps, Start)> {
         let goes = |row: usize| wanted[row].is_some();
         let budget = match self {
             Self::All(all) => return all.at(samples, &all.latest(samples, wanted)?, goes),
@@ -84,12 +84,12 @@ impl<'a> States<'a> {
         budget.forget_beyond(samples, wanted);
         let places = budget.latest(samples, wanted)?;
         let mut reached: Vec<usize> = places.iter().map(|place| place.step).collect();
-        let (_, mut y) = budget.at(samples, &places, |_| false)?;
+        let (_, mut start) = budget.at(samples, &places, |_| false)?;
         drop(places);
-        while let Some(next) = budget.advance(samples, (wanted, &mut reached), &y, rules)? {
-            y = next;
+        while let Some(next) = budget.advance(samples, (wanted, &mut reached), &start, rules)? {
+            start = next;
         }
-        let place = |(row, &step): (usize, &usize)| Place { step, state: (&y, row) };
+        let place = |(row, &step): (usize, &usize)| Place { step, start: (&start, row) };
         budget.at(samples, &reached.iter().enumerate().map(place).collect::<Vec<_>>(), goes)
     }
 }
@@ -119,8 +119,9 @@ impl Undone<'_> {
         &mut self,
         (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
         (method, field): (&Stepper, &Evaluator<'_>),
-    ) -> Result<(Steps, Tensor)> {
-        let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), state: (&self.y1, 0) };
+    ) -> Result<(Steps, Start)> {
+        let end = Start::from(self.y1.clone());
+        let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), start: (&end, 0) };
         let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
         let steps = self.times.steps_of(samples, &places, |row| wanted[row].is_some())?;
         let back = steps.reversed();
@@ -130,7 +131,7 @@ impl Undone<'_> {
         drop(stages);
         self.largest = self.largest.maximum(&y0.abs()?)?;
         self.y1 = y0.clone();
-        Ok((steps, y0))
+        Ok((steps, y0.into()))
     }
 
     /// Refuses a walk back through `steps` steps that `found` another start of a row than `y0`. Each entry is judged
@@ -159,19 +160,19 @@ impl Checkpoints {
         Ok(any.ok_or_else(|| candle_core::Error::msg("there are no steps to replay"))?)
     }
 
-    /// Returns the steps from `places` of the rows that go, and the states there; other rows rest.
+    /// Returns the steps from `places` of the rows that go, and what starts there; other rows rest.
     fn at(
         &self,
         samples: &Arc<[usize]>,
         places: &[Place<'_>],
         goes: impl Fn(usize) -> bool,
-    ) -> Result<(Steps, Tensor)> {
+    ) -> Result<(Steps, Start)> {
         let steps = self.steps_of(samples, places, goes)?;
         if let ([place], true) = (places, self.whole) {
-            return Ok((steps, place.state.0.clone()));
+            return Ok((steps, place.start.0.clone()));
         }
-        let states: Vec<_> = places.iter().map(|place| place.state).collect();
-        Ok((steps, kernels::gather_rows(&states)?))
+        let starts: Vec<_> = places.iter().map(|place| place.start).collect();
+        Ok((steps, Start::gather(&starts)?))
     }
 
     /// The steps from `places` of the rows that go; other rows rest.
@@ -205,10 +206,11 @@ impl Checkpoints {
         samples: &Arc<[usize]>,
         wanted: &[Option<usize>],
         y0: &Tensor,
-    ) -> Result<(Steps, Tensor)> {
+    ) -> Result<(Steps, Start)> {
+        let y0 = Start::from(y0.clone());
         let place = |(&sample, step): (&usize, &Option<usize>)| Place {
             step: step.unwrap_or(0),
-            state: (y0, sample),
+            start: (&y0, sample),
         };
         let places: Vec<Place<'_>> = samples.iter().zip(wanted).map(place).collect();
         self.at(samples, &places, |row| wanted[row].is_some())
@@ -230,7 +232,7 @@ impl Checkpoints {
                 }
                 None => 0,
             };
-            Ok(Place { step, state: self.states.get(&trail.steps[step])? })
+            Ok(Place { step, start: self.states.get(&trail.steps[step])? })
         };
         samples.iter().zip(wanted).map(place).collect()
     }
@@ -247,14 +249,14 @@ impl Checkpoints {
     }
 
     /// Takes one step of every row that is before the one it wants, and keeps where it comes to as the budget allows;
-    /// returns whether there was any, and where all rows are now.
+    /// returns whether there was any, and where all rows are now. Rows that rest keep their place.
     fn advance(
         &mut self,
         samples: &Arc<[usize]>,
         (wanted, reached): (&[Option<usize>], &mut [usize]),
-        y: &Tensor,
-        rules: (&Stepper, &Evaluator<'_>),
-    ) -> Result<Option<Tensor>> {
+        start: &Start,
+        (method, field): (&Stepper, &Evaluator<'_>),
+    ) -> Result<Option<Start>> {
         let behind = |row: usize| wanted[row].is_some_and(|step| reached[row] < step);
         let behind: Vec<bool> = (0..wanted.len()).map(behind).collect();
         if !behind.contains(&true) {
@@ -264,17 +266,29 @@ impl Checkpoints {
         let places: Vec<Place<'_>> = reached
             .iter()
             .enumerate()
-            .map(|(row, &step)| Place { step, state: (y, row) })
+            .map(|(row, &step)| Place { step, start: (start, row) })
             .collect();
-        let (steps, y) = self.at(samples, &places, |row| behind[row])?;
-        let mut stages = TensorStages::new(rules.0, rules.1, (&steps, &y), Vec::new());
-        stages.fill(rules.0.stages())?;
-        let y1 = stages.end()?;
+        let (steps, start) = self.at(samples, &places, |row| behind[row])?;
+        let known: Vec<Tensor> = start.k1.iter().cloned().collect();
+        let mut stages = TensorStages::new(method, field, (&steps, &start.y), known);
+        stages.fill(method.stages())?;
+        let y = stages.end()?;
+        let hands_on = (0..behind.len()).filter(|row| behind[*row]);
+        let hands_on = method.begins_with_solved_slope()
+            && hands_on.into_iter().all(|row| method.hands_on_slope(whole, steps.ends(row).1));
+        let k1 = match (stages.k.pop().filter(|_| hands_on), &start.k1) {
+            (Some(end), Some(first)) if !whole => Some(kernels::choose_rows(&behind, &end, first)?),
+            (end, _) => end,
+        };
+        let end = Start { y, k1 };
         for row in (0..behind.len()).filter(|row| behind[*row]) {
             reached[row] += 1;
-            let y1 = if whole { y1.clone() } else { kernels::pick_rows(&y1, &[row])? };
-            self.keep_within(samples[row], reached[row], y1);
+            let own = match whole {
+                true => end.clone(),
+                false => end.map(|x| kernels::pick_rows(x, &[row]))?,
+            };
+            self.keep_within(samples[row], reached[row], own);
         }
-        Ok(Some(y1))
+        Ok(Some(end))
     }
 }

@@ -117,12 +117,28 @@ impl<'a> Evaluator<'a> {
         if let Some(known) = self.rows_are_apart.get() {
             return Ok(known);
         }
-        let (t, y, statistics) = (&t()?, y()?.detach(), self.snapshot()?);
-        let f = self.field.eval(t, &y);
-        self.restore(&statistics)?;
-        let apart = y.rank() > 1 && first_coupled_row(self.field, t, &y, &f?.detach())?.is_none();
+        let apart = self.seem_rows_apart(&t()?, &y()?)?;
         self.rows_are_apart.set(Some(apart));
         Ok(apart)
+    }
+
+    /// Whether rows of a whole state seem systems of their own at `(t, y)`.
+    pub(crate) fn seem_rows_apart(&self, t: &Time, y: &Tensor) -> Result<bool> {
+        let (y, statistics) = (y.detach(), self.snapshot()?);
+        let f = self.field.eval(t, &y);
+        self.restore(&statistics)?;
+        Ok(y.rank() > 1 && first_coupled_row(self.field, t, &y, &f?.detach())?.is_none())
+    }
+
+    /// What was found of the rows, if it was asked.
+    pub fn known_rows(&self) -> Option<bool> {
+        self.rows_are_apart.get()
+    }
+
+    /// Takes over what another evaluator found of the rows.
+    pub fn knowing_rows(self, apart: Option<bool>) -> Self {
+        self.rows_are_apart.set(apart);
+        self
     }
 
     /// The field itself.

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::{Evaluator, Result, Steps, Time};
+use crate::{Error, Evaluator, Result, Steps, Time};
 
 mod lu;
 mod matrices;
@@ -13,7 +13,30 @@ pub(crate) use matrices::{jacobians, jacobians_on_slices, like, numbers};
 pub use newton::Newton;
 
 pub use newton::NewtonState;
-pub(crate) use newton::{NewtonRule, StageField, failed};
+pub(crate) use newton::{NewtonRule, StageField, StageSystem};
+
+/// Solves `k = f(t, base + h gamma k)` for all systems of a state, from the guess in `k`. Where the rows of a whole state
+/// seemed apart and are not solved, `are_apart` asks once more, and rows that are joined here are solved together.
+///
+/// # Errors
+/// [`Error::SchemeFailed`] where no system is solved, or one of a whole state is not; whatever the field returns.
+pub(crate) fn solve_stage(
+    newton: &mut NewtonState,
+    system: &StageSystem<'_>,
+    k: &mut [f64],
+    (field, blocks, is_whole): (&mut dyn StageField, usize, bool),
+    are_apart: impl FnOnce() -> Result<bool>,
+) -> Result<()> {
+    let mut solved = newton.solve(system, k, (&mut *field, blocks))?;
+    if is_whole && solved < blocks && blocks > 1 && !are_apart()? {
+        solved = newton.solve_joined(system, k, field)? * blocks;
+    }
+    if solved == 0 || (is_whole && solved < blocks) {
+        let what = "Newton's iteration for an implicit stage does not converge".to_owned();
+        return Err(Error::SchemeFailed { method: system.method.to_owned(), what });
+    }
+    Ok(())
+}
 
 /// How many systems states of these `dims` hold: a sample that steps on its own is one, and so is each row of a whole state
 /// whose rows the field treats apart.

@@ -266,8 +266,8 @@ impl<'a> Run<'a> {
     /// Finds the error ratios; on a grid 0, or NaN where the state is not finite.
     fn judge(&mut self) -> Result<()> {
         self.ratios.clear();
-        if let Some((scale, _)) = &self.control {
-            return self.space.ratios(trial!(self), scale, &mut self.ratios);
+        if self.control.is_some() {
+            return self.judge_errors();
         }
         let rows = self.clocks.steps.rows();
         self.ratios.resize(rows, 0.0);
@@ -281,6 +281,27 @@ impl<'a> Run<'a> {
                 let picked = (!self.clocks.are_whole()).then_some(row);
                 if self.space.first_non_finite(Register::End, picked)?.is_some() {
                     self.ratios[row] = f64::NAN;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the error ratios of steps under error control: of their ends, and of what lies inside where an implicit method
+    /// takes steps that the sink looks into.
+    fn judge_errors(&mut self) -> Result<()> {
+        let Some((scale, _)) = &self.control else { return Ok(()) };
+        let (method, trial) = (&self.rules.method, trial!(self));
+        self.space.ratios(trial, scale, method.b_error(), &mut self.ratios)?;
+        let Some(inside) = method.inside_error() else { return Ok(()) };
+        let (samples, steps) = (self.clocks.samples(), &self.clocks.steps);
+        let looked_into = |row: usize| self.sink.looks_inside(samples[row], steps.ends(row).1);
+        if (0..self.ratios.len()).any(looked_into) {
+            let mut ratios = SmallVec::new();
+            self.space.ratios(trial, scale, inside, &mut ratios)?;
+            for row in (0..ratios.len()).filter(|row| looked_into(*row)) {
+                if ratios[row] > self.ratios[row] || ratios[row].is_nan() {
+                    self.ratios[row] = ratios[row];
                 }
             }
         }

@@ -114,6 +114,17 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
+    /// Whether rows of a whole state were found to be systems of their own, if the solve asked.
+    pub fn known_rows(&self) -> Option<bool> {
+        self.trial.rules.field.known_rows()
+    }
+
+    /// The slope at the starts of the steps, where the next replay cannot find it again: that of an implicit stage before.
+    pub fn solved_slope(&self) -> Result<Option<Tensor>> {
+        let solved = self.method().begins_with_solved_slope();
+        solved.then(|| self.space.slope(0)).transpose()
+    }
+
     /// The slope at the end of the steps, where the method has it without the interpolant.
     pub fn fsal_slope(&self) -> Result<Option<Tensor>> {
         let stage = self.method().fsal_stage();
@@ -169,6 +180,14 @@ pub trait StepSink {
     /// Whatever the sink meets; the solve stops with it.
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()>;
 
+    /// Whether the sink looks inside a sample's step that would end at `t1`; the default is no.
+    ///
+    /// Implicit methods take long steps where the solution's ends are accurate and what lies between is not: only steps
+    /// that are looked into are held to the tolerance inside as well.
+    fn looks_inside(&self, _sample: usize, _t1: f64) -> bool {
+        false
+    }
+
     /// Whether the sink holds on to every state of a [traced](crate::Solver::trace) solve and drops the newest
     /// first, so that no drop recurses through more than one step; the default is no.
     ///
@@ -190,6 +209,10 @@ impl<A: StepSink, B: StepSink> StepSink for (A, B) {
         self.1.accept(step)
     }
 
+    fn looks_inside(&self, sample: usize, t1: f64) -> bool {
+        self.0.looks_inside(sample, t1) || self.1.looks_inside(sample, t1)
+    }
+
     fn drops_newest_first(&self) -> bool {
         self.0.drops_newest_first() || self.1.drops_newest_first()
     }
@@ -198,6 +221,10 @@ impl<A: StepSink, B: StepSink> StepSink for (A, B) {
 impl<S: StepSink + ?Sized> StepSink for &mut S {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         (**self).accept(step)
+    }
+
+    fn looks_inside(&self, sample: usize, t1: f64) -> bool {
+        (**self).looks_inside(sample, t1)
     }
 
     fn drops_newest_first(&self) -> bool {
@@ -211,6 +238,10 @@ impl<S: StepSink> StepSink for Option<S> {
             Some(sink) => sink.accept(step),
             None => Ok(()),
         }
+    }
+
+    fn looks_inside(&self, sample: usize, t1: f64) -> bool {
+        self.as_ref().is_some_and(|sink| sink.looks_inside(sample, t1))
     }
 
     fn drops_newest_first(&self) -> bool {

@@ -46,8 +46,14 @@ pub(crate) trait Space {
     /// Forgets all slopes but the first and tries the step: its slopes and its end.
     fn attempt(&mut self, trial: Trial<'_>) -> Result<()>;
 
-    /// Writes the error ratio of every row's step.
-    fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()>;
+    /// Writes the error ratio of every row's step, by estimates of these weights.
+    fn ratios(
+        &self,
+        trial: Trial<'_>,
+        scale: &Scale,
+        weights: &[Vec<f64>],
+        out: &mut SmallVec<[f64; 1]>,
+    ) -> Result<()>;
 
     /// Squares of the differences of slopes and of states, of so many rows, that show how far the step reaches.
     fn differences(

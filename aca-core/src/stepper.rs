@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use aca_tableau::Interpolant;
 use candle_core::DType;
 
-use crate::implicit::NewtonRule;
+use crate::implicit::{NewtonRule, StageSystem};
 use crate::scheme::{Half, MixedStages, StageCotangents};
 use crate::{Error, Method, Result, Solver, Steps, Time};
 
@@ -19,6 +19,8 @@ pub struct Stepper {
     b: Vec<f64>,
     b_error: Vec<Vec<f64>>,
     interpolant: Interpolant,
+    /// Weights of the estimate of the error inside a step, of implicit methods.
+    inside_error: Option<[Vec<f64>; 1]>,
     /// Nodes, and rows and columns of `a`, the interpolant's extra stages included; of a scheme of the user's the extra
     /// ones alone mean anything.
     c: Vec<f64>,
@@ -85,6 +87,10 @@ impl Stepper {
             method,
             b,
             b_error,
+            inside_error: (!diagonal.is_empty())
+                .then(|| interpolant.error_weights())
+                .flatten()
+                .map(|weights| [weights]),
             interpolant,
             c,
             rows,
@@ -306,9 +312,28 @@ impl Stepper {
         tableau.is_fsal().then(|| tableau.stages() - 1)
     }
 
-    /// When an implicit stage counts as solved.
-    pub(crate) fn newton(&self) -> &NewtonRule {
-        &self.newton
+    /// The systems of an implicit stage from `base`.
+    pub(crate) fn stage_system<'a>(
+        &'a self,
+        base: &'a [f64],
+        h: &'a [f64],
+        gamma: f64,
+    ) -> StageSystem<'a> {
+        StageSystem { rule: &self.newton, base, h, gamma, method: self.method.name() }
+    }
+
+    /// Whether a step begins with the slope of an implicit stage, the last of the step before. It solves its equation up to
+    /// the tolerance of Newton's iteration, and the field evaluated anew would multiply the remainder by the stiffness; so a
+    /// replay needs that slope beside the state.
+    pub fn begins_with_solved_slope(&self) -> bool {
+        let own = self.carried(self.stages());
+        own.is_some_and(|end| self.diagonal.get(end).is_some_and(|gamma| *gamma != 0.0))
+    }
+
+    /// Whether the slope that ends a step to `t1` starts the next: of a whole state unless the field may jump there. Rows that
+    /// step on their own meet jumps at different turns, where all begin anew.
+    pub fn hands_on_slope(&self, whole: bool, t1: f64) -> bool {
+        if whole { !self.is_jump(t1) } else { !self.has_jumps() }
     }
 
     /// Whether some stages are implicit.
@@ -320,7 +345,7 @@ impl Stepper {
     #[inline]
     pub fn carried(&self, known: usize) -> Option<usize> {
         let end = match &self.method {
-            Method::RungeKutta(_) if self.diagonal.is_empty() => self.interpolant.end_stage(),
+            Method::RungeKutta(_) if self.starts_with_slope() => self.interpolant.end_stage(),
             Method::RungeKutta(_) => return None,
             Method::Leapfrog | Method::Symplectic(_) => self.stages() - 1,
             Method::Custom(_) => return None,
@@ -390,6 +415,11 @@ impl Stepper {
     /// The number of stages that they are taken over: the tableau's, and the slope at `t1`.
     pub(crate) fn stages_with_end(&self) -> usize {
         self.interpolant.end_stage() + 1
+    }
+
+    /// The weights of the estimate of the error inside a step, of methods whose steps may be right at their ends alone.
+    pub(crate) fn inside_error(&self) -> Option<&[Vec<f64>]> {
+        self.inside_error.as_ref().map(|weights| &weights[..])
     }
 
     /// The weights of every error estimate.

@@ -33,6 +33,10 @@ impl StepSink for TraceGuard<'_> {
         }
         self.sink.accept(step)
     }
+
+    fn looks_inside(&self, sample: usize, t1: f64) -> bool {
+        self.sink.looks_inside(sample, t1)
+    }
 }
 
 impl Nodes {

@@ -301,4 +301,9 @@ impl StepSink for Saver {
         self.save_ends(step)?;
         self.save_dense(step)
     }
+
+    fn looks_inside(&self, sample: usize, t1: f64) -> bool {
+        let sample = &self.samples[sample];
+        sample.request.dense || sample.pending_before(t1) > 0
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow::Borrowed;
 
+use crate::interpolant::InterpolantTable;
 use crate::tableau::{Embedded, Tableau};
 
 /// The implicit Euler rule, order 1: L-stable, for fixed steps.
@@ -142,6 +143,7 @@ pub const KVAERNO4: Tableau = Tableau {
 };
 
 /// Kennedy and Carpenter's pair 4(3), the implicit part of ARK4(3)6L\[2\]SA: six stages of order 2, all inside the step.
+/// The interpolant solves the conditions of order 4, with the least error of order 5 at the middle of the step.
 pub const ESDIRK4: Tableau = Tableau {
     name: Borrowed("esdirk4"),
     source: Borrowed(
@@ -177,10 +179,23 @@ pub const ESDIRK4: Tableau = Tableau {
             61727.0 / 225920.0,
         ]),
     }]),
-    interpolant: None,
+    interpolant: Some(InterpolantTable {
+        order: 4,
+        a: Borrowed(&[]),
+        c: Borrowed(&[]),
+        d: Borrowed(&[
+            -1.538_195_190_012_679_37,
+            -1.323_498_598_193_363_15,
+            5.904_599_421_037_496_4,
+            -5.767_219_037_419_481_02,
+            2.981_435_400_504_774_23,
+            -0.257_121_995_916_747_091,
+        ]),
+    }),
 };
 
 /// Kvaerno's pair 5(4), seven stages: both solutions are stiffly accurate. Its third stage lies beyond the step.
+/// The interpolant is the shortest solution of the conditions of order 4.
 pub const KVAERNO5: Tableau = Tableau {
     name: Borrowed("kvaerno5"),
     source: Borrowed(
@@ -227,5 +242,18 @@ pub const KVAERNO5: Tableau = Tableau {
             0.0,
         ]),
     }]),
-    interpolant: None,
+    interpolant: Some(InterpolantTable {
+        order: 4,
+        a: Borrowed(&[]),
+        c: Borrowed(&[]),
+        d: Borrowed(&[
+            -0.484_249_349_645_859_173,
+            0.0,
+            0.992_174_701_180_346_118,
+            -0.624_108_033_102_156_371,
+            1.380_100_427_378_425_26,
+            -0.631_958_872_905_377_774,
+            -0.631_958_872_905_377_774,
+        ]),
+    }),
 };

@@ -123,6 +123,24 @@ impl Interpolant {
         out
     }
 
+    /// Weights `w_i` of the method's own slopes that estimate the error of the interpolant inside a step, `h sum(w_i k_i)`:
+    /// what its highest order adds where that is largest. Beyond the cubic Hermite that is the bubble at s = 1/2; the cubic
+    /// itself is compared with the parabola through both ends and the slope at the start, at s = 2/3. `None` where slopes
+    /// beyond the method's own are read, which are not there while a step is judged.
+    pub fn error_weights(&self) -> Option<Vec<f64>> {
+        if self.extra_stages() > 0 {
+            return None;
+        }
+        let last = self.levels().next_back();
+        if let Some(last) = last {
+            return Some(last.iter().map(|d| d / 16.0).collect());
+        }
+        let mut weights: Vec<f64> = self.b.iter().map(|b| 8.0 / 27.0 * b).collect();
+        weights[self.start_slope] -= 4.0 / 27.0;
+        weights[self.end_slope] -= 4.0 / 27.0;
+        Some(weights)
+    }
+
     /// The coefficients of s^1, s^2, .. of b_i(s) of one stage.
     pub fn coefficients(&self, stage: usize) -> Vec<f64> {
         let b = self.b.get(stage).copied().unwrap_or(0.0);

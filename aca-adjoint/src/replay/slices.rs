@@ -214,9 +214,12 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         if !matrices.factor(steps.h(), gamma) {
             return Ok(false);
         }
-        let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let norms = |x: &[f64]| -> Vec<f64> {
+            let of = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+            x.chunks_exact(size / blocks).map(of).collect()
+        };
         let mut refinement =
-            Refinement::new(entering.counter.epsilon(), norm(right), matrices.norm());
+            Refinement::new(entering.counter.epsilon(), norms(right), matrices.norms());
         let mut lambda = right.to_vec();
         matrices.solve_transposed_slice(&mut lambda);
         // What parameters and times get waits for the last word.
@@ -229,7 +232,7 @@ impl<T: Element> Pull<'_, '_, '_, T> {
             let terms = right.iter().zip(&lambda).zip(&mu).enumerate();
             let left = terms.map(|(i, ((r, x), mu))| r - x + gamma * h(i) * mu.to_f64());
             let mut left: Vec<f64> = left.collect();
-            if let Some(solved) = refinement.judge(norm(&left), norm(&lambda)) {
+            if let Some(solved) = refinement.judge(&norms(&left), &norms(&lambda)) {
                 return Ok(solved);
             }
             matrices.solve_transposed_slice(&mut left);
@@ -328,7 +331,13 @@ impl<'a, T: Element> OnSlices<'a, T> {
             self.later.k1[..size].copy_from_slice(View::new(&slope.contiguous()?)?.slice()?);
         }
         let known = slope.is_some() || meets(method, entering.steps, &self.later.t);
-        let given = method.fsal_stage().filter(|end| known && *end < count);
+        let first = step.k1.map(|k1| k1.contiguous()).transpose()?;
+        let first = first.as_ref().map(View::new).transpose()?;
+        let end = method.fsal_stage().filter(|end| known && *end < count);
+        let given = match &first {
+            Some(first) => Some((0, first.slice()?)),
+            None => end.map(|end| (end, &self.later.k1[..size])),
+        };
         let mut stages = SliceStages {
             method,
             field: &mut *self.field,
@@ -338,7 +347,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             states: &mut self.states,
             k: &mut self.k,
             known: 0,
-            given: given.map(|end| (end, &self.later.k1[..size])),
+            given,
             end: None,
             dims: entering.dims,
             halves: std::mem::take(&mut self.halves),
@@ -352,7 +361,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
         stages.fill(count)?;
         self.halves = stages.halves;
         // One linearization a stage that anything depends on, though its value may be known.
-        step.field.count(usize::from(given.is_some_and(|end| end < entering.count)));
+        step.field.count(usize::from(given.is_some_and(|(given, _)| given < entering.count)));
         Ok(())
     }
 

@@ -105,13 +105,15 @@ fn solve_transposed(
         return Ok(None);
     }
     let epsilon = if right.dtype() == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
-    let norm = |x: &Tensor| -> Result<f64> { Ok(kernels::dot(x, x)?.sqrt()) };
-    let mut refinement = Refinement::new(epsilon, norm(right)?, matrices.norm());
+    let norms = |x: &Tensor| -> Result<Vec<f64>> {
+        Ok(kernels::dots(blocks, x, x)?.into_iter().map(f64::sqrt).collect())
+    };
+    let mut refinement = Refinement::new(epsilon, norms(right)?, matrices.norms());
     let mut lambda = matrices.solve_transposed(right)?;
     loop {
         let mu = pullback.apply(&lambda)?.y.detach();
         let left = kernels::combine_steps(Some(&(right - &lambda)?), steps.h(), &[(gamma, &mu)])?;
-        match refinement.judge(norm(&left)?, norm(&lambda)?) {
+        match refinement.judge(&norms(&left)?, &norms(&lambda)?) {
             None => lambda = (lambda + matrices.solve_transposed(&left)?)?,
             Some(true) => return Ok(Some(lambda)),
             Some(false) => return Ok(None),
@@ -258,11 +260,10 @@ impl Replay for OnTensors {
         known: &Known<'_>,
         theta: &mut Accumulator<'_>,
     ) -> Result<Replayed> {
-        let &ReplayStep { method, field, steps, y0 } = step;
+        let &ReplayStep { method, steps, .. } = step;
         let count = method.stages_with_weight(!arriving.inside.is_empty());
         let looked_into = looked_into(steps, arriving.inside);
-        let mut stages =
-            TensorStages::new(method, field, (steps, y0), Vec::with_capacity(count)).linearizing();
+        let mut stages = step.stages().linearizing();
         stages.fill(count.min(method.stages()))?;
         if let Some(looked_into) = &looked_into {
             stages.with_steps(looked_into);
@@ -351,7 +352,7 @@ impl OnTensors {
         known: &Known<'_>,
         k: Vec<Tensor>,
     ) -> Result<Vec<Tensor>> {
-        let &ReplayStep { method, field, steps, y0 } = step;
+        let &ReplayStep { method, field, steps, y0, .. } = step;
         let later = self.later.as_ref().filter(|(_, t)| meets(method, steps, t)).map(|(k1, _)| k1);
         let slope = known.slope.or(later).filter(|_| method.fsal_stage() == Some(k.len()));
         let mut stages = TensorStages::new(method, field, (steps, y0), k);

@@ -53,6 +53,10 @@ fn along(vars: &[Var], gradient: impl Fn(&Var) -> Tensor) -> f64 {
     sum
 }
 
+fn values(x: &Tensor) -> Vec<f64> {
+    x.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
 fn scalar(x: &Tensor) -> f64 {
     x.to_scalar::<f64>().unwrap()
 }
@@ -300,4 +304,74 @@ fn strategies_that_cannot_go_through_implicit_stages_say_so() {
     );
     let explicit = Some(Box::new(stiff_solver(&DOPRI5, 1e-6)));
     solve(Gradient::Backsolve(Backsolve { solver: explicit, ..Backsolve::default() })).unwrap();
+}
+
+#[test]
+fn cotangents_below_the_smallest_number_and_of_nan_are_no_failure_of_the_linear_solves() {
+    let rate = Var::new(&[1e4f64], &Device::Cpu).unwrap();
+    let find = |dtype: DType, weight: f64| -> candle_core::Result<f64> {
+        let k = rate.clone();
+        let field = move |t: &Time, y: &Tensor| {
+            let off = y.broadcast_sub(&t.tensor(y)?.cos()?)?;
+            off.broadcast_mul(&k.to_dtype(y.dtype())?)?.neg()
+        };
+        let ode = Ode::new(stiff_solver(&KVAERNO5, 1e-4), field, vec![rate.clone()]).unwrap();
+        let y0 = Var::from_tensor(&Tensor::new(&[1.0f64, 0.5], &Device::Cpu)?.to_dtype(dtype)?)?;
+        let sol = ode.solve(&y0, (0.0, 20.0), &SaveAt::End)?;
+        let loss = (sol.y1.to_dtype(DType::F64)?.sum_all()? * weight)?;
+        Ok(values(loss.backward()?.get(&rate).unwrap())[0])
+    };
+    // y tends to cos t + sin t / k, so dy/dk to -sin t / k^2, twice.
+    let right = -2.0 * 20f64.sin() * 1e-8;
+    for dtype in [DType::F32, DType::F64] {
+        let found = find(dtype, 1.0).unwrap();
+        assert!((found / right - 1.0).abs() < 0.3, "{dtype:?}: {found:e}, {right:e}");
+    }
+    assert!(find(DType::F64, f64::NAN).unwrap().is_nan());
+}
+
+#[test]
+fn rows_that_are_joined_only_later_have_exact_gradients() {
+    let rate = Var::new(&[1e3f64], &Device::Cpu).unwrap();
+    let r = rate.clone();
+    let field = move |t: &Time, y: &Tensor| {
+        let joined = (t.tensor(y)? - 0.5)?.relu()?.broadcast_mul(&r)?;
+        let other = Tensor::cat(&[y.narrow(0, 1, 1)?, y.narrow(0, 0, 1)?], 0)?;
+        (other.tanh()? - y)?.broadcast_mul(&joined)? - y
+    };
+    let solver = Solver { newton: newton(1e-6), ..Solver::fixed_count(KVAERNO5, 40) };
+    let ode = Ode::new(solver, field, vec![rate.clone()]).unwrap();
+    let y0 = Var::new(&[[1.0f64, 2.0], [3.0, -2.0]], &Device::Cpu).unwrap();
+    let value = || loss(&ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap().y1);
+    let grads = value().backward().unwrap();
+    let vars = [rate, y0.clone()];
+    let ours = along(&vars, |var| grads.get(var).unwrap().clone());
+    let differences = difference(&vars, || scalar(&value()));
+    assert!((ours / differences - 1.0).abs() < 1e-6, "{ours}, differences {differences}");
+}
+
+#[test]
+fn slopes_that_steps_hand_on_are_replayed_within_a_budget_and_across_jumps() {
+    for batching in [Batching::Shared, Batching::PerSample] {
+        let find = |gradient: Gradient| {
+            let solver = Solver { batching, jump_ts: vec![0.4], ..stiff_solver(&ESDIRK4, 1e-5) };
+            let rate = Var::new(&[1e4f64], &Device::Cpu).unwrap();
+            let k = rate.clone();
+            let field = move |t: &Time, y: &Tensor| {
+                let wanted = (t.tensor(y)?.ge(0.4)?.to_dtype(DType::F64)? + 0.5)?;
+                (y.sqr()? * y)?.broadcast_sub(&wanted)?.broadcast_mul(&k)?.neg()
+            };
+            let ode = Ode::new(solver, field, vec![rate.clone()]).unwrap().gradient(gradient);
+            let y0 = Var::new(&[[1.0f64], [0.2]], &Device::Cpu).unwrap();
+            let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::Times(vec![0.3, 0.45, 0.9])).unwrap();
+            let grads = loss(&sol.ys).backward().unwrap();
+            (grads.get(&y0).unwrap().clone(), grads.get(&rate).unwrap().clone())
+        };
+        let (all, all_rate) = find(Gradient::Aca);
+        for checkpoints in [1, 3] {
+            let (y0, rate) = find(Gradient::AcaBudget { checkpoints });
+            assert_eq!(values(&y0), values(&all));
+            assert_eq!(values(&rate), values(&all_rate));
+        }
+    }
 }

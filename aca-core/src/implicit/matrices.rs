@@ -128,9 +128,9 @@ impl StageMatrices {
         rows.map(move |row| reach * row.iter().zip(y).map(|(j, y)| (j * y).abs()).sum::<f64>())
     }
 
-    /// The largest Frobenius norm of the blocks that were factored: rounding leaves `epsilon` times this times the norm of
-    /// a solution.
-    pub fn norm(&self) -> f64 {
+    /// The Frobenius norms of the blocks that were factored: rounding leaves `epsilon` times this times the norm of a
+    /// solution.
+    pub fn norms(&self) -> Vec<f64> {
         let (size, area) = (self.size, self.size * self.size);
         let square = |block: usize| -> f64 {
             let step = self.factored[block];
@@ -138,7 +138,7 @@ impl StageMatrices {
             let entry = |i: usize, j: f64| f64::from(u8::from(i / size == i % size)) - step * j;
             entries.map(|(i, j)| entry(i, *j).powi(2)).sum()
         };
-        (0..self.blocks()).map(square).fold(0.0, f64::max).sqrt()
+        (0..self.blocks()).map(|block| square(block).sqrt()).collect()
     }
 
     /// Solves `(I - h gamma J) x = b` in place, for a block.

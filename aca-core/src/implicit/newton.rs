@@ -88,6 +88,25 @@ struct Moved {
     rounding: f64,
 }
 
+/// The systems of a stage, `k = f(t, base + h gamma k)`.
+#[derive(Clone, Copy)]
+pub(crate) struct StageSystem<'a> {
+    pub(crate) rule: &'a NewtonRule,
+    pub(crate) base: &'a [f64],
+    /// Step sizes: one, or one of each system.
+    pub(crate) h: &'a [f64],
+    pub(crate) gamma: f64,
+    /// Name of the method.
+    pub(crate) method: &'a str,
+}
+
+impl StageSystem<'_> {
+    /// `h gamma` of a system.
+    fn reach(&self, block: usize) -> f64 {
+        self.gamma * if self.h.len() == 1 { self.h[0] } else { self.h[block] }
+    }
+}
+
 /// The field at the time of a stage, on flat numbers of all systems.
 pub(crate) trait StageField {
     /// Writes `f(t, y)`.
@@ -157,12 +176,11 @@ impl NewtonState {
     /// time with the Jacobian at the start of the step goes on by Newton's full method.
     pub(crate) fn solve(
         &mut self,
-        rule: &NewtonRule,
-        at: (&[f64], &[f64], f64),
+        system: &StageSystem<'_>,
         k: &mut [f64],
         (field, blocks): (&mut dyn StageField, usize),
     ) -> Result<usize> {
-        let size = at.0.len() / blocks;
+        let (rule, size) = (system.rule, system.base.len() / blocks);
         if !self.is_started {
             if self.matrices.sizes() != (size, blocks) {
                 self.matrices = StageMatrices::new(size, blocks)?;
@@ -178,13 +196,13 @@ impl NewtonState {
         for own in &mut self.progress {
             (own.is_active, own.is_solved) = (true, false);
         }
-        self.iterate(rule, at, k, field, (0, rule.newton.max_iterations))?;
+        self.iterate(system, k, field, (0, rule.newton.max_iterations))?;
         for turn in 0..FULL {
             if self.progress.iter().all(|own| own.is_solved) {
                 break;
             }
-            self.begin_anew(at, k, field, turn)?;
-            self.iterate(rule, at, k, field, (turn, 1))?;
+            self.begin_anew(system, k, field, turn)?;
+            self.iterate(system, k, field, (turn, 1))?;
         }
         for (own, k) in self.progress.iter().zip(k.chunks_exact_mut(size)) {
             if !own.is_solved {
@@ -194,18 +212,36 @@ impl NewtonState {
         Ok(self.progress.iter().filter(|own| own.is_solved).count())
     }
 
+    /// Solves all systems as one, from the guess that they began with; returns whether that is solved, as a number. What it
+    /// found of the matrices is forgotten.
+    pub(crate) fn solve_joined(
+        &mut self,
+        system: &StageSystem<'_>,
+        k: &mut [f64],
+        field: &mut dyn StageField,
+    ) -> Result<usize> {
+        self.forget();
+        k.copy_from_slice(&self.guess);
+        let solved = match self.solve(system, k, (field, 1)) {
+            Err(Error::JacobianTooLarge { .. }) => Ok(0),
+            solved => solved,
+        };
+        self.forget();
+        solved
+    }
+
     /// Gives the systems that are not solved the Jacobians where they have come to. In the first turn those that do not
     /// converge go back to the guess.
     fn begin_anew(
         &mut self,
-        (base, h, gamma): (&[f64], &[f64], f64),
+        system: &StageSystem<'_>,
         k: &mut [f64],
         field: &mut dyn StageField,
         turn: usize,
     ) -> Result<()> {
         let blocks = self.progress.len();
-        let size = base.len() / blocks;
-        let mut y = base.to_vec();
+        let size = system.base.len() / blocks;
+        let mut y = system.base.to_vec();
         for (block, own) in self.progress.iter_mut().enumerate() {
             let range = block * size..(block + 1) * size;
             if !own.is_solved {
@@ -215,7 +251,7 @@ impl NewtonState {
                 let moved = if turn == 0 { f64::NAN } else { own.moved };
                 *own = Progress { is_active: true, moved, ..Progress::NEW };
             }
-            let reach = gamma * step_of(h, block);
+            let reach = system.reach(block);
             y[range.clone()].iter_mut().zip(&k[range]).for_each(|(y, k)| *y += reach * k);
         }
         let mut found = vec![0.0; blocks * size * size];
@@ -228,13 +264,13 @@ impl NewtonState {
     /// before these.
     fn iterate(
         &mut self,
-        rule: &NewtonRule,
-        (base, h, gamma): (&[f64], &[f64], f64),
+        system: &StageSystem<'_>,
         k: &mut [f64],
         field: &mut dyn StageField,
         (turn, limit): (usize, usize),
     ) -> Result<()> {
         let Self { matrices, progress, y, f, .. } = self;
+        let &StageSystem { rule, base, h, gamma, .. } = system;
         let size = base.len() / progress.len();
         matrices.factor_where(h, gamma, |block, regular| progress[block].is_active &= regular);
         y.resize(base.len(), 0.0);
@@ -244,7 +280,7 @@ impl NewtonState {
                 break;
             }
             for (i, (y, (base, k))) in y.iter_mut().zip(base.iter().zip(k.iter())).enumerate() {
-                *y = base + gamma * step_of(h, i / size) * k;
+                *y = base + system.reach(i / size) * k;
             }
             field.eval(y, f)?;
             for (block, own) in progress.iter_mut().enumerate().filter(|(_, own)| own.is_active) {
@@ -253,7 +289,7 @@ impl NewtonState {
                 change.iter_mut().zip(k.iter()).for_each(|(f, k)| *f -= k);
                 matrices.solve(block, change);
                 k.iter_mut().zip(change.iter()).for_each(|(k, x)| *k += x);
-                let reach = gamma * step_of(h, block);
+                let reach = system.reach(block);
                 let change = change.iter().map(|x| reach * x);
                 let at = (&y[range.clone()], &base[range]);
                 own.judge(turn + iteration, &rule.measure(change, at, matrices.noise(block, at.0)));
@@ -285,14 +321,4 @@ impl Progress {
         let diverges = !moved.allowed.is_finite() || (iteration > 3 && rate >= 2.0);
         self.is_active = !self.is_solved && !diverges;
     }
-}
-
-fn step_of(h: &[f64], block: usize) -> f64 {
-    if h.len() == 1 { h[0] } else { h[block] }
-}
-
-/// Why the stages of a step were not found.
-pub(crate) fn failed(method: &str) -> Error {
-    let what = "Newton's iteration for an implicit stage does not converge".to_owned();
-    Error::SchemeFailed { method: method.to_owned(), what }
 }

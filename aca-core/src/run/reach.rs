@@ -36,6 +36,10 @@ impl Run<'_> {
             // The last kick was evaluated at other momenta than those that the step ends with.
             carried &= field.field().is_separable();
         }
+        if method.begins_with_solved_slope() {
+            carried &=
+                self.clocks.accepted.iter().all(|step| method.hands_on_slope(whole, step.t1));
+        }
         let mut reach = Reaches::None;
         let wanted = self.control.is_some() && self.clocks.want_estimates();
         if let (true, Some((scale, probe)), Some(weights)) =

@@ -4,7 +4,7 @@ use candle_core::{Device, Shape, Tensor};
 use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
-use crate::implicit::{NewtonState, StageField, failed, jacobians_on_slices, systems};
+use crate::implicit::{NewtonState, StageField, jacobians_on_slices, solve_stage, systems};
 use crate::kernels::{self, Differences, Element, Scale, View};
 use crate::native::{NativeField, NativeTime};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
@@ -116,11 +116,13 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
             y: vec![T::zero(); size],
             f: vec![T::zero(); size],
         };
-        let at = (&base[..], h, gamma);
-        let solved = self.newton.solve(self.method.newton(), at, &mut k, (field, blocks))?;
-        if solved == 0 || (self.steps.is_whole() && solved < blocks) {
-            return Err(failed(self.method.method().name()));
-        }
+        let system = self.method.stage_system(&base, h, gamma);
+        let apart = || {
+            let y0 = Tensor::from_slice(self.y0, self.dims, &Device::Cpu)?;
+            self.counter.seem_rows_apart(&self.method.times(self.steps, 0.0)?, &y0)
+        };
+        let whole = self.steps.is_whole();
+        solve_stage(&mut self.newton, &system, &mut k, (field, blocks, whole), apart)?;
         let length = size / h.len();
         for (j, (out, k)) in rest[..size].iter_mut().zip(&k).enumerate() {
             *out = T::from_f64(*k);
@@ -324,16 +326,22 @@ impl<T: Element> Space for SliceSpace<'_, T> {
         Ok(())
     }
 
-    fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
-        let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
+    fn ratios(
+        &self,
+        trial: Trial<'_>,
+        scale: &Scale,
+        weights: &[Vec<f64>],
+        out: &mut SmallVec<[f64; 1]>,
+    ) -> Result<()> {
+        let h = trial.steps.h();
         let ends = (&self.y[..], &self.y1[..]);
         if let [h] = *h {
-            let norms = kernels::scaled_norms_slopes(ends, scale, &self.k, b_error)?;
+            let norms = kernels::scaled_norms_slopes(ends, scale, &self.k, weights)?;
             out.push(h.abs() * Stepper::ratio(&norms));
             return Ok(());
         }
         let k = self.slopes(trial.rules.method.stages());
-        let norms = kernels::scaled_norms_slices_each(h.len(), ends, scale, &k, b_error)?;
+        let norms = kernels::scaled_norms_slices_each(h.len(), ends, scale, &k, weights)?;
         out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Stepper::ratio(norms)));
         Ok(())
     }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
-use crate::implicit::{NewtonState, StageField, failed, jacobians, like, numbers, systems};
+use crate::implicit::{NewtonState, StageField, jacobians, like, numbers, solve_stage, systems};
 use crate::kernels::{self, Differences, Scale, Terms};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
 use crate::{Error, Evaluator, Pullback, Result, Stepper, Steps, Time};
@@ -20,6 +20,8 @@ pub struct TensorStages<'a> {
     state: Option<Tensor>,
     /// The state at the end, where it is known, for the slope there.
     end: Option<Tensor>,
+    /// The first slope, where it is known and its pullback is not.
+    given: Option<Tensor>,
     /// The pullback of every slope that was evaluated, with its time, where they are kept.
     points: Option<Vec<Option<Point<'a>>>>,
     halves: Halves,
@@ -45,15 +47,16 @@ impl<'a> TensorStages<'a> {
             k,
             state: None,
             end: None,
+            given: None,
             points: None,
             halves: Halves::new(),
             newton: NewtonState::default(),
         }
     }
 
-    /// Keeps the pullbacks of the slopes that are evaluated from here on.
-    pub fn linearizing(self) -> Self {
-        Self { points: Some(Vec::new()), ..self }
+    /// Keeps the pullbacks of all slopes; a first one that is known keeps its value.
+    pub fn linearizing(mut self) -> Self {
+        Self { given: self.k.pop(), points: Some(Vec::new()), ..self }
     }
 
     /// Goes on with other steps of the same rows: those of rows whose inside is looked at.
@@ -117,6 +120,7 @@ impl Stages for TensorStages<'_> {
             None => self.sum(Some(self.y0), self.steps.h(), weights)?,
         };
         let (slope, point) = self.slope(c, &state)?;
+        let slope = self.given.take().unwrap_or(slope);
         if let Some(points) = &mut self.points {
             points.resize_with(self.k.len(), || None);
             points.push(point);
@@ -142,11 +146,10 @@ impl Stages for TensorStages<'_> {
         };
         let t0 = self.method.times(self.steps, 0.0)?;
         let field = &mut FieldOnTensors { field: self.field, t: &t, t0: &t0, y0: self.y0 };
-        let at = (&numbers(&base)?[..], h, gamma);
-        let solved = self.newton.solve(self.method.newton(), at, &mut k, (field, blocks))?;
-        if solved == 0 || (whole && solved < blocks) {
-            return Err(failed(self.method.method().name()));
-        }
+        let base_numbers = numbers(&base)?;
+        let system = self.method.stage_system(&base_numbers, h, gamma);
+        let apart = || self.field.seem_rows_apart(&t0, self.y0);
+        solve_stage(&mut self.newton, &system, &mut k, (field, blocks, whole), apart)?;
         let k = like(k, self.y0)?;
         let state = kernels::combine_steps(Some(&base), h, &[(gamma, &k)])?;
         if let Some(points) = &mut self.points {
@@ -281,11 +284,17 @@ impl Space for TensorSpace {
         Ok(())
     }
 
-    fn ratios(&self, trial: Trial<'_>, scale: &Scale, out: &mut SmallVec<[f64; 1]>) -> Result<()> {
-        let (h, b_error) = (trial.steps.h(), trial.rules.method.b_error());
+    fn ratios(
+        &self,
+        trial: Trial<'_>,
+        scale: &Scale,
+        weights: &[Vec<f64>],
+        out: &mut SmallVec<[f64; 1]>,
+    ) -> Result<()> {
+        let h = trial.steps.h();
         let k: SmallVec<[&Tensor; 8]> = self.k[..trial.rules.method.stages()].iter().collect();
         let ends = (trial.y0, self.y1()?);
-        let norms = kernels::norms(h.len(), ends, scale, &k, b_error)?;
+        let norms = kernels::norms(h.len(), ends, scale, &k, weights)?;
         out.extend(h.iter().zip(&norms).map(|(h, norms)| h.abs() * Stepper::ratio(norms)));
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Diagonally implicit methods: orders on smooth and stiff problems, Newton's iteration, refusals.
 
 use aca_core::{Batching, Error, Newton, OnFailure, Solver, Time, Tolerance};
-use aca_tableau::{ESDIRK4, IMPLICIT, IMPLICIT_EULER, KVAERNO3, KVAERNO4, KVAERNO5, TRAPEZOID};
+use aca_tableau::{
+    ESDIRK4, IMPLICIT, IMPLICIT_EULER, KVAERNO3, KVAERNO4, KVAERNO5, TRAPEZOID, Tableau,
+};
 use candle_core::{DType, Device, Tensor};
 
 use crate::common::{CAROUSEL, CIRCLE, adaptive, distance, state, values};
@@ -193,4 +195,72 @@ fn what_an_implicit_method_cannot_do_is_refused_by_name() {
         let solver = Solver { newton, ..adaptive(&KVAERNO5, 1e-6) };
         assert!(matches!(solver.validate(), Err(Error::InvalidSetting { .. })), "{newton:?}");
     }
+}
+
+#[test]
+fn small_numbers_beside_large_ones_are_solved_as_if_they_were_alone() {
+    // u' = -50 u^3 in units of 1e-6 beside a constant.
+    let field = |_: &Time, y: &Tensor| {
+        let u = (y.narrow(0, 1, 1)? * 1e6)?;
+        Tensor::cat(&[(y.narrow(0, 0, 1)? * 0.0)?, ((u.sqr()? * u)? * -50e-6)?], 0)
+    };
+    for tableau in IMPLICIT {
+        let solver = Solver::fixed_count(tableau.clone(), 40);
+        let end = |large: f64| {
+            let y0 = state(&[large, 1e-6]);
+            values(&solver.solve(&field, &y0, (0.0, 1.0), &mut ()).unwrap().y1)[1] * 1e6
+        };
+        let alone = end(0.0);
+        // The closed form is 1 / sqrt(101).
+        assert!((alone - 101f64.sqrt().recip()).abs() < 4e-3, "{}: {alone}", tableau.name());
+        for large in [1e4, 1e10] {
+            assert_eq!(end(large), alone, "{} beside {large:e}", tableau.name());
+        }
+    }
+}
+
+#[test]
+fn steps_far_beyond_what_a_linear_model_reaches_are_solved_too() {
+    let field = |t: &Time, y: &Tensor| {
+        let push = ((t.tensor(y)? * 3.0)?.cos()? * 20.0)?;
+        ((y.sqr()? * y)? * -50.0)?.broadcast_add(&push)
+    };
+    let end = |method: &Tableau, count| {
+        let solver = Solver::fixed_count(method.clone(), count);
+        values(&solver.solve(&field, &state(&[1.5f64]), (0.0, 2.0), &mut ()).unwrap().y1)[0]
+    };
+    let fine = end(&KVAERNO5, 3000);
+    for (method, off) in [(&IMPLICIT_EULER, 0.05), (&KVAERNO3, 0.01), (&KVAERNO5, 0.01)] {
+        assert!((end(method, 10) - fine).abs() < off, "{}", method.name());
+    }
+}
+
+#[test]
+fn decays_below_the_smallest_number_go_on() {
+    for tableau in IMPLICIT.iter().filter(|tableau| tableau.far_stability().is_l_stable()) {
+        for rate in [1e3, 1e6, 1e12] {
+            let field = move |_: &Time, y: &Tensor| y.affine(-rate, 0.0);
+            let solver = Solver::fixed_count((*tableau).clone(), 200);
+            let end = solver.solve(&field, &state(&[1.0f64]), (0.0, 10.0), &mut ()).unwrap();
+            assert!(values(&end.y1)[0].abs() < 1e-100, "{} at {rate:e}", tableau.name());
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_joined_only_later_are_solved_as_one_system() {
+    // Both rows go their own way until t = 0.5.
+    let field = |t: &Time, y: &Tensor| {
+        let joined = (t.tensor(y)? - 0.5)?.relu()?;
+        let other = Tensor::cat(&[y.narrow(0, 1, 1)?, y.narrow(0, 0, 1)?], 0)?;
+        (other - y)?.broadcast_mul(&(joined * 1e6)?)? - y
+    };
+    let y0 = Tensor::new(&[[1.0f64], [3.0]], &Device::Cpu).unwrap();
+    let end = adaptive(KVAERNO5, 1e-8).solve(&field, &y0, (0.0, 1.0), &mut ()).unwrap();
+    let mean = 2.0 * (-1f64).exp();
+    assert!(distance(&end.y1, &[mean, mean]) < 1e-6, "{}", end.y1);
+    // As many steps as for the same two numbers in one system.
+    let whole = adaptive(KVAERNO5, 1e-8);
+    let whole = whole.solve(&field, &y0.reshape(2).unwrap(), (0.0, 1.0), &mut ()).unwrap();
+    assert!(end.stats.accepted < 2 * whole.stats.accepted + 10, "{:?}", end.stats);
 }

@@ -8,4 +8,5 @@ mod errors;
 mod interpolants;
 mod save_at;
 mod sinks;
+mod stiff;
 mod trajectory;

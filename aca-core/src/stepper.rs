@@ -6,8 +6,11 @@ use aca_tableau::Interpolant;
 use candle_core::DType;
 
 use crate::implicit::{NewtonRule, StageSystem};
-use crate::scheme::{Half, MixedStages, StageCotangents};
-use crate::{Error, Method, Result, Solver, Steps, Time};
+use crate::{Error, Method, Result, Solver};
+
+mod first_slope;
+mod recursion;
+mod times;
 
 /// A method with what a solve derives from it once: weights, nodes, error estimates and interpolant.
 ///
@@ -160,156 +163,11 @@ impl Stepper {
         self.c[i]
     }
 
-    /// The half of a state that slope `i` of a splitting belongs to.
-    #[inline]
-    fn half(&self, i: usize) -> Option<Half> {
-        match (&self.method, i < self.stages(), i % 2) {
-            (Method::Symplectic(_), true, 0) => Some(Half::Second),
-            (Method::Symplectic(_), true, _) => Some(Half::First),
-            _ => None,
-        }
-    }
-
-    /// Appends slopes to a step until it has `count`, or all of the method's own where a scheme gives no fewer.
-    #[inline]
-    pub(crate) fn fill(&self, stages: &mut impl MixedStages, count: usize) -> Result<()> {
-        let own = self.stages();
-        match &self.method {
-            Method::RungeKutta(_) if self.diagonal.is_empty() => {
-                for i in stages.known()..count {
-                    stages.evaluate(self.c[i], &self.rows[i], None)?;
-                }
-            }
-            Method::RungeKutta(_) => {
-                for i in stages.known()..count.min(own) {
-                    match self.diagonal[i] {
-                        0.0 => stages.evaluate(self.c[i], &self.rows[i], None)?,
-                        gamma => {
-                            let guess = &self.guesses[i];
-                            stages.solve(self.c[i], gamma, &self.rows[i][..i], guess)?;
-                        }
-                    }
-                }
-            }
-            Method::Leapfrog if count == own => {
-                for i in stages.known()..own - 1 {
-                    stages.evaluate(self.c[i], &self.rows[i], None)?;
-                }
-                // v1 = 2 u - v0.
-                if stages.known() < own {
-                    stages.mix(&self.rows[own - 1])?;
-                }
-            }
-            Method::Custom(scheme) if stages.known() < own => {
-                scheme.fill(stages)?;
-                if stages.known() != own {
-                    let (got, method) = (stages.known(), self.method.name().to_owned());
-                    return Err(Error::SchemeStages { method, got, expected: own });
-                }
-            }
-            _ => {}
-        }
-        for i in stages.known()..count {
-            stages.evaluate(self.c[i], &self.rows[i], self.half(i))?;
-        }
-        Ok(())
-    }
-
-    /// Appends the first slope: the method's own, or the field's at the start where no slope is known before a step.
-    pub(crate) fn start(&self, stages: &mut impl MixedStages) -> Result<()> {
-        match self.knows_first() {
-            true => self.fill(stages, 1),
-            false => stages.evaluate(0.0, &[], None),
-        }
-    }
-
-    /// Pulls cotangents of the first `count` slopes of a step back.
-    #[inline]
-    pub fn pull(&self, cotangents: &mut impl StageCotangents, count: usize) -> Result<()> {
-        let own = if let Method::Custom(_) = self.method { self.stages() } else { 0 };
-        for i in (own..count).rev() {
-            match self.diagonal.get(i) {
-                Some(&gamma) if gamma != 0.0 => cotangents.solve(i, gamma, &self.columns[i])?,
-                _ => cotangents.pull(i, &self.columns[i])?,
-            }
-        }
-        match &self.method {
-            Method::Custom(scheme) => scheme.pull(cotangents),
-            _ => Ok(()),
-        }
-    }
-
-    /// The time `t0 + c h` in a step from `t0` to `t1`: exact at both ends, and beside a discontinuity by the last
-    /// number on the step's side, so that the field sees one branch; a step without length has its own.
-    #[inline]
-    pub fn time(&self, (t0, t1): (f64, f64), c: f64) -> f64 {
-        if c == 0.0 {
-            self.beside(t0, t1)
-        } else if c == 1.0 {
-            self.beside(t1, t0)
-        } else {
-            t0 + c * (t1 - t0)
-        }
-    }
-
-    /// The times `t0 + c h` in the steps of all rows.
-    pub fn times(&self, steps: &Steps, c: f64) -> Result<Time> {
-        match steps.samples() {
-            None => Ok(Time::new(self.time(steps.ends(0), c))),
-            Some(samples) => {
-                let times = (0..steps.rows()).map(|row| self.row_time(steps.ends(row), c));
-                Time::of_samples(times.collect(), samples.clone())
-            }
-        }
-    }
-
-    /// The time of a row that may rest: then it is where it rests.
-    #[inline]
-    pub(crate) fn row_time(&self, (t0, t1): (f64, f64), c: f64) -> f64 {
-        if t0 == t1 { t0 } else { self.time((t0, t1), c) }
-    }
-
-    /// Whether the field may jump anywhere.
-    #[inline]
-    pub fn has_jumps(&self) -> bool {
-        !self.jump_ts.is_empty()
-    }
-
-    /// Whether the field may jump at `t`, so that a slope from one side is no use on the other.
-    #[inline]
-    pub fn is_jump(&self, t: f64) -> bool {
-        self.jump_ts.contains(&t)
-    }
-
-    /// The last number before `t` on the side of `towards` if the field may jump at `t`, else `t`.
-    #[inline]
-    pub(crate) fn beside(&self, t: f64, towards: f64) -> f64 {
-        if !self.is_jump(t) {
-            return t;
-        }
-        let (up, near) = (towards > t, t as f32);
-        // What fields of single precision make of the jump's own time must lie on the other side.
-        let single = f64::from(if up { near.next_up() } else { near.next_down() });
-        let inside = if up { single < towards } else { single > towards };
-        match self.is_single && inside {
-            true => single,
-            false if up => t.next_up(),
-            false => t.next_down(),
-        }
-    }
-
     /// Weights of the estimate of a step's own error, `h sum(w_i k_i)` over as many stages: the finest of the
     /// tableau's, without trailing zeros; none for methods that cannot estimate it.
     pub fn error_weights(&self) -> &[f64] {
         let weights = self.b_error.first().map_or(&[][..], |weights| &weights[..]);
         &weights[..weights.iter().rposition(|w| *w != 0.0).map_or(0, |last| last + 1)]
-    }
-
-    /// The slope that is the next step's first, where the method itself has it and the field is evaluated at the end.
-    pub fn fsal_stage(&self) -> Option<usize> {
-        // An implicit stage finds its slope by an iteration, which is not the field's to the last bit.
-        let tableau = self.method.tableau().filter(|_| self.diagonal.is_empty())?;
-        tableau.is_fsal().then(|| tableau.stages() - 1)
     }
 
     /// The systems of an implicit stage from `base`.
@@ -322,69 +180,9 @@ impl Stepper {
         StageSystem { rule: &self.newton, base, h, gamma, method: self.method.name() }
     }
 
-    /// Whether a step begins with the slope of an implicit stage, the last of the step before. It solves its equation up to
-    /// the tolerance of Newton's iteration, and the field evaluated anew would multiply the remainder by the stiffness; so a
-    /// replay needs that slope beside the state.
-    pub fn begins_with_solved_slope(&self) -> bool {
-        let own = self.carried(self.stages());
-        own.is_some_and(|end| self.diagonal.get(end).is_some_and(|gamma| *gamma != 0.0))
-    }
-
-    /// Whether the slope that ends a step to `t1` starts the next: of a whole state unless the field may jump there. Rows that
-    /// step on their own meet jumps at different turns, where all begin anew.
-    pub fn hands_on_slope(&self, whole: bool, t1: f64) -> bool {
-        if whole { !self.is_jump(t1) } else { !self.has_jumps() }
-    }
-
     /// Whether some stages are implicit.
     pub fn is_implicit(&self) -> bool {
         !self.diagonal.is_empty()
-    }
-
-    /// The slope that starts the next step, among the first `known`.
-    #[inline]
-    pub fn carried(&self, known: usize) -> Option<usize> {
-        let end = match &self.method {
-            Method::RungeKutta(_) if self.starts_with_slope() => self.interpolant.end_stage(),
-            Method::RungeKutta(_) => return None,
-            Method::Leapfrog | Method::Symplectic(_) => self.stages() - 1,
-            Method::Custom(_) => return None,
-        };
-        Some(end).filter(|end| *end < known)
-    }
-
-    /// Whether the first slope of a step is the field's own at its start.
-    #[inline]
-    pub fn starts_with_slope(&self) -> bool {
-        match self.method {
-            Method::RungeKutta(_) => self.diagonal.first().is_none_or(|gamma| *gamma == 0.0),
-            Method::Leapfrog => true,
-            _ => false,
-        }
-    }
-
-    /// Whether [`Stepper::carried`] is among the method's own slopes.
-    #[inline]
-    pub(crate) fn carries_own(&self) -> bool {
-        self.carried(self.stages()).is_some()
-    }
-
-    /// Whether the slope at the end of a step starts the next whatever lies between: the leapfrog's belongs to its
-    /// state.
-    #[inline]
-    pub(crate) fn carries_always(&self) -> bool {
-        matches!(self.method, Method::Leapfrog)
-    }
-
-    /// Whether the first slope of a step is known before the step is tried: not where it is implicit, as all slopes of a
-    /// scheme of the user's may be.
-    #[inline]
-    pub(crate) fn knows_first(&self) -> bool {
-        match self.method {
-            Method::Custom(_) => false,
-            Method::RungeKutta(_) => self.starts_with_slope(),
-            _ => true,
-        }
     }
 
     /// Joins the norms of all error estimates to the error of a step of size 1.

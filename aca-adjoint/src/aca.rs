@@ -24,7 +24,8 @@ use crate::{AdjointState, Gradients, Outputs, Params};
 pub(crate) struct Aca {
     pub(crate) field: Arc<dyn VectorField>,
     pub(crate) params: Params,
-    pub(crate) method: Stepper,
+    /// The method, or those that the solve switched between.
+    pub(crate) methods: Vec<Stepper>,
     pub(crate) y0: Tensor,
     /// States at the ends of the spans, and the slope there where the last step has it.
     pub(crate) end: (Tensor, Option<Tensor>),

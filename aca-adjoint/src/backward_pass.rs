@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_core::kernels::{self, RowTerm};
-use aca_core::{Evaluator, Native, Result, Steps};
+use aca_core::{Evaluator, Native, Result, Stepper, Steps};
 use candle_core::Tensor;
 use smallvec::SmallVec;
 
@@ -52,7 +52,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
     ) -> Result<Self> {
         let batch = tape.batch();
         if want_times {
-            check_scheme_times(tape.method.method())?;
+            check_scheme_times(tape.methods[0].method())?;
         }
         let native = match tape.is_whole() {
             true => Native::of(tape.field.as_ref(), &tape.y0),
@@ -66,7 +66,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             cotangents,
             states: States::new(&tape.checkpoints, tape.rest()?)?,
             theta: Accumulator::new(&tape.params),
-            replay: replay::replay(native, tape.y0.elem_count(), &tape.method),
+            replay: replay::replay(native, tape.y0.elem_count(), &tape.methods),
             samples: (0..batch).collect(),
             a: None,
             starts: vec![None; batch],
@@ -183,7 +183,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             }
             return self.probe_starts(&wanted);
         }
-        let rules = (&self.tape.method, self.field);
+        let rules = (self.method(wanted[0]), self.field);
         let (steps, start) = self.restore(&wanted)?;
         let step = ReplayStep::new(rules, (&steps, &start));
         if self.y1.is_none() {
@@ -222,10 +222,16 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         self.probe_starts(&wanted)
     }
 
+    /// The method of a step. Only a whole state has steps by several.
+    fn method(&self, step: Option<usize>) -> &'a Stepper {
+        let scheme = step.map_or(0, |step| self.tape.checkpoints.scheme(step));
+        &self.tape.methods[scheme]
+    }
+
     /// The steps of all rows, and where they start. Where steps are undone, the start of a span must be the
     /// state that the solve began with, or the walk back went astray.
     fn restore(&mut self, wanted: &[Option<usize>]) -> Result<(Steps, Start)> {
-        let rules = (&self.tape.method, self.field);
+        let rules = (&self.tape.methods[..], self.field);
         let (steps, found) = self.states.restore(&self.samples, wanted, rules)?;
         if self.tape.checkpoints.are_times() {
             let own = |x: &Tensor, row: usize| match self.tape.is_whole() {
@@ -246,7 +252,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
         let Some(a) = self.a.clone().filter(|_| self.probe.is_wanted()) else { return Ok(()) };
         let first = wanted.iter().map(|step| *step == Some(0)).collect::<Vec<_>>();
         if first.contains(&true) {
-            let rules = (&self.tape.method, self.field);
+            let rules = (self.method(wanted[0]), self.field);
             let (steps, start) = match self.tape.checkpoints.are_times() {
                 true => self.tape.checkpoints.starts(&self.samples, wanted, &self.tape.y0)?,
                 false => self.restore(wanted)?,

@@ -111,6 +111,8 @@ pub(crate) struct SampleSteps {
     pub(crate) steps: Vec<Taken>,
     /// Within a budget, the steps whose starts are kept, by rising number; the first is the initial state.
     pub(crate) kept: Vec<Kept>,
+    /// The number of each step's method among those that the solve switched between, up to the last that is not 0.
+    schemes: Vec<u8>,
 }
 
 /// A step that was taken: where it ended, and where the state lies that it started from, if that is kept: a slot, and
@@ -136,6 +138,11 @@ impl SampleSteps {
     /// Where a step starts.
     pub(crate) fn start(&self, step: usize) -> f64 {
         step.checked_sub(1).map_or(self.t0, |before| self.steps[before].t1)
+    }
+
+    /// The number of a step's method among those that the solve switched between.
+    pub(crate) fn scheme(&self, step: usize) -> usize {
+        self.schemes.get(step).copied().map_or(0, usize::from)
     }
 
     fn dispensable(&self) -> Option<usize> {
@@ -197,6 +204,11 @@ impl Checkpoints {
     /// Number of accepted steps of a sample.
     pub(crate) fn steps(&self, sample: usize) -> usize {
         self.samples.get(sample).map_or(0, |trail| trail.steps.len())
+    }
+
+    /// The number of the method of a whole state's step among those that the solve switched between.
+    pub(crate) fn scheme(&self, step: usize) -> usize {
+        self.samples.first().map_or(0, |trail| trail.scheme(step))
     }
 
     /// Where a sample's solve started and ended; `None` without steps.
@@ -272,6 +284,10 @@ impl StepSink for Checkpoints {
                 trail.t0 = own.t0;
             }
             let row = if all { own.row } else { position } as u32;
+            if step.scheme() > 0 {
+                trail.schemes.resize(trail.steps.len(), 0);
+                trail.schemes.push(step.scheme() as u8);
+            }
             trail.steps.push(Taken { t1: own.t1, slot, row });
             if budget && self.capacity > 0 {
                 let own_start = match self.whole {

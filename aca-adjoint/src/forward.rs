@@ -62,7 +62,7 @@ impl Solve<'_> {
         let backward = Aca {
             field: self.field.clone(),
             params: self.params.clone(),
-            method: Stepper::new(self.solver, self.y0.dtype())?,
+            methods: Stepper::all(self.solver, self.y0.dtype())?,
             y0: self.y0.detach(),
             end: (sol.y1.clone(), slope.filter(|_| !undone)),
             checkpoints,

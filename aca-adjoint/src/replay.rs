@@ -126,11 +126,12 @@ pub(crate) trait Replay {
 pub(crate) fn replay<'a>(
     native: Option<Native<'a>>,
     size: usize,
-    method: &Stepper,
+    methods: &[Stepper],
 ) -> Box<dyn Replay + 'a> {
+    let stages = methods.iter().map(Stepper::most_stages).max().unwrap_or(0);
     match native {
-        Some(Native::F32(field)) => Box::new(slices::OnSlices::new(field, size, method)),
-        Some(Native::F64(field)) => Box::new(slices::OnSlices::new(field, size, method)),
+        Some(Native::F32(field)) => Box::new(slices::OnSlices::new(field, size, stages)),
+        Some(Native::F64(field)) => Box::new(slices::OnSlices::new(field, size, stages)),
         None => Box::new(tensors::OnTensors::default()),
     }
 }

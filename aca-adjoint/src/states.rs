@@ -73,7 +73,7 @@ impl<'a> States<'a> {
         &mut self,
         samples: &Arc<[usize]>,
         wanted: &[Option<usize>],
-        rules: (&Stepper, &Evaluator<'_>),
+        rules: (&[Stepper], &Evaluator<'_>),
     ) -> Result<(Steps, Start)> {
         let goes = |row: usize| wanted[row].is_some();
         let budget = match self {
@@ -118,8 +118,9 @@ impl Undone<'_> {
     fn undo(
         &mut self,
         (samples, wanted): (&Arc<[usize]>, &[Option<usize>]),
-        (method, field): (&Stepper, &Evaluator<'_>),
+        (methods, field): (&[Stepper], &Evaluator<'_>),
     ) -> Result<(Steps, Start)> {
+        let method = &methods[0];
         let end = Start::from(self.y1.clone());
         let place = |step: &Option<usize>| Place { step: step.unwrap_or(0), start: (&end, 0) };
         let places: Vec<Place<'_>> = wanted.iter().map(place).collect();
@@ -255,7 +256,7 @@ impl Checkpoints {
         samples: &Arc<[usize]>,
         (wanted, reached): (&[Option<usize>], &mut [usize]),
         start: &Start,
-        (method, field): (&Stepper, &Evaluator<'_>),
+        (methods, field): (&[Stepper], &Evaluator<'_>),
     ) -> Result<Option<Start>> {
         let behind = |row: usize| wanted[row].is_some_and(|step| reached[row] < step);
         let behind: Vec<bool> = (0..wanted.len()).map(behind).collect();
@@ -269,13 +270,19 @@ impl Checkpoints {
             .map(|(row, &step)| Place { step, start: (start, row) })
             .collect();
         let (steps, start) = self.at(samples, &places, |row| behind[row])?;
+        // Only a whole state has steps by several methods.
+        let scheme = |row: usize, step| self.samples[samples[row]].scheme(step);
+        let method = &methods[scheme(0, reached[0])];
         let known: Vec<Tensor> = start.k1.iter().cloned().collect();
         let mut stages = TensorStages::new(method, field, (&steps, &start.y), known);
         stages.fill(method.stages())?;
         let y = stages.end()?;
         let hands_on = (0..behind.len()).filter(|row| behind[*row]);
         let hands_on = method.begins_with_solved_slope()
-            && hands_on.into_iter().all(|row| method.hands_on_slope(whole, steps.ends(row).1));
+            && hands_on.into_iter().all(|row| {
+                let stays = scheme(row, reached[row]) == scheme(row, reached[row] + 1);
+                stays && method.hands_on_slope(whole, steps.ends(row).1)
+            });
         let k1 = match (stages.k.pop().filter(|_| hands_on), &start.k1) {
             (Some(end), Some(first)) if !whole => Some(kernels::choose_rows(&behind, &end, first)?),
             (end, _) => end,

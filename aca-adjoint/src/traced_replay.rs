@@ -57,7 +57,8 @@ impl TracedReplay<'_> {
         let step = |&sample: &usize| Some(turn).filter(|&turn| turn < self.steps[sample]);
         let wanted: Vec<Option<usize>> = samples.iter().map(step).collect();
         let mut states = States::new(self.checkpoints, y.clone())?;
-        let (steps, start) = states.restore(&samples, &wanted, (self.method, &self.field))?;
+        let (steps, start) =
+            states.restore(&samples, &wanted, (std::slice::from_ref(self.method), &self.field))?;
         let y0 = match wanted.iter().all(Option::is_some) {
             true => y,
             false => rested(&y, &wanted, &start.y)?,

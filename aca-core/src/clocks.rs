@@ -274,10 +274,12 @@ impl<'a> Clocks<'a> {
         self.look_who_is_under_way();
     }
 
-    /// Counts evaluations that accepted steps cost beyond their trial.
-    pub(crate) fn count_accepted(&mut self, evaluations: usize) {
-        for step in self.accepted.iter().filter(|_| evaluations > 0) {
-            self.clocks[step.sample].stats.nfe += evaluations;
+    /// Counts evaluations that accepted steps cost beyond their trial, and the steps of an implicit method.
+    pub(crate) fn count_accepted(&mut self, evaluations: usize, is_implicit: bool) {
+        for step in self.accepted.iter().filter(|_| is_implicit || evaluations > 0) {
+            let stats = &mut self.clocks[step.sample].stats;
+            stats.nfe += evaluations;
+            stats.implicit += usize::from(is_implicit);
         }
     }
 

@@ -158,6 +158,21 @@ pub enum Error {
         /// The most that are taken.
         largest: usize,
     },
+    /// A pair of methods to switch between does not hold what its place asks for.
+    #[error(
+        "{method} cannot be the {role} method of a pair to switch between; take an {role} one with an error estimate, such as DOPRI5 (explicit) or KVAERNO5 (implicit)"
+    )]
+    SwitchingPair {
+        /// Its place.
+        role: &'static str,
+        /// The method.
+        method: String,
+    },
+    /// A method that switches was asked for steps without error control.
+    #[error(
+        "method auto switches by what error control finds, and these steps have none; give tolerances (Solver::adaptive), or take one of its methods"
+    )]
+    SwitchingUncontrolled,
     /// Steps of an implicit method cannot be part of candle's graph.
     #[error(
         "steps of {method} are found by iterations that candle cannot differentiate; use Gradient::Aca, whose gradient is exact"
@@ -458,7 +473,7 @@ fn advice(accepted: usize, stability_limited: usize) -> String {
     match (Stats { accepted, stability_limited, ..Stats::default() }).is_stiff() {
         true => format!(
             "{stability_limited} of {accepted} accepted steps were at the stability limit, so the problem is stiff and a looser \
-             tolerance does not help; shorten the span, or take an implicit method such as KVAERNO5"
+             tolerance does not help; shorten the span, or take Method::auto() or an implicit method such as KVAERNO5"
         ),
         false => "raise max_steps or loosen the tolerance".to_owned(),
     }

@@ -90,7 +90,7 @@ pub use field::{Cotangents, Graph, Pullback, VectorField, linearize_by_autograd}
 pub use fingerprint::Fingerprint;
 pub use implicit::{Newton, NewtonState, StageMatrices, systems};
 pub use large_stack::with_large_stack;
-pub use method::Method;
+pub use method::{Method, Switching};
 pub use native::{Native, NativeField, NativeTime};
 pub use number::Number;
 pub use packed::{PackedField, Packing};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aca_tableau::{Tableau, TableauError};
 
-use crate::{Result, Scheme, Splitting};
+use crate::{Error, Result, Scheme, Splitting};
 
 /// The method of a solve: plain data, or a scheme of your own.
 ///
@@ -30,8 +30,60 @@ pub enum Method {
     Leapfrog,
     /// A symplectic method for states of positions and momenta.
     Symplectic(Splitting),
+    /// An explicit method where the problem is not stiff, an implicit one where it is.
+    Auto(Box<Switching>),
     /// A scheme of your own.
     Custom(Arc<dyn Scheme>),
+}
+
+/// A pair of methods between which a solve switches by itself.
+///
+/// The solve begins with the explicit method. Once [`limited`](Self::limited) accepted steps lay at its stability limit without
+/// six in a row between them that did not, it goes on with the implicit one. It goes back after
+/// [`resolved`](Self::resolved) accepted steps in a row whose size times the norm of the Jacobian is below half of the explicit
+/// method's stability interval, so that neither change is taken back at once. A replay takes every step by the method that
+/// made it, so gradients are exact through switches.
+///
+/// # Source
+/// Petzold, "Automatic selection of methods for solving stiff and nonstiff systems", SIAM J. Sci. Stat. Comput. 4 (1983);
+/// the count of limited steps is that of Hairer's DOPRI5.
+///
+/// # Example
+/// ```
+/// use aca_core::{Method, Solver, Switching, Time, Tolerance};
+/// use candle_core::{Device, Tensor};
+///
+/// let tolerance = Tolerance { rtol: 1e-6, atol: 1e-6 };
+/// let fast = |t: &Time, y: &Tensor| y.affine(-1e5, 1e5 * t.value().cos());
+/// let y0 = Tensor::new(&[1f64], &Device::Cpu)?;
+/// let end = Solver::adaptive(Method::auto(), tolerance).solve(&fast, &y0, (0.0, 10.0), &mut ())?;
+/// assert!(end.stats.implicit > 0 && end.stats.accepted < 100);
+/// # Ok::<_, aca_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Switching {
+    /// Where the problem is not stiff.
+    pub explicit: Tableau,
+    /// Where it is.
+    pub implicit: Tableau,
+    /// Steps at the stability limit after which the implicit method takes over.
+    pub limited: usize,
+    /// Steps well inside the stability interval after which the explicit method takes over.
+    pub resolved: usize,
+}
+
+impl Default for Switching {
+    /// DOPRI5 and KVAERNO5, both of order 5; 10 limited steps, 5 resolved ones.
+    fn default() -> Self {
+        let (explicit, implicit) = (aca_tableau::DOPRI5, aca_tableau::KVAERNO5);
+        Self { explicit, implicit, limited: 10, resolved: 5 }
+    }
+}
+
+impl From<Switching> for Method {
+    fn from(switching: Switching) -> Self {
+        Self::Auto(Box::new(switching))
+    }
 }
 
 impl From<Tableau> for Method {
@@ -62,8 +114,24 @@ impl Method {
     /// The name of the leapfrog.
     const LEAPFROG: &'static str = "alf";
 
-    /// The method of that name or alias: a tableau's, `alf` (also `asynchronous_leapfrog`, `sym12async`, `mali`), or a
-    /// splitting's.
+    /// The name of methods that switch.
+    const AUTO: &'static str = "auto";
+
+    /// DOPRI5 where the problem is not stiff and KVAERNO5 where it is: [`Switching::default`].
+    pub fn auto() -> Self {
+        Switching::default().into()
+    }
+
+    /// The methods that steps are made by: itself, or both of a pair.
+    pub(crate) fn choices(&self) -> Vec<Self> {
+        match self {
+            Self::Auto(pair) => vec![(&pair.explicit).into(), (&pair.implicit).into()],
+            method => vec![method.clone()],
+        }
+    }
+
+    /// The method of that name or alias: a tableau's, `alf` (also `asynchronous_leapfrog`, `sym12async`, `mali`), a
+    /// splitting's, or `auto`.
     ///
     /// # Errors
     /// [`TableauError::UnknownName`], which lists the names that look most like this one.
@@ -71,6 +139,9 @@ impl Method {
         let plain = name.to_lowercase().replace(['-', '_', ' '], "");
         if [Self::LEAPFROG, "asynchronousleapfrog", "sym12async", "mali"].contains(&&plain[..]) {
             return Ok(Self::Leapfrog);
+        }
+        if plain == Self::AUTO {
+            return Ok(Self::auto());
         }
         match Splitting::by_name(&plain) {
             Some(splitting) => Ok(splitting.into()),
@@ -84,6 +155,7 @@ impl Method {
             Self::RungeKutta(tableau) => tableau.name(),
             Self::Leapfrog => Self::LEAPFROG,
             Self::Symplectic(splitting) => splitting.name(),
+            Self::Auto(_) => Self::AUTO,
             Self::Custom(scheme) => scheme.name(),
         }
     }
@@ -96,9 +168,9 @@ impl Method {
         }
     }
 
-    /// Whether some of its stages are implicit.
+    /// Whether some of its stages are, or may be, implicit.
     pub fn is_implicit(&self) -> bool {
-        self.tableau().is_some_and(Tableau::is_implicit)
+        matches!(self, Self::Auto(_)) || self.tableau().is_some_and(Tableau::is_implicit)
     }
 
     /// Whether it estimates its error, so that steps can adapt.
@@ -113,6 +185,7 @@ impl Method {
             // Against Euler's step, of first order.
             Self::Leapfrog => Some(2),
             Self::Symplectic(_) => None,
+            Self::Auto(pair) => pair.explicit.error_order().min(pair.implicit.error_order()),
             Self::Custom(scheme) => scheme.facts().error_order,
         }
     }
@@ -126,7 +199,24 @@ impl Method {
     pub(crate) fn validate(&self) -> Result<()> {
         match self {
             Self::Custom(scheme) => scheme.facts().validate(scheme.name()),
+            Self::Auto(pair) => pair.validate(),
             _ => Ok(()),
         }
+    }
+}
+
+impl Switching {
+    /// Refuses pairs that cannot switch.
+    fn validate(&self) -> Result<()> {
+        let Self { explicit, implicit, .. } = self;
+        for (role, tableau, fits) in [
+            ("explicit", explicit, !explicit.is_implicit() && explicit.real_stability() > 0.0),
+            ("implicit", implicit, implicit.is_implicit()),
+        ] {
+            if !fits || tableau.error_order().is_none() {
+                return Err(Error::SwitchingPair { role, method: tableau.name().to_owned() });
+            }
+        }
+        Ok(())
     }
 }

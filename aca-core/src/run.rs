@@ -27,13 +27,17 @@ macro_rules! trial {
 
 mod cause;
 mod reach;
+mod switch;
 
 use cause::Cause;
+use switch::Switch;
 
 /// A solve under way: of a whole state, which is one row, or of the samples of a batch, in rows that step on their own.
 pub(crate) struct Run<'a> {
     solver: &'a Solver,
     rules: StepContext<'a>,
+    /// The other method of a pair.
+    switch: Option<Switch>,
     sink: &'a mut dyn StepSink,
     pub(crate) clocks: Clocks<'a>,
     space: Box<dyn Space + 'a>,
@@ -76,7 +80,10 @@ impl<'a> Run<'a> {
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
-        let rules = StepContext { method: Stepper::new(solver, y0.dtype())?, field: evaluator };
+        let mut methods = Stepper::all(solver, y0.dtype())?;
+        let stages = methods.iter().map(Stepper::most_stages).max().unwrap_or(0);
+        let other = methods.drain(1..).next();
+        let rules = StepContext { method: methods.swap_remove(0), scheme: 0, field: evaluator };
         check_halves(&solver.method, y0)?;
         let y = solver.own(y0)?.contiguous()?;
         let clocks = match course {
@@ -92,8 +99,8 @@ impl<'a> Run<'a> {
             (false, false) => Native::of_rows(field, &y),
         };
         let space: Box<dyn Space + 'a> = match native {
-            Some(Native::F32(field)) => Box::new(SliceSpace::new(field, &rules.method, &y)?),
-            Some(Native::F64(field)) => Box::new(SliceSpace::new(field, &rules.method, &y)?),
+            Some(Native::F32(field)) => Box::new(SliceSpace::new(field, stages, &y)?),
+            Some(Native::F64(field)) => Box::new(SliceSpace::new(field, stages, &y)?),
             None => Box::new(TensorSpace::default()),
         };
         let epsilon = rules.field.epsilon();
@@ -105,6 +112,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             solver,
             rules,
+            switch: other.map(Switch::to),
             sink,
             finite: FiniteCheck::new(&y, clocks.are_whole())?,
             ends: vec![None; clocks.samples().len()],
@@ -174,7 +182,7 @@ impl<'a> Run<'a> {
         }
         self.start()?;
         let Some((scale, _)) = &self.control else { return Ok(()) };
-        let StepContext { method, field } = &self.rules;
+        let StepContext { method, field, .. } = &self.rules;
         let before = field.snapshot()?;
         self.clocks.look_ahead(|clock| method.beside(clock.next_mark(), clock.t));
         let order = method.method().error_order().unwrap_or(1);
@@ -311,6 +319,7 @@ impl<'a> Run<'a> {
     /// Hands accepted steps to the sink and moves to their ends.
     fn accept(&mut self) -> Result<()> {
         let before = self.rules.field.nfe();
+        let is_implicit = self.rules.method.is_implicit();
         let moved = self.clocks.moved();
         let mut y1 = self.space.ends(trial!(self), moved.as_deref())?;
         let trial = trial!(self);
@@ -324,11 +333,14 @@ impl<'a> Run<'a> {
                 Ending::Stop(row, s) => y1 = self.stop(row, s)?,
             }
         }
+        let norm = self.space.jacobian_norm();
         let end = self.rules.method.carried(self.space.known()).filter(|_| carried);
         self.space.advance(end, moved.as_deref())?;
         self.y = y1;
+        let whole = reach.of_whole();
         self.hold(reach)?;
-        self.clocks.count_accepted(self.rules.field.nfe() - before);
+        self.consider_switching(whole, norm);
+        self.clocks.count_accepted(self.rules.field.nfe() - before, is_implicit);
         self.clocks.report();
         Ok(())
     }

@@ -94,6 +94,11 @@ impl<'a> Step<'a> {
         &self.trial.rules.method
     }
 
+    /// The number of that method among those that the solve switches between; 0 where there is one.
+    pub fn scheme(&self) -> usize {
+        usize::from(self.trial.rules.scheme)
+    }
+
     /// Ends the solve of a sample with an error; it keeps the end of this step.
     pub fn fail(&mut self, sample: usize, error: Error) {
         self.endings.push(Ending::Failure(sample, error));

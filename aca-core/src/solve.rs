@@ -7,7 +7,7 @@ use crate::kernels::Scale;
 use crate::run::{Course, Run};
 use crate::trace_guard::TraceGuard;
 use crate::{
-    Batching, Error, Result, Solver, Spans, Stats, Status, StepSink, Stepping, TimeSpan,
+    Batching, Error, Method, Result, Solver, Spans, Stats, Status, StepSink, Stepping, TimeSpan,
     VectorField,
 };
 
@@ -83,6 +83,10 @@ impl Solver {
                 let clock = Clock::new(self, span)?;
                 self.run(field, y0, Course::Whole(Box::new(clock)), sink)
             }
+            _ if matches!(self.method, Method::Auto(_)) => {
+                let (what, remedy) = ("method auto", "use KVAERNO5, or Batching::Shared");
+                Err(Error::PerSampleUnsupported { what, remedy })
+            }
             _ if self.trace => {
                 let (what, remedy) = ("a traced solve", "use Gradient::Aca or Naive");
                 Err(Error::PerSampleUnsupported { what, remedy })
@@ -111,6 +115,9 @@ impl Solver {
         span.check_times(grid)?;
         self.validate()?;
         self.check_shared("Solver::replay", "replay the samples one by one")?;
+        if let Method::Auto(_) = self.method {
+            return Err(Error::SwitchingUncontrolled);
+        }
         let clock = Clock::on_grid(self, span, &grid[1..]);
         self.run(field, y0, Course::Whole(Box::new(clock)), sink)
     }

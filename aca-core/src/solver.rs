@@ -182,6 +182,11 @@ impl Solver {
             _ => {}
         }
         self.method.validate()?;
+        if let (Method::Auto(_), Stepping::FixedSize(_) | Stepping::FixedCount(_)) =
+            (&self.method, &self.stepping)
+        {
+            return Err(Error::SwitchingUncontrolled);
+        }
         let Newton { fraction, max_iterations } = self.newton;
         setting(
             "newton.fraction",

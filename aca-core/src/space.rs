@@ -83,6 +83,12 @@ pub(crate) trait Space {
     /// the one that they have.
     fn advance(&mut self, end: Option<usize>, moved: Option<&[bool]>) -> Result<()>;
 
+    /// Forgets what is known of the next step: another method takes it.
+    fn begin_anew(&mut self);
+
+    /// Norm of the Jacobian at the start of the present step, where an implicit stage asked for it.
+    fn jacobian_norm(&self) -> Option<f64>;
+
     /// Keeps these rows alone; `y` holds them.
     fn keep(&mut self, rows: &[usize], y: &Tensor) -> Result<()>;
 }

@@ -16,6 +16,8 @@ pub struct Stats {
     /// Accepted steps of error control that reached nine tenths of the method's stability interval: their size was
     /// ruled by stability, not by accuracy. Many of them mean that the problem is stiff for the method.
     pub stability_limited: usize,
+    /// Accepted steps by an implicit method.
+    pub implicit: usize,
 }
 
 impl Stats {
@@ -42,6 +44,7 @@ impl Stats {
             h_smallest,
             h_largest: self.h_largest.max(other.h_largest),
             stability_limited: self.stability_limited + other.stability_limited,
+            implicit: self.implicit + other.implicit,
         }
     }
 

@@ -42,13 +42,27 @@ pub struct Stepper {
 }
 
 impl Stepper {
-    /// Prepares the solver's method for states of a type; steps that meet one of the solver's `jump_ts`
+    /// Prepares each of the methods that the solver may switch between, the one that it begins with first; a
+    /// [`Step`](crate::Step) tells by its [scheme](crate::Step::scheme) which made it.
+    ///
+    /// # Errors
+    /// As [`Stepper::new`].
+    pub fn all(solver: &Solver, dtype: DType) -> Result<Vec<Self>> {
+        let choices = solver.method.choices().into_iter();
+        choices.map(|method| Self::of(method, solver, dtype)).collect()
+    }
+
+    /// Prepares the solver's method for states of a type, the first of a pair; steps that meet one of the solver's `jump_ts`
     /// evaluate the field on their own side, at a time that stays there when it is rounded to that type.
     ///
     /// # Errors
     /// [`Error::NodeOutsideStep`], since the field may not be evaluated outside the span.
     pub fn new(solver: &Solver, dtype: DType) -> Result<Self> {
-        let method = solver.method.clone();
+        let first = solver.method.choices().swap_remove(0);
+        Self::of(first, solver, dtype)
+    }
+
+    fn of(method: Method, solver: &Solver, dtype: DType) -> Result<Self> {
         let (b, b_error, interpolant) = parts(&method);
         let own = b.len();
         let own_rows: Vec<(f64, Vec<f64>)> = match &method {
@@ -63,7 +77,7 @@ impl Stepper {
             Method::Symplectic(splitting) => {
                 (0..own).map(|i| (splitting.node(i), b[..i].to_vec())).collect()
             }
-            Method::Custom(_) => vec![(0.0, Vec::new()); own],
+            Method::Custom(_) | Method::Auto(_) => vec![(0.0, Vec::new()); own],
         };
         let extra = (0..interpolant.extra_stages())
             .map(|i| (interpolant.c(i), interpolant.a_row(i).to_vec()));
@@ -123,6 +137,11 @@ impl Stepper {
     #[inline]
     pub fn stages(&self) -> usize {
         self.b.len()
+    }
+
+    /// Number of slopes that a step has at the most, the interpolant's included.
+    pub fn most_stages(&self) -> usize {
+        self.stages().max(self.interpolant.stages())
     }
 
     /// The weights of the slopes: a step ends at `y0 + h sum(b_i k_i)`.
@@ -262,6 +281,8 @@ fn parts(method: &Method) -> (Vec<f64>, Vec<Vec<f64>>, Interpolant) {
             let interpolant = Interpolant::hermite_with_ends(splitting.order(), &b);
             (b, Vec::new(), interpolant)
         }
+        // Its choices are prepared one by one.
+        Method::Auto(pair) => parts(&(&pair.explicit).into()),
         Method::Custom(scheme) => {
             let facts = scheme.facts();
             (facts.b, facts.b_error.into_iter().collect(), facts.interpolant)

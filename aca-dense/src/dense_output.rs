@@ -1,5 +1,7 @@
 //! A whole solution, evaluated anywhere.
 
+use std::sync::Arc;
+
 use aca_core::kernels;
 use aca_core::{Error, Result, Stepper, TimeSpan};
 use candle_core::Tensor;
@@ -19,6 +21,8 @@ pub struct DenseStep {
     pub y1: Tensor,
     /// Slopes of the interpolant's stages.
     pub k: Vec<Tensor>,
+    /// The number of its method among those that the solve switched between; 0 where there is one.
+    pub scheme: usize,
 }
 
 /// The solution over the whole span: `y(t)` and `y'(t)` at any time, continuous with its first
@@ -28,7 +32,7 @@ pub struct DenseStep {
 /// Keeps a state and all stages for every accepted step.
 #[derive(Clone, Debug)]
 pub struct DenseOutput {
-    method: Stepper,
+    methods: Arc<[Stepper]>,
     span: TimeSpan,
     y0: Tensor,
     steps: Vec<DenseStep>,
@@ -46,8 +50,13 @@ impl DenseOutput {
         self
     }
 
-    pub(crate) fn new(method: Stepper, span: TimeSpan, y0: Tensor, steps: Vec<DenseStep>) -> Self {
-        Self { method, span, y0, steps, extrapolate: false }
+    pub(crate) fn new(
+        methods: Arc<[Stepper]>,
+        span: TimeSpan,
+        y0: Tensor,
+        steps: Vec<DenseStep>,
+    ) -> Self {
+        Self { methods, span, y0, steps, extrapolate: false }
     }
 
     /// Returns the same solution, which outside its span continues the polynomial of the nearest
@@ -122,7 +131,7 @@ impl DenseOutput {
     pub fn derivative(&self, t: f64) -> Result<Tensor> {
         let Placement { step, s } = self.place(t)?;
         let step = self.steps.get(step).ok_or(DenseError::NoSteps)?;
-        let slope = interpolate_derivative(&self.method, &step.k, s)?;
+        let slope = interpolate_derivative(&self.methods[step.scheme], &step.k, s)?;
         match kernels::first_non_finite(&slope)? {
             Some(index) => Err(Error::NonFinite { what: "slope", t, h: step.t1 - step.t0, index }),
             None => Ok(slope),
@@ -181,6 +190,6 @@ impl DenseOutput {
             return Ok(Tensor::stack(&vec![&step.y1; group.len()], 0)?);
         }
         let s: Vec<f64> = group.iter().map(|placement| placement.s).collect();
-        interpolate(&self.method, &step.y0, step.t1 - step.t0, &step.k, &s)
+        interpolate(&self.methods[step.scheme], &step.y0, step.t1 - step.t0, &step.k, &s)
     }
 }

@@ -1,5 +1,7 @@
 //! The sink that keeps what was asked for.
 
+use std::sync::Arc;
+
 use aca_core::{
     Batching, Error, Result, RowStep, SolveEnd, Solver, Spans, Step, StepSink, Stepper, TimeSpan,
     kernels,
@@ -14,7 +16,7 @@ pub struct Saver {
     whole: bool,
     /// Whether samples may come to have different numbers of outputs.
     ragged: bool,
-    method: Stepper,
+    methods: Arc<[Stepper]>,
     y0: Tensor,
     /// One for a whole state.
     samples: Vec<Sample>,
@@ -108,8 +110,8 @@ impl Saver {
             false => vec![y0.clone()],
         };
         let ragged = save_at.is_ragged() || matches!(spans, Spans::PerSample(_));
-        let method = Stepper::new(solver, y0.dtype())?;
-        Ok(Self { whole, ragged, method, y0: y0.clone(), samples, pieces })
+        let methods = Stepper::all(solver, y0.dtype())?.into();
+        Ok(Self { whole, ragged, methods, y0: y0.clone(), samples, pieces })
     }
 
     /// Joins what was kept to how the solve ended; outputs at times that it did not come to hold NaN.
@@ -187,7 +189,7 @@ impl Saver {
                 false => end.t1,
             };
             let span = TimeSpan { t1, ..sample.span };
-            all.push(Some(DenseOutput::new(self.method.clone(), span, y0, steps)));
+            all.push(Some(DenseOutput::new(self.methods.clone(), span, y0, steps)));
         }
         Ok(all)
     }
@@ -289,7 +291,7 @@ impl Saver {
             };
             let k = stages.iter().map(copy).collect::<Result<_>>()?;
             let (y0, y1) = (copy(step.y0)?, copy(step.y1)?);
-            self.samples[sample].dense.push(DenseStep { t0, t1, y0, y1, k });
+            self.samples[sample].dense.push(DenseStep { t0, t1, y0, y1, k, scheme: step.scheme() });
         }
         Ok(())
     }

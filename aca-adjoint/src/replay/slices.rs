@@ -1,7 +1,7 @@
 //! The replay of a step on slices, for fields that offer them.
 
 use aca_core::kernels::{self, Element, View};
-use aca_core::{Halves, NativeField, NewtonState, Result, SliceStages, Stepper};
+use aca_core::{Halves, NativeField, NewtonState, Result, SliceStages};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
@@ -43,8 +43,7 @@ struct Later<T> {
 }
 
 impl<'a, T: Element> OnSlices<'a, T> {
-    pub(crate) fn new(field: Box<dyn NativeField<T> + 'a>, size: usize, method: &Stepper) -> Self {
-        let stages = method.stages().max(method.interpolant().stages());
+    pub(crate) fn new(field: Box<dyn NativeField<T> + 'a>, size: usize, stages: usize) -> Self {
         let theta = field.variables().iter().map(|var| var.elem_count()).sum();
         let zeros = |count: usize| vec![T::zero(); count];
         Self {

@@ -19,5 +19,6 @@ mod samples;
 mod schemes;
 mod second_order;
 mod strategies;
+mod switching;
 mod symplectic;
 mod times;

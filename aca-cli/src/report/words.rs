@@ -4,7 +4,10 @@
 
 /// Settings of the library, and the options of the same meaning; those without an option are left out.
 const WORDS: [(&str, &str); 16] = [
-    ("take an implicit method such as KVAERNO5", "take an implicit method by --method kvaerno5"),
+    (
+        "take Method::auto() or an implicit method such as KVAERNO5",
+        "take an implicit method by --method auto or kvaerno5",
+    ),
     ("reached max_steps = ", "reached --max-steps "),
     ("but max_steps = ", "but --max-steps is "),
     ("raise max_steps or loosen the tolerance", "raise --max-steps or loosen --rtol and --atol"),

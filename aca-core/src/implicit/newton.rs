@@ -164,6 +164,14 @@ impl NewtonState {
         }
     }
 
+    /// The largest sum of magnitudes in a row of the Jacobians at the start of the step, a bound of their spectral radius;
+    /// `None` where they are not there.
+    pub(crate) fn jacobian_norm(&self) -> Option<f64> {
+        let (size, _) = self.matrices.sizes();
+        let rows = self.start.chunks_exact(size.max(1)).filter(|_| self.is_started);
+        rows.map(|row| row.iter().map(|x| x.abs()).sum::<f64>()).reduce(f64::max)
+    }
+
     /// Goes on to another step.
     pub(crate) fn forget(&mut self) {
         self.is_started = false;

@@ -14,6 +14,14 @@ pub(super) enum Reaches {
 }
 
 impl Reaches {
+    /// How far the step of a whole state reached, as the system of its rows that reached farthest.
+    pub(super) fn of_whole(&self) -> Option<f64> {
+        match self {
+            Self::Whole(reach) => Some(reach.rows),
+            _ => None,
+        }
+    }
+
     fn has_nan(&self, accepted: &[RowStep]) -> bool {
         match self {
             Self::None => false,
@@ -27,7 +35,7 @@ impl Run<'_> {
     /// Estimates how far the accepted steps reached, where their slopes show that, and says whether the slopes at their
     /// ends may start the next steps.
     pub(super) fn look_at_reach(&mut self) -> Result<(Reaches, bool)> {
-        let StepContext { method, field } = &self.rules;
+        let StepContext { method, field, .. } = &self.rules;
         let (own, whole) = (method.carries_own(), self.clocks.are_whole());
         let jump = |step: &RowStep| method.has_jumps() && method.is_jump(step.t1);
         let jumps = self.clocks.accepted.iter().any(jump);

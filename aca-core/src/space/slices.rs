@@ -31,12 +31,11 @@ pub(crate) struct SliceSpace<'a, T> {
 impl<'a, T: Element> SliceSpace<'a, T> {
     pub(crate) fn new(
         field: Box<dyn NativeField<T> + 'a>,
-        method: &Stepper,
+        stages: usize,
         y: &Tensor,
     ) -> Result<Self> {
         let numbers = View::new(y)?.slice::<T>()?.to_vec();
-        let count = method.stages().max(method.interpolant().stages());
-        let (state, k) = (numbers.clone(), vec![T::zero(); count * numbers.len()]);
+        let (state, k) = (numbers.clone(), vec![T::zero(); stages * numbers.len()]);
         let shape = y.shape().clone();
         Ok(Self {
             field,
@@ -219,6 +218,15 @@ impl<T: Element> Space for SliceSpace<'_, T> {
             None => start.copy_from_slice(end),
         }
         Ok(())
+    }
+
+    fn begin_anew(&mut self) {
+        self.known = 0;
+        self.newton.forget();
+    }
+
+    fn jacobian_norm(&self) -> Option<f64> {
+        self.newton.jacobian_norm()
     }
 
     fn keep(&mut self, rows: &[usize], y: &Tensor) -> Result<()> {

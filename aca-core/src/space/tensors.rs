@@ -368,6 +368,15 @@ impl Space for TensorSpace {
         Ok(())
     }
 
+    fn begin_anew(&mut self) {
+        self.k.clear();
+        self.newton.forget();
+    }
+
+    fn jacobian_norm(&self) -> Option<f64> {
+        self.newton.jacobian_norm()
+    }
+
     fn keep(&mut self, rows: &[usize], _y: &Tensor) -> Result<()> {
         self.newton.forget();
         self.k.truncate(1);

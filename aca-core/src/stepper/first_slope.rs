@@ -32,7 +32,7 @@ impl Stepper {
             Method::RungeKutta(_) if self.starts_with_slope() => self.interpolant.end_stage(),
             Method::RungeKutta(_) => return None,
             Method::Leapfrog | Method::Symplectic(_) => self.stages() - 1,
-            Method::Custom(_) => return None,
+            Method::Custom(_) | Method::Auto(_) => return None,
         };
         Some(end).filter(|end| *end < known)
     }

@@ -142,7 +142,7 @@ fn budget_spent_at_the_stability_limit_is_called_stiff() {
     assert!(2 * stability_limited > accepted, "{stability_limited} of {accepted} at the limit");
     let text = format!(
         "; {stability_limited} of {accepted} accepted steps were at the stability limit, so the problem is stiff and a \
-         looser tolerance does not help; shorten the span, or take an implicit method such as KVAERNO5"
+         looser tolerance does not help; shorten the span, or take Method::auto() or an implicit method such as KVAERNO5"
     );
     assert!(error.to_string().ends_with(&text), "{error}");
 }

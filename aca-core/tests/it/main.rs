@@ -27,5 +27,6 @@ mod splitting;
 mod statistics;
 mod steps;
 mod stops;
+mod switching;
 mod times;
 mod tolerance;

@@ -92,6 +92,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             k: &mut self.k,
             known: 0,
             given,
+            wanted: entering.count,
             end: None,
             dims: entering.dims,
             halves: std::mem::take(&mut self.halves),

@@ -92,6 +92,7 @@ impl<'a, T: Element> SliceSpace<'a, T> {
             k: &mut self.k,
             known: self.known,
             given: None,
+            wanted: usize::MAX,
             end: Some(&self.y1[..]).filter(|_| tried),
             dims: self.shape.dims(),
             halves: Halves::new(),

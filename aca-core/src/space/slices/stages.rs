@@ -28,6 +28,8 @@ pub struct SliceStages<'s, 'f, T> {
     pub known: usize,
     /// A slope that need not be evaluated, with its number.
     pub given: Option<(usize, &'s [T])>,
+    /// Number of slopes whose states are wanted; of a given one beyond, the state is not computed.
+    pub wanted: usize,
     /// The state at the end, where it is known, for the slope there.
     pub end: Option<&'s [T]>,
     /// Dimensions of the state.
@@ -60,13 +62,15 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
         let start = if self.states.len() > size { i * size } else { 0 };
         let state = &mut self.states[start..][..size];
         let (k, rest) = self.k.split_at_mut(i * size);
+        let given = self.given.filter(|(given, _)| *given == i);
         match self.end {
+            _ if given.is_some() && i >= self.wanted => {}
             Some(end) if i == self.method.interpolant().end_stage() => state.copy_from_slice(end),
             _ => kernels::combine_slopes(state, Some(self.y0), self.steps.h(), weights, k),
         }
-        match self.given {
-            Some((given, slope)) if given == i => rest[..size].copy_from_slice(slope),
-            _ => {
+        match given {
+            Some((_, slope)) => rest[..size].copy_from_slice(slope),
+            None => {
                 let t = NativeTime::of(self.method, self.steps, c);
                 self.field.eval(t, state, &mut rest[..size]);
                 self.counter.count(1);

@@ -73,10 +73,10 @@ pub enum TableauCommand {
     },
     /// Show a method's coefficients
     Show {
-        /// Its name, or a TOML file
+        /// Its name, or a TOML or JSON file
         name: String,
     },
-    /// Check a method from a TOML file against its order conditions
+    /// Check the method of a TOML or JSON file against its order conditions
     Check {
         /// The file
         file: PathBuf,

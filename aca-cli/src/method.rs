@@ -1,4 +1,4 @@
-//! Methods by name or from a TOML file.
+//! Methods by name or from a file.
 
 use std::path::Path;
 
@@ -7,16 +7,11 @@ use aca_tableau::{Tableau, TableauError, by_name};
 
 use crate::report::{Refusal, Result};
 
-mod file;
-
-pub use file::from_file;
-
-/// Returns the built-in method of that name, or the one of the TOML file that `name` points to; what names
-/// a folder too is a file's.
+/// Returns the built-in method of that name, or the one of the TOML or JSON file that `name` points to; a name with a
+/// folder in it is a file's.
 ///
 /// # Errors
-/// [`Error::Tableau`] for an unknown name and for coefficients that break their claims; those of
-/// [`from_file`].
+/// [`Refusal::UnknownMethod`], or the refusal of [`Tableau::from_file`].
 pub fn method(name: &str) -> Result<Method> {
     find(name, Method::by_name)
 }
@@ -34,12 +29,14 @@ fn find<M: From<Tableau>>(
     by_name: impl Fn(&str) -> std::result::Result<M, TableauError>,
 ) -> Result<M> {
     let path = Path::new(name);
-    let is_toml = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
+    let ends_in = |end: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(end));
     if path.components().count() > 1 || name.starts_with("./") {
-        return Ok(from_file(path)?.into());
+        return Ok(Tableau::from_file(path)?.into());
     }
     match by_name(name) {
-        Err(_) if is_toml || path.is_file() => Ok(from_file(path)?.into()),
+        Err(_) if ends_in("toml") || ends_in("json") || path.is_file() => {
+            Ok(Tableau::from_file(path)?.into())
+        }
         found => Ok(found?),
     }
 }

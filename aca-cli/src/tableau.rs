@@ -20,7 +20,7 @@ pub fn run(command: &TableauCommand) -> Result<()> {
             report::line(&format!("{}\n\n{}", facts(&tableau), drawing(&tableau)))
         }
         TableauCommand::Check { file } => {
-            let tableau = method::from_file(file)?;
+            let tableau = Tableau::from_file(file)?;
             report::line(&format!("{}\nEvery claim holds.", facts(&tableau)))
         }
     }

@@ -33,6 +33,7 @@
 //! |---|---|
 //! | `cuda` | layers, fields, systems and networks on NVIDIA's GPUs |
 //! | `cudnn` | convolutions by cuDNN there |
+//! | `serde` | tableaux from TOML and JSON: `Tableau::from_toml` |
 //! | `mpi`, `nccl` | training by many processes: [`communicator`] |
 //! | `download` | fetching CIFAR: [`data`] |
 

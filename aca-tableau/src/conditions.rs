@@ -104,8 +104,8 @@ fn check_entries(tableau: &Tableau) -> Result<(), TableauError> {
     }
     check_list("b", tableau.b(), stages)?;
     check_list("c", tableau.c(), stages)?;
-    tableau.embedded().iter().try_for_each(|embedded| {
-        check_list(&format!("b_hat of order {}", embedded.order), &embedded.b_hat, stages)
+    tableau.embedded().iter().enumerate().try_for_each(|(i, embedded)| {
+        check_list(&format!("embedded[{i}].b_hat"), &embedded.b_hat, stages)
     })
 }
 
@@ -177,9 +177,9 @@ pub(crate) fn check_interpolant(tableau: &Tableau) -> Result<(), TableauError> {
     };
     let (stages, extra) = (tableau.stages(), table.c.len());
     let total = stages + extra;
-    check_list("the interpolant's c", &table.c, extra)?;
-    check_list("the interpolant's a", &table.a, triangle::size(total) - triangle::size(stages))?;
-    check_list("the interpolant's d", &table.d, table.d.len().next_multiple_of(total))?;
+    check_list("interpolant.c", &table.c, extra)?;
+    check_list("interpolant.a", &table.a, triangle::size(total) - triangle::size(stages))?;
+    check_list("interpolant.d", &table.d, table.d.len().next_multiple_of(total))?;
     check_row_sums((&table.a, &[]), stages, &table.c)?;
     check_order("the interpolant", table.order)?;
     end_slope(tableau, &table.a, &table.c).ok_or(TableauError::NoEndSlope)?;
@@ -191,8 +191,14 @@ fn check_continuous(tableau: &Tableau, interpolant: &Interpolant) -> Result<(), 
     let a = [tableau.a_flat(), interpolant.extra_rows()].concat();
     let conditions = Conditions::new((&a, &tableau.diagonal), interpolant.stages(), order);
     let points = interpolant.levels().len().max(order.saturating_sub(3)).max(3);
-    (1..=points + 1).try_for_each(|point| {
+    // The lowest order that fails at any point is told, so that all orders below it do hold.
+    let failures = (1..=points + 1).filter_map(|point| {
         let s = point as f64 / (points + 1) as f64;
-        conditions.check(&interpolant.weights(s), order, s, Weights::Interpolant { s })
-    })
+        conditions.check(&interpolant.weights(s), order, s, Weights::Interpolant { s }).err()
+    });
+    let order_of = |error: &TableauError| match error {
+        TableauError::OrderCondition { tree, .. } => tree.order(),
+        _ => 0,
+    };
+    failures.min_by_key(order_of).map_or(Ok(()), Err)
 }

@@ -5,12 +5,15 @@ use crate::interpolant::{InterpolantTable, end_slope};
 use crate::tableau::{Embedded, Tableau};
 use crate::{TableauError, polynomial, triangle};
 
-/// Coefficients that claim to be a method; [`Tableau::new`] puts them to the test.
+/// Coefficients that claim to be a method; [`Tableau::new`] checks the claims.
 #[derive(Default, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "crate::file::DraftFile"))]
 pub struct TableauDraft {
     /// The method's name.
     pub name: String,
     /// The paper that the coefficients come from.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "String::is_empty"))]
     pub source: String,
     /// The order that `b` claims, at most 8.
     pub order: usize,
@@ -22,13 +25,16 @@ pub struct TableauDraft {
     /// The stages' times, which must be the row sums of `a`.
     pub c: Vec<f64>,
     /// Up to two embedded solutions, the most accurate first; none makes a method for fixed steps.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
     pub embedded: Vec<EmbeddedDraft>,
     /// A better interpolant than the cubic Hermite one, if there is any.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub interpolant: Option<InterpolantDraft>,
 }
 
 /// An embedded solution and the order that it claims.
 #[derive(Default, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct EmbeddedDraft {
     /// The order, at most 8.
     pub order: usize,
@@ -40,6 +46,7 @@ pub struct EmbeddedDraft {
 ///
 /// Unless the method is FSAL, the first extra stage must be f(t1, y1): row equal to `b`, c = 1.
 #[derive(Default, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct InterpolantDraft {
     /// The order at every fraction of the step, at most 8.
     pub order: usize,
@@ -56,7 +63,7 @@ impl TableauDraft {
         let stages = self.b.len();
         check_length("a", self.a.len(), stages)?;
         let embedded: Vec<_> = self.embedded.into_iter().map(Embedded::from).collect();
-        let (a, diagonal) = triangle::flatten(&self.a, 0, stages)?;
+        let (a, diagonal) = triangle::flatten("a", &self.a, 0, stages)?;
         let mut tableau = Tableau {
             name: Cow::Owned(self.name),
             source: Cow::Owned(self.source),
@@ -79,16 +86,16 @@ impl InterpolantDraft {
     /// Divides the weights by s^2 (1 - s)^2 once their ends and end slopes have been found right.
     fn build(self, tableau: &Tableau) -> Result<InterpolantTable, TableauError> {
         let total = tableau.stages() + self.c.len();
-        check_length("the interpolant's a", self.a.len(), self.c.len())?;
-        check_length("the interpolant's weights", self.weights.len(), total)?;
-        let (a, diagonal) = triangle::flatten(&self.a, tableau.stages(), total)?;
+        check_length("interpolant.a", self.a.len(), self.c.len())?;
+        check_length("interpolant.weights", self.weights.len(), total)?;
+        let (a, diagonal) = triangle::flatten("interpolant.a", &self.a, tableau.stages(), total)?;
         if let Some(row) = diagonal.iter().position(|a| *a != 0.0) {
             let (stage, value) = (tableau.stages() + row, diagonal[row]);
             return Err(TableauError::ImplicitExtraStage { stage, value });
         }
         let end_slope = end_slope(tableau, &a, &self.c).ok_or(TableauError::NoEndSlope)?;
         for (stage, weights) in self.weights.iter().enumerate() {
-            check_list(&format!("the weight of stage {stage}"), weights, weights.len())?;
+            check_list(&format!("interpolant.weights[{stage}]"), weights, weights.len())?;
             check_ends(tableau, end_slope, stage, weights)?;
         }
         let nested: Vec<_> = self.weights.iter().map(|w| polynomial::nest(w)).collect();

@@ -15,7 +15,7 @@ pub enum TableauError {
     /// A list is too short or too long.
     #[error("{what} has {found} entries, must have {expected}")]
     Size {
-        /// The list.
+        /// The list, by its field in [`TableauDraft`](crate::TableauDraft): `c`, `a[2]`, `embedded[0].b_hat`.
         what: String,
         /// Its length by the number of stages.
         expected: usize,
@@ -26,7 +26,7 @@ pub enum TableauError {
     /// A coefficient is NaN or infinite.
     #[error("entry {index} of {what} is {value}; coefficients must be finite")]
     NotFinite {
-        /// The list.
+        /// The list, as in [`Self::Size`].
         what: String,
         /// The position in the list.
         index: usize,
@@ -112,13 +112,14 @@ pub enum TableauError {
 
     /// The claimed order is not reached.
     #[error(
-        "order {} condition of tree {tree} fails{weights}: sum is {}, must be {}",
+        "order {} condition of tree {tree} fails{weights}: sum is {}, must be {}; {}",
         tree.order(),
         beside(*sum, *required),
         beside(*required, *sum),
+        what_holds(tree.order() - 1),
     )]
     OrderCondition {
-        /// The condition, one of [`rooted_trees`](crate::rooted_trees).
+        /// The first condition that fails, one of [`rooted_trees`](crate::rooted_trees); all of lower order hold.
         tree: RootedTree,
         /// The weights that fail it.
         weights: Weights,
@@ -174,6 +175,11 @@ pub enum TableauError {
         /// Names that look like it, the most similar first.
         nearest: Vec<&'static str>,
     },
+
+    /// A file or text was refused; with the feature `serde`.
+    #[cfg(feature = "serde")]
+    #[error(transparent)]
+    File(#[from] Box<crate::FileError>),
 }
 
 /// Which of a tableau's weights an order condition speaks of.
@@ -205,6 +211,16 @@ impl fmt::Display for Weights {
                 write!(f, " for the interpolant at s = {}", significant(*s, 6))
             }
         }
+    }
+}
+
+/// The highest order that holds, and what to do about the claim.
+fn what_holds(order: usize) -> String {
+    match order {
+        0 => "no order holds; correct the coefficients".to_owned(),
+        _ => format!(
+            "the highest order that holds is {order}; claim it, or correct the coefficients"
+        ),
     }
 }
 

@@ -28,6 +28,8 @@
 //! | a given grid of steps | [`RK4`]; [`MIDPOINT`] or [`EULER`] where an evaluation is dear |
 //! | a published result is to be repeated | whatever it used, by any of its names: [`by_name`] |
 //! | none of these | [`Tableau::new`] with coefficients of your own |
+//!
+//! With the feature `serde` a tableau is read from TOML or JSON and written to it: `Tableau::from_toml` has the format.
 
 mod conditions;
 mod dop853;
@@ -36,7 +38,11 @@ mod draft;
 mod embedded;
 mod error;
 mod esdirk;
+#[cfg(feature = "serde")]
+mod file;
 mod fixed;
+#[cfg(feature = "serde")]
+mod fraction;
 mod interpolant;
 mod polynomial;
 mod registry;
@@ -52,6 +58,8 @@ pub use draft::{EmbeddedDraft, InterpolantDraft, TableauDraft};
 pub use embedded::{BOSH3, CASH_KARP, FEHLBERG45, HEUN_EULER};
 pub use error::{TableauError, Weights};
 pub use esdirk::{ESDIRK4, IMPLICIT_EULER, KVAERNO3, KVAERNO4, KVAERNO5, TR_BDF2, TRAPEZOID};
+#[cfg(feature = "serde")]
+pub use file::FileError;
 pub use fixed::{EULER, HEUN, MIDPOINT, RALSTON, RK4, RK4_38};
 pub use interpolant::Interpolant;
 pub use registry::{ALL, IMPLICIT, aliases, by_name};

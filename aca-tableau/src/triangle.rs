@@ -1,4 +1,5 @@
 use crate::TableauError;
+use crate::conditions::check_list;
 
 /// Row `i` of a strictly lower triangle that is stored flat, row by row.
 #[inline]
@@ -12,11 +13,12 @@ pub(crate) const fn size(rows: usize) -> usize {
     rows * rows.saturating_sub(1) / 2
 }
 
-/// Flattens rows `first..first + rows.len()` of a triangle that has `total` rows in all; returns its diagonal too, empty
+/// Flattens the list `what`, rows `first..first + rows.len()` of a triangle that has `total` rows in all; returns its diagonal too, empty
 /// where that is zero.
 ///
 /// A row may stop before its diagonal, at it, or be `total` long with zeros beyond.
 pub(crate) fn flatten(
+    what: &str,
     rows: &[Vec<f64>],
     first: usize,
     total: usize,
@@ -26,11 +28,12 @@ pub(crate) fn flatten(
     for (i, row) in (first..).zip(rows) {
         if ![i, i + 1, total].contains(&row.len()) {
             return Err(TableauError::Size {
-                what: format!("row {i} of a"),
+                what: format!("{what}[{}]", i - first),
                 expected: i,
                 found: row.len(),
             });
         }
+        check_list(&format!("{what}[{}]", i - first), row, row.len())?;
         if let Some(j) = (i + 1..row.len()).find(|&j| row[j] != 0.0) {
             return Err(TableauError::AboveDiagonal { row: i, column: j, value: row[j] });
         }

@@ -52,7 +52,7 @@ pub struct BenchArgs {
     /// Checkpoints that --gradient aca-budget keeps, 1 or more; 10 when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoints: Option<u32>,
-    /// Adaptive method: a name of `aca tableau list` or a TOML file; when not given the workload's own, with mali alf
+    /// Adaptive method: a name of `aca tableau list`, or a TOML or JSON file; when not given the workload's own, with mali alf
     #[arg(long)]
     pub method: Option<String>,
     /// Relative tolerance; the workload's own when not given

@@ -67,7 +67,7 @@ pub enum Mode {
 /// checkpoint that is resumed or tested.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SolverArgs {
-    /// Method: a name of `aca tableau list` or a TOML file
+    /// Method: a name of `aca tableau list`, or a TOML or JSON file
     #[arg(long)]
     pub method: Option<String>,
     /// Fixed step, or the first one of an adaptive method

@@ -49,7 +49,7 @@ pub struct SolveArgs {
     /// Number of equally spaced output times, both ends included, a million at most
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub points: u32,
-    /// Method: a name of `aca tableau list` or a TOML file
+    /// Method: a name of `aca tableau list`, or a TOML or JSON file
     #[arg(long, default_value = "dopri5")]
     pub method: String,
     /// Fixed step, or the first one of an adaptive method

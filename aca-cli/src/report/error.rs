@@ -25,7 +25,7 @@ pub enum Error {
     /// The model zoo refused or failed.
     #[error(transparent)]
     Models(aca_models::Error),
-    /// A method was refused.
+    /// A method or its file was refused.
     #[error(transparent)]
     Tableau(TableauError),
     /// A file could not be read or written.
@@ -37,28 +37,6 @@ pub enum Error {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
-    },
-    /// A method's file is not what such a file must be.
-    #[error("{}, line {line}: {reason}", path.display())]
-    MethodFile {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A coefficient of a method's file is no number.
-    #[error("{}: {key} is \"{text}\"; {problem}", path.display())]
-    Coefficient {
-        /// The file.
-        path: PathBuf,
-        /// The coefficient's place in the file.
-        key: String,
-        /// What stands there.
-        text: String,
-        /// What is wrong with it.
-        problem: &'static str,
     },
     /// A table could not be written.
     #[error("cannot write a table: {0}")]

@@ -17,7 +17,8 @@ fn refusal(from: &str, to: &str) -> String {
 fn wrong_weights_are_refused_with_the_condition_that_fails() {
     assert_eq!(
         refusal("b = [\"2/9\", \"1/3\", \"4/9\"]", "b = [\"1/4\", \"1/4\", \"1/2\"]"),
-        "error: order 3 condition of tree [t t] fails: sum is 0.34375, must be 0.333333"
+        "error: mine.toml, order: order 3 condition of tree [t t] fails: sum is 0.34375, must be 0.333333; \
+         the highest order that holds is 2; claim it, or correct the coefficients"
     );
 }
 
@@ -25,7 +26,8 @@ fn wrong_weights_are_refused_with_the_condition_that_fails() {
 fn overclaimed_order_is_refused() {
     assert_eq!(
         refusal("order = 3", "order = 4"),
-        "error: order 4 condition of tree [t t t] fails: sum is 0.229167, must be 0.25"
+        "error: mine.toml, order: order 4 condition of tree [t t t] fails: sum is 0.229167, must be 0.25; \
+         the highest order that holds is 3; claim it, or correct the coefficients"
     );
 }
 
@@ -97,6 +99,20 @@ weights = [[1, '-1/2'], [0, '3/2', -1], [0, -1, 1]]
     let text = aca_in(folder.path(), &["tableau", "check", "mine.toml"]).succeeded();
     let line = "interpolant  order 2, reads the next step's first stage";
     assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn methods_from_json_are_taken_like_those_from_toml() {
+    let folder = TempDir::new().unwrap();
+    let file = r#"{"name": "mid", "order": 2, "a": [[], ["1/2"]], "b": [0, 1], "c": [0, "1/2"]}"#;
+    fs::write(folder.path().join("mid.json"), file).unwrap();
+    let text = aca_in(folder.path(), &["tableau", "check", "mid.json"]).succeeded();
+    assert!(text.contains("stages       2"), "{text}");
+    let words = ["solve", "linear-decay", "--no-plots", "--method", "mid.json", "--h", "0.1"];
+    aca_in(folder.path(), &words).succeeded();
+    fs::write(folder.path().join("mid.json"), file.replace("2,", "3,")).unwrap();
+    let error = aca_in(folder.path(), &["tableau", "check", "mid.json"]).refused();
+    assert!(error.starts_with("error: mid.json, order: order 3 condition"), "{error}");
 }
 
 #[test]

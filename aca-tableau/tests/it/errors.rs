@@ -27,15 +27,15 @@ fn lists_of_wrong_length_are_refused() {
     assert_eq!(error, size("c", 4, 3));
     assert_eq!(text, "c has 3 entries, must have 4");
     assert_eq!(refusal(&RK4, |draft| draft.a.truncate(3)).0, size("a", 4, 3));
-    assert_eq!(refusal(&RK4, |draft| draft.a[2].truncate(1)).0, size("row 2 of a", 2, 1));
+    assert_eq!(refusal(&RK4, |draft| draft.a[2].truncate(1)).0, size("a[2]", 2, 1));
     let short = refusal(&BOSH3, |draft| draft.embedded[0].b_hat.truncate(3)).0;
-    assert_eq!(short, size("b_hat of order 2", 4, 3));
+    assert_eq!(short, size("embedded[0].b_hat", 4, 3));
     let dense = |spoil: fn(&mut aca_tableau::InterpolantDraft)| {
         refusal(&DOP853, |draft| draft.interpolant.as_mut().into_iter().for_each(spoil)).0
     };
-    assert_eq!(dense(|i| i.a.truncate(3)), size("the interpolant's a", 4, 3));
-    assert_eq!(dense(|i| i.weights.truncate(3)), size("the interpolant's weights", 16, 3));
-    assert_eq!(dense(|i| i.a[1].truncate(3)), size("row 13 of a", 13, 3));
+    assert_eq!(dense(|i| i.a.truncate(3)), size("interpolant.a", 4, 3));
+    assert_eq!(dense(|i| i.weights.truncate(3)), size("interpolant.weights", 16, 3));
+    assert_eq!(dense(|i| i.a[1].truncate(3)), size("interpolant.a[1]", 13, 3));
 }
 
 #[test]
@@ -45,11 +45,11 @@ fn infinite_and_undefined_coefficients_are_refused() {
     assert_eq!(error, TableauError::NotFinite { what, index: 2, value });
     assert_eq!(text, "entry 2 of b is inf; coefficients must be finite");
     let (_, text) = refusal(&RK4, |draft| draft.a[3][1] = f64::NAN);
-    assert_eq!(text, "entry 4 of a is NaN; coefficients must be finite");
+    assert_eq!(text, "entry 1 of a[3] is NaN; coefficients must be finite");
     let (_, text) = refusal(&DOPRI5, |draft| {
         draft.interpolant.as_mut().unwrap().weights[3][0] = f64::NAN;
     });
-    assert_eq!(text, "entry 0 of the weight of stage 3 is NaN; coefficients must be finite");
+    assert_eq!(text, "entry 0 of interpolant.weights[3] is NaN; coefficients must be finite");
 }
 
 #[test]
@@ -118,14 +118,25 @@ fn failed_order_condition_names_its_tree() {
     let (tree, weights) = (rooted_trees(3)[1].clone(), Weights::Propagated);
     let required = 1.0 / 6.0;
     assert_eq!(error, TableauError::OrderCondition { tree, weights, sum: 0.125, required });
-    assert_eq!(text, "order 3 condition of tree [[t]] fails: sum is 0.125, must be 0.166667");
+    assert_eq!(
+        text,
+        "order 3 condition of tree [[t]] fails: sum is 0.125, must be 0.166667; \
+         the highest order that holds is 2; claim it, or correct the coefficients"
+    );
+}
+
+#[test]
+fn weights_that_do_not_add_up_to_one_have_no_order() {
+    let (_, text) = refusal(&RK4, |draft| draft.b[0] = 0.0);
+    assert!(text.ends_with("; no order holds; correct the coefficients"), "{text}");
 }
 
 #[test]
 fn failed_condition_of_an_embedded_solution_says_so() {
     let (_, text) = refusal(&CASH_KARP, |draft| draft.embedded[0].order = 5);
     let expected = "order 5 condition of tree [t t t t] fails for the embedded solution of \
-                    order 5: sum is 0.200676, must be 0.2";
+                    order 5: sum is 0.200676, must be 0.2; the highest order that holds is 4; \
+                    claim it, or correct the coefficients";
     assert_eq!(text, expected);
 }
 
@@ -133,7 +144,8 @@ fn failed_condition_of_an_embedded_solution_says_so() {
 fn failed_condition_of_an_interpolant_says_where() {
     let (_, text) = refusal(&DOPRI5, |draft| draft.interpolant.as_mut().unwrap().order = 5);
     let expected = "order 5 condition of tree [t t t t] fails for the interpolant at s = 0.25: \
-                    sum is 0.0021919, must be 0.000195313";
+                    sum is 0.0021919, must be 0.000195313; the highest order that holds is 4; \
+                    claim it, or correct the coefficients";
     assert_eq!(text, expected);
 }
 

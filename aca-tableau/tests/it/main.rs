@@ -5,6 +5,8 @@
 mod built_in;
 mod drafts;
 mod errors;
+#[cfg(feature = "serde")]
+mod files;
 mod implicit;
 mod interpolants;
 mod names;

@@ -85,6 +85,14 @@ pub fn check_files<'a>(files: impl Iterator<Item = &'a PathBuf>, overwrite: bool
     Ok(())
 }
 
+/// Makes the folder that a file of the user's lies in.
+pub fn make_folder_of(path: &Path) -> Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => fs::create_dir_all(folder).map_err(Error::file("create", folder)),
+        None => Ok(()),
+    }
+}
+
 /// The settings as a table, the command among them.
 fn table(command: &str, settings: &impl Serialize, folder: &Path) -> Result<Table> {
     let table = Table::try_from(settings);

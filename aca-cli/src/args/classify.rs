@@ -52,7 +52,7 @@ pub enum DataChoice {
     Cifar100,
 }
 
-/// Ways of the original to solve and differentiate.
+/// Presets of the original code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Graph through the accepted steps, end state only
@@ -64,28 +64,29 @@ pub enum Mode {
 }
 
 /// How ODE blocks are solved; what is not given comes from the network's preset, or from the
-/// checkpoint that is resumed or tested.
+/// checkpoint that is resumed or tested. The defaults in brackets are those of `Setting::preset`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SolverArgs {
-    /// Method: a name of `aca tableau list`, or a TOML or JSON file
+    /// Method of the ODE blocks: a name of `aca tableau list`, or a TOML or JSON file [default: heun_euler; alf with
+    /// --gradient mali]
     #[arg(long)]
     pub method: Option<String>,
-    /// Fixed step, or the first one of an adaptive method
+    /// Fixed step, or the first step of an adaptive method
     #[arg(long)]
     pub h: Option<f64>,
-    /// Start of the span
+    /// Start of the span of an ODE block [default: 0]
     #[arg(long)]
     pub t0: Option<f64>,
-    /// End of the span
+    /// End of the span of an ODE block [default: 1]
     #[arg(long)]
     pub t1: Option<f64>,
-    /// Relative tolerance
+    /// Relative tolerance [default: 0.1 for the network digits, 0.01 for others]
     #[arg(long)]
     pub rtol: Option<f64>,
-    /// Absolute tolerance
+    /// Absolute tolerance [default: 0.1 for the network digits, 0.01 for others]
     #[arg(long)]
     pub atol: Option<f64>,
-    /// Largest number of steps of a solve
+    /// Largest number of steps of a solve [default: 50000]
     #[arg(long)]
     pub max_steps: Option<usize>,
 }
@@ -93,7 +94,7 @@ pub struct SolverArgs {
 /// Where images come from.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DataArgs {
-    /// The images; the built-in digits, or with --data cifar10
+    /// The images [default: digits; with --data cifar10]
     #[arg(long)]
     pub dataset: Option<DataChoice>,
     /// Directory of the binary files of CIFAR
@@ -105,34 +106,35 @@ pub struct DataArgs {
     pub download: bool,
 }
 
-/// How long and how a network is trained; what is not given comes from the preset or the
-/// checkpoint.
+/// How a network is trained; what is not given comes from the preset or the checkpoint.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PlanArgs {
-    /// Passes over the training images
+    /// Passes over the training images [default: 12 on the digits, 90 on CIFAR]
     #[arg(long)]
     pub epochs: Option<usize>,
-    /// Images in a batch
+    /// Images in a batch [default: 32 on the digits, 128 on CIFAR]
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Learning rate before its schedule acts on it
+    /// Largest learning rate [default: 0.1]; on the digits it warms up and falls as a cosine, on CIFAR it falls to a
+    /// tenth after epochs 30 and 60
     #[arg(long)]
     pub lr: Option<f64>,
 }
 
 /// Options of `aca classify train`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "With --resume, options that are not given come from the checkpoint.")]
 pub struct TrainArgs {
-    /// The network; digits, or node18 on CIFAR. Without --data every network learns the built-in digits
+    /// The network [default: digits; on CIFAR node18]. Without --data every network learns the built-in digits
     #[arg(long)]
     pub network: Option<NetworkChoice>,
-    /// Gradient strategy
+    /// Gradient strategy [default: aca]
     #[arg(long)]
     pub gradient: Option<Strategy>,
-    /// Checkpoints that --gradient aca-budget keeps, 1 or more; 10 when not given
+    /// States that --gradient aca-budget keeps, 1 or more [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoints: Option<u32>,
-    /// A way of the original, in the place of --gradient
+    /// A preset of the original code, instead of --gradient
     #[arg(long, conflicts_with = "gradient")]
     pub mode: Option<Mode>,
     #[command(flatten)]
@@ -141,23 +143,24 @@ pub struct TrainArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub plan: PlanArgs,
-    /// Decides start parameters, order and variation of images
+    /// Seed of the initial parameters, the order and the augmentation of images [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// After every N-th epoch, compare a batch's gradient with the same at a tenth of the tolerance
+    /// After every N-th epoch, compare a batch's gradient with the one at a tenth of the tolerance
     #[arg(long, value_name = "N", conflicts_with = "distributed", value_parser = clap::value_parser!(u32).range(1..))]
     pub check_gradient: Option<u32>,
-    /// Go on from this checkpoint
-    #[arg(long, value_name = "FILE")]
+    /// Go on from this checkpoint, or from the last one in this folder
+    #[arg(long, value_name = "PATH")]
     pub resume: Option<PathBuf>,
     #[command(flatten)]
     pub ranks: RanksArgs,
-    /// What computes
+    /// Device
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Folder of the results; one that holds a run is refused, unless --resume goes on with it
-    #[arg(long, default_value = "runs/classify")]
-    pub out: PathBuf,
+    /// Folder of the results [default: the folder of --resume, else runs/classify]; a folder that holds another run is
+    /// refused
+    #[arg(long)]
+    pub out: Option<PathBuf>,
     /// Replace the run in --out by this one
     #[arg(long)]
     pub overwrite: bool,
@@ -182,15 +185,21 @@ pub struct RanksArgs {
 
 /// Options of `aca classify test`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Options of solver and images that are not given are as in training.")]
 pub struct TestArgs {
-    /// The checkpoint
-    #[arg(long, value_name = "FILE", default_value = "runs/classify/best.safetensors")]
-    pub resume: PathBuf,
+    /// The checkpoint, or a folder whose best one is tested
+    #[arg(
+        long,
+        visible_alias = "resume",
+        value_name = "PATH",
+        default_value = "runs/classify/best.safetensors"
+    )]
+    pub checkpoint: PathBuf,
     #[command(flatten)]
     pub solver: SolverArgs,
     #[command(flatten)]
     pub data: DataArgs,
-    /// What computes
+    /// Device
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
     /// Test with methods of all kinds, fixed steps of several sizes and adaptive ones

@@ -66,6 +66,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     if base.ode()?.solver.method.name() == Method::Leapfrog.name() {
         return Err(Refusal::LeapfrogCompared { method: base.method }.into());
     }
+    base.check_explicit()?;
     let data = super::images(&base, &args.data)?;
     let network = base.network(&data, args.device.open()?)?;
     // Refuses what no training could begin with.

@@ -48,11 +48,16 @@ impl Run {
     /// Trains to the last epoch; the first of many processes writes and shows.
     pub fn train(&self, trainer: &mut Trainer) -> Result<Summary> {
         let ranks = trainer.communicator().clone();
+        let is_new = !self.out.exists();
         let log = if ranks.rank() == 0 { self.log(trainer).map(Some) } else { Ok(None) };
         let mut log = together(&*ranks, log)?;
         let learned = self.learn(trainer, log.as_mut());
         if let Some(log) = &log {
             log.finish();
+        }
+        if learned.is_err() && ranks.rank() == 0 && is_new {
+            // A run that fails in its first epoch leaves no folder: this removes an empty one alone.
+            let _ = fs::remove_dir(&self.out);
         }
         learned?;
         summary(trainer)

@@ -146,11 +146,23 @@ impl Setting {
     /// For a strategy that cannot train these networks by this method, or counts no checkpoints.
     pub fn within(mut self, checkpoints: Option<u32>) -> Result<Self> {
         strategy::check(self.gradient, checkpoints, &method(&self.method)?)?;
+        self.check_explicit()?;
         if self.gradient == Strategy::NaiveThroughStepSize {
             return Err(Refusal::RunningStatistics.into());
         }
         self.checkpoints = checkpoints.or(self.checkpoints);
         Ok(self)
+    }
+
+    /// Refuses implicit methods: the batch norms of a training couple all images of a batch.
+    ///
+    /// # Errors
+    /// [`Refusal::ImplicitTraining`].
+    pub fn check_explicit(&self) -> Result<()> {
+        match method(&self.method)?.is_implicit() {
+            true => Err(Refusal::ImplicitTraining { method: self.method.clone() }.into()),
+            false => Ok(()),
+        }
     }
 
     /// The same with images from where the user says.

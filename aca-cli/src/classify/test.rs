@@ -9,6 +9,8 @@ use aca_models::networks::Network;
 use aca_models::training::{Checkpoint, evaluate, load_network};
 use serde::Serialize;
 
+use super::folder::file_of;
+use super::run::BEST;
 use super::{draw, setting::Setting, stored_setting};
 use crate::args::{SolverArgs, TestArgs};
 use crate::report::{self, Error, Refusal, Result, Side, aligned};
@@ -42,16 +44,17 @@ pub struct Finding {
 
 /// Tests with one solver, or with all.
 pub fn run(args: &TestArgs) -> Result<()> {
-    if !args.resume.exists() {
-        return Err(Refusal::NothingTrained { path: args.resume.clone() }.into());
+    let path = file_of(&args.checkpoint, BEST);
+    if !path.exists() {
+        return Err(Refusal::NothingTrained { path }.into());
     }
-    let checkpoint = Checkpoint::load(&args.resume)?;
-    let trained = stored_setting(&checkpoint, Some(&args.resume))?.with_data(&args.data);
+    let checkpoint = Checkpoint::load(&path)?;
+    let trained = stored_setting(&checkpoint, Some(&path))?.with_data(&args.data);
     let data = super::images(&trained, &args.data)?;
     let mut bench = Bench { network: trained.network(&data, args.device.open()?)?, data, trained };
     load_network(&bench.network, &checkpoint)?;
     match args.all_solvers {
-        true => all_solvers(args, claim(args, &checkpoint, &bench.trained)?, &mut bench),
+        true => all_solvers(args, claim(args, (&path, &checkpoint), &bench.trained)?, &mut bench),
         false => one(args, &mut bench),
     }
 }
@@ -70,13 +73,13 @@ struct Config {
 /// Looks whether the table of all solvers may be written where the user wants it.
 fn claim<'a>(
     args: &'a TestArgs,
-    checkpoint: &Checkpoint,
+    (path, checkpoint): (&Path, &Checkpoint),
     trained: &Setting,
 ) -> Result<Results<'a>> {
     let Setting { t0, t1, max_steps, .. } = trained.clone().solved(&args.solver)?;
     let about = &checkpoint.about;
     let (epochs, seed) = (about.history.len(), about.plan.seed);
-    let checkpoint = args.resume.display().to_string();
+    let checkpoint = path.display().to_string();
     let config = Config { checkpoint, epochs, seed, t0, t1, max_steps };
     let files = ["solvers.csv", "solvers.png", "solvers.svg"];
     let place = (args.out.as_path(), "solvers.toml");

@@ -1,6 +1,5 @@
 //! `aca classify train`.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,49 +7,59 @@ use aca_models::communicator::{Communicator, same, together};
 use aca_models::training::{Checkpoint, Trainer};
 use candle_core::Device;
 
-use super::folder;
+use super::folder::Place;
 use super::header::{self, Header};
 use super::run::{LAST, Run, Summary};
 use super::setting::Setting;
 use crate::args::TrainArgs;
 use crate::distributed;
-use crate::report::{self, Error, Result};
+use crate::report::{self, Error, Refusal, Result};
 
 /// Trains, or goes on to, in one process or in many.
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let last = args.out.join(LAST);
+    let place = Place::of(args);
+    let last = place.out.join(LAST);
     let device = args.device;
     distributed::run(args.ranks.distributed, device, Some(last), |ranks, device| {
-        train(args, ranks, device)
+        train(args, place, ranks, device)
     })
 }
 
-fn train(args: &TrainArgs, ranks: Arc<dyn Communicator>, device: Device) -> Result<()> {
+fn train(
+    args: &TrainArgs,
+    place: Place,
+    ranks: Arc<dyn Communicator>,
+    device: Device,
+) -> Result<()> {
     let leads = ranks.rank() == 0;
-    let (run, mut trainer, header) = begin(args, ranks, device)?;
+    let (run, mut trainer, header) = begin(args, place, ranks, device)?;
     if leads {
         report::line(&header)?;
+        if let Some(line) = nothing_left(&run, &trainer) {
+            report::line(&line)?;
+        }
     }
     let summary = run.train(&mut trainer)?;
     if !leads {
         return Ok(());
     }
-    report::line(&text(&summary, &args.out))?;
+    report::line(&text(&summary, &run))?;
     if args.json { report::json(&summary) } else { Ok(()) }
 }
 
 /// Reads what there is, and joins the other processes.
 fn begin(
     args: &TrainArgs,
+    place: Place,
     ranks: Arc<dyn Communicator>,
     device: Device,
 ) -> Result<(Run, Trainer, String)> {
     let prepare = || {
         if ranks.rank() == 0 {
-            folder::check_run(&args.out, args.resume.as_deref(), args.overwrite)?;
+            place.check(args.overwrite)?;
         }
-        let checkpoint = args.resume.as_deref().map(Checkpoint::load).transpose()?;
-        let setting = settle(args, checkpoint.as_ref())?;
+        let checkpoint = place.resume.as_deref().map(Checkpoint::load).transpose()?;
+        let setting = settle(args, &place, checkpoint.as_ref())?;
         let data = super::images(&setting, &args.data)?;
         let network = setting.network(&data, device)?;
         let gradient = header::gradient(&setting);
@@ -59,7 +68,7 @@ fn begin(
             network: &network,
             data: &data,
             args: &args.data,
-            out: &args.out,
+            out: &place.out,
             gradient,
         })?;
         let trainer = Trainer::new(network, data, setting.plan.clone())?;
@@ -73,16 +82,21 @@ fn begin(
     }
     // Ranks cannot stop one by one, so a signal ends them all: see `distributed`.
     let stop = if args.ranks.distributed { None } else { Some(stop_on_interrupt()?) };
-    let (out, resumed) = (args.out.clone(), args.resume.clone());
+    let Place { out, resume: resumed, .. } = place;
     let check_gradient = args.check_gradient;
     Ok((Run { setting, out, resumed, stop, shows: true, check_gradient }, trainer, header))
 }
 
 /// Joins the preset, or the settings of a checkpoint, with the user's options.
-fn settle(args: &TrainArgs, checkpoint: Option<&Checkpoint>) -> Result<Setting> {
+fn settle(args: &TrainArgs, place: &Place, checkpoint: Option<&Checkpoint>) -> Result<Setting> {
     let mut setting = match checkpoint {
         Some(checkpoint) => {
-            super::stored_setting(checkpoint, args.resume.as_deref())?.with_data(&args.data)
+            let done = checkpoint.about.history.len();
+            if let Some(epochs) = args.plan.epochs.filter(|epochs| *epochs < done) {
+                let path = place.resume.clone().unwrap_or_default();
+                return Err(Refusal::EpochsDone { path, done, epochs }.into());
+            }
+            super::stored_setting(checkpoint, place.resume.as_deref())?.with_data(&args.data)
         }
         None => Setting::preset(args.network, &args.data),
     };
@@ -109,12 +123,22 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn text(summary: &Summary, out: &Path) -> String {
+/// Says that a resumed run has all its epochs.
+fn nothing_left(run: &Run, trainer: &Trainer) -> Option<String> {
+    let (done, path) = (trainer.position().epoch, run.resumed.as_ref()?);
+    let next = (done >= trainer.plan().epochs).then_some(done + 1)?;
+    Some(format!(
+        "{} already has {done} of {done} epochs, so nothing is trained; give more by --epochs, such as --epochs {next}\n",
+        path.display()
+    ))
+}
+
+fn text(summary: &Summary, run: &Run) -> String {
     let Summary { test_accuracy, best_epoch, seconds, images_per_second, .. } = summary;
     format!(
         "test accuracy    {:.2} %, epoch {best_epoch}\nseconds          {seconds:.1}\nimages a second  \
          {images_per_second:.0}\nwritten          {}",
         100.0 * test_accuracy,
-        out.display()
+        run.out.display()
     )
 }

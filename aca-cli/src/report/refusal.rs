@@ -154,12 +154,45 @@ pub enum Refusal {
     NoDataDirectory,
     /// There is nothing to test.
     #[error(
-        "there is no checkpoint {}; train a network by `aca classify train`, or name a checkpoint with --resume",
+        "there is no checkpoint {}; train a network by `aca classify train`, or name a checkpoint by --checkpoint",
         path.display()
     )]
     NothingTrained {
         /// Where it was looked for.
         path: PathBuf,
+    },
+    /// A run has more epochs than it is to have.
+    #[error(
+        "{} has {done} epochs already, more than --epochs {epochs}; give a larger number, such as --epochs {}",
+        path.display(),
+        done + 1
+    )]
+    EpochsDone {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The epochs that it has.
+        done: usize,
+        /// The epochs asked for.
+        epochs: usize,
+    },
+    /// An implicit method would couple all images of a batch.
+    #[error(
+        "{method} takes implicit steps, which need the Jacobian of a whole batch, as batch norms couple its images; take an \
+         explicit --method such as heun_euler"
+    )]
+    ImplicitTraining {
+        /// The method.
+        method: String,
+    },
+    /// A parameter was given twice.
+    #[error("--param gives {name} twice, {} and {}; give it once", Number(*first), Number(*second))]
+    Repeated {
+        /// The parameter.
+        name: String,
+        /// The value given first.
+        first: f64,
+        /// The value given next.
+        second: f64,
     },
     /// Results of another run lie where this one would write.
     #[error("{} holds {what}; {remedy}", path.display())]

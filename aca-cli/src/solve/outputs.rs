@@ -10,7 +10,7 @@ use super::{Setup, Summary};
 use crate::args::SolveArgs;
 use crate::plot::{self, Trajectory};
 use crate::report::{Error, Refusal, Result};
-use crate::results::{Results, check_files};
+use crate::results::{Results, check_files, make_folder_of};
 
 /// What a solve writes.
 pub struct Outputs<'a> {
@@ -89,6 +89,9 @@ impl<'a> Outputs<'a> {
         if let Some(stale) = &self.stale {
             fs::remove_file(stale).map_err(Error::file("remove", stale))?;
         }
+        let files = [self.csv.as_deref(), self.plot.as_deref(), self.json];
+        let files: Vec<_> = files.into_iter().flatten().collect();
+        files.iter().try_for_each(|path| make_folder_of(path))?;
         if let Some(path) = &self.csv {
             write_csv(path, setup.problem.names, solution)?;
         }
@@ -100,8 +103,7 @@ impl<'a> Outputs<'a> {
             let text = serde_json::to_string(&whole).unwrap_or_default();
             fs::write(path, text + "\n").map_err(Error::file("write", path))?;
         }
-        let files = [self.csv.as_deref(), self.plot.as_deref(), self.json];
-        Ok(files.into_iter().flatten().map(Path::to_owned).collect())
+        Ok(files.into_iter().map(Path::to_owned).collect())
     }
 }
 

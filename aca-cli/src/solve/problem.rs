@@ -62,7 +62,7 @@ impl Problem {
     /// Returns the system that the user named, with parameters and initial state of the user's where given.
     ///
     /// # Errors
-    /// [`Refusal::NoParameter`], [`Refusal::StateLength`] or [`Refusal::Range`].
+    /// [`Refusal::NoParameter`], [`Refusal::Repeated`], [`Refusal::StateLength`] or [`Refusal::Range`].
     pub fn new(args: &SolveArgs) -> Result<Self> {
         match args.system {
             SystemName::ThreeBody => Classic {
@@ -184,8 +184,12 @@ impl Problem {
 
 impl<S: System> Classic<S> {
     fn build(mut self, args: &SolveArgs) -> Result<Problem> {
-        for (name, value) in &args.param {
-            self.set(name, *value)?;
+        for (i, (name, second)) in args.param.iter().enumerate() {
+            if let Some((name, first)) = args.param[..i].iter().find(|(known, _)| known == name) {
+                let (name, first, second) = (name.clone(), *first, *second);
+                return Err(Refusal::Repeated { name, first, second }.into());
+            }
+            self.set(name, *second)?;
         }
         let Self { system, name, title, params, t1, names, portrait, .. } = self;
         let y0 = start((name, names), self.y0, &args.y0)?;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aca_models::training::Checkpoint;
+use aca_models::training::{Checkpoint, TrainPlan};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
@@ -105,6 +105,46 @@ fn a_resumed_run_ends_with_the_numbers_of_one_that_never_stopped() {
 }
 
 #[test]
+fn a_run_goes_on_in_the_folder_of_its_checkpoint() {
+    let folder = trained();
+    let resume = |more: &[&str]| {
+        let words = ["classify", "train", "--resume", "run"];
+        aca_in(folder.path(), &[&words[..], more].concat()).succeeded()
+    };
+    let text = resume(&[]);
+    let line = "run/checkpoint.safetensors already has 1 of 1 epochs, so nothing is trained; give more by --epochs, such as \
+                --epochs 2\n";
+    assert!(text.contains(line), "{text}");
+    let text = resume(&["--epochs", "2"]);
+    assert!(!text.contains("nothing is trained") && text.contains("results   run\n"), "{text}");
+    assert_eq!(load(&folder.path().join(LAST)).about.history.len(), 2);
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn help_shows_the_presets_that_a_network_and_its_images_choose() {
+    let folder = tempdir().unwrap();
+    let (digits, cifar) = (TrainPlan::digits(), TrainPlan::cifar());
+    let choice = |digits: usize, cifar: usize| {
+        format!("[default: {digits} on the digits, {cifar} on CIFAR]")
+    };
+    for command in ["train", "compare"] {
+        let help = aca_in(folder.path(), &["classify", command, "--help"]).succeeded();
+        for words in [
+            choice(digits.epochs, cifar.epochs),
+            choice(digits.batch_size, cifar.batch_size),
+            format!("[default: {}]; on the digits", digits.lr),
+            "[default: 0.1 for the network digits, 0.01 for others]".to_owned(),
+            "[default: heun_euler; alf with --gradient mali]".to_owned(),
+            "[default: 50000]".to_owned(),
+        ] {
+            assert!(help.contains(&words), "no {words} in {help}");
+        }
+    }
+    assert_eq!(digits.lr, cifar.lr);
+}
+
+#[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let folder = tempdir().unwrap();
     let (success, error) = interrupt(start(folder.path(), "500"));
@@ -159,7 +199,7 @@ fn checking_gradients_changes_nothing_that_is_learned() {
 #[test]
 fn a_trained_network_is_tested_with_its_own_and_with_other_solvers() {
     let folder = trained();
-    let test = ["classify", "test", "--resume", "run/checkpoint.safetensors", "--json"];
+    let test = ["classify", "test", "--checkpoint", "run/checkpoint.safetensors", "--json"];
     let own = aca_in(folder.path(), &test).json();
     assert_eq!(own["trained"], true);
     let history = load(&folder.path().join("run/checkpoint.safetensors")).about.history;
@@ -201,6 +241,9 @@ fn what_cannot_be_used_is_refused_with_its_remedy() {
     refused(&["train", "--data", "nowhere"], "nowhere is not a directory");
     refused(&["train", "--data", "run"], "lacks data_batch_1.bin");
     refused(&["train", "--batch-size", "2000"], "batches of 2000 images were asked of 1437");
+    // A run that fails in its first epoch leaves no folder.
+    let ran = aca_in(folder.path(), &["classify", "train", "--out", "new", "--lr", "1e30"]);
+    assert!(ran.code == Some(1) && !folder.path().join("new").exists(), "{}", ran.stderr);
     refused(&["train", "--resume", "bad.safetensors"], "bad.safetensors is no checkpoint");
     refused(&["train", "--resume", "none.safetensors"], "cannot read none.safetensors");
     refused(&[&resume[..], &["--network", "squeezenext"]].concat(), "digits, not squeezenext");

@@ -101,7 +101,7 @@ const PARSED: [Misuse; 24] = [
     ("bench --overhead --per-sample", &["--overhead", "--per-sample"]),
 ];
 
-const SOLVE: [Misuse; 28] = [
+const SOLVE: [Misuse; 30] = [
     (
         "solve lorenz --out out --method bogacki",
         &["did you mean bosh3 (bogacki_shampine)", "tableau list"],
@@ -143,6 +143,11 @@ const SOLVE: [Misuse; 28] = [
     ("solve lorenz --out out --param mu=3", &["lorenz has no parameter mu", "rho = 28"]),
     ("solve lorenz --out out --y0 1,2", &["--y0 has 2 numbers", "x, y, z"]),
     ("solve lorenz --out out --y0 1,nan,2", &["--y0 is NaN"]),
+    (
+        "solve lorenz --out out --param rho=2 --param sigma=1 --param rho=3",
+        &["rho twice, 2 and 3", "give it once"],
+    ),
+    ("solve lorenz --csv a-file/x.csv", &["cannot create a-file"]),
     ("solve lorenz --csv a-file", &["a-file exists", "--overwrite"]),
     ("solve lorenz --out a-file/x", &["a-file/x"]),
 ];
@@ -168,10 +173,10 @@ const THREE_BODY: [Misuse; 9] = [
     ),
 ];
 
-const CLASSIFY: [Misuse; 29] = [
+const CLASSIFY: [Misuse; 36] = [
     (
         "classify train --out run",
-        &["run holds a finished run, digits on digits: 1 of 1 epochs", "--resume run/checkpoint"],
+        &["run holds a finished run, digits on digits: 1 of 1 epochs", "--resume run --epochs 2,"],
     ),
     ("classify train --out out --method rk4", &["rk4 has no embedded", "--h"]),
     ("classify train --out out --method dorpi5", &["did you mean dopri5"]),
@@ -196,6 +201,25 @@ const CLASSIFY: [Misuse; 29] = [
         "classify train --out out --gradient mali --method dopri5",
         &["mali undoes", "leave --method out"],
     ),
+    (
+        "classify train --out out --method kvaerno5",
+        &["kvaerno5 takes implicit steps", "heun_euler"],
+    ),
+    (
+        "classify compare --out out --method tr_bdf2",
+        &["tr_bdf2 takes implicit steps", "heun_euler"],
+    ),
+    (
+        "classify train --resume run --epochs 0",
+        &["run/checkpoint.safetensors has 1 epochs already", "--epochs 2"],
+    ),
+    ("classify train --resume empty", &["cannot read empty/checkpoint.safetensors"]),
+    (
+        "classify train --resume run/best.safetensors --epochs 2",
+        &["run holds checkpoint.safetensors, which", "--resume run --epochs 2", "--out run"],
+    ),
+    ("classify test --checkpoint empty", &["no checkpoint empty/best.safetensors"]),
+    ("classify test --checkpoint run --method rk4", &["--h"]),
     ("classify train --out out --method alf", &["--gradient mali and naive"]),
     (
         "classify train --out out --gradient naive-through-step-size",
@@ -209,7 +233,7 @@ const CLASSIFY: [Misuse; 29] = [
     ),
     (
         "classify test",
-        &["no checkpoint runs/classify/best.safetensors", "aca classify train", "--resume"],
+        &["no checkpoint runs/classify/best.safetensors", "aca classify train", "--checkpoint"],
     ),
     ("classify test --resume bad.safetensors", &["bad.safetensors is no checkpoint"]),
     ("classify test --resume run/best.safetensors --method rk99", &["\"rk99\""]),

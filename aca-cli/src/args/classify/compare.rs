@@ -10,13 +10,13 @@ use crate::args::DeviceName;
 /// Options of `aca classify compare`.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// The network; digits, or node18 on CIFAR
+    /// The network [default: digits; on CIFAR node18]
     #[arg(long)]
     pub network: Option<NetworkChoice>,
-    /// What computes
+    /// Device
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Runs of each contestant, with seeds 0, 1, ..
+    /// Trainings of each contestant, with seeds 0, 1, ..
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use candle_core::DType;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum GradientError {
-    /// Steps were to be undone of a method that has no way back.
+    /// The strategy undoes steps, and this method has no inverse.
     #[error(
         "steps of {method} cannot be undone; give the solver Method::Leapfrog, Splitting::VERLET or Splitting::YOSHIDA4, or use Gradient::Aca"
     )]
@@ -16,7 +16,7 @@ pub enum GradientError {
         /// Name of the method.
         method: String,
     },
-    /// Gradients of times were asked of a scheme of the user's.
+    /// Gradients with respect to times were requested of a user's scheme.
     #[error(
         "{method} does not tell how its slopes move with time and step size, so there is no gradient with respect to times; use a tableau for those"
     )]
@@ -24,12 +24,12 @@ pub enum GradientError {
         /// Name of the scheme.
         method: String,
     },
-    /// The field made a number of a time that its solve differentiates.
+    /// The field read the time as a number, but its gradient is wanted.
     #[error(
         "the field read the time as a number, t.value(), so its dependence on time is missing from gradients with respect to times and step sizes; use t.tensor(y) in the field, or do without those gradients"
     )]
     TimeRead,
-    /// Steps that were undone did not lead back to where they began.
+    /// Undoing the steps did not lead back to the initial state.
     #[error(
         "undoing the steps of a solve ends {drift:.1e} (relative) off the state that it began with, where {bound:e} is allowed: the system amplifies rounding on the way back, and gradients along it are wrong; use Gradient::Aca, a shorter span or f64"
     )]
@@ -57,9 +57,9 @@ pub enum GradientError {
         /// Type of the first parameter.
         expected: DType,
     },
-    /// A strategy that evaluates `f(t, y)` at the start of a step met steps that do not start so.
+    /// The strategy needs steps that start with `f(t, y)`, and leapfrog steps do not.
     #[error(
-        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose one of them, or another method"
+        "leapfrog steps carry a second slope, which only Mali and Naive differentiate; choose one of them, or another method"
     )]
     LeapfrogGradient,
     /// A gradient strategy cannot do what was asked.
@@ -113,7 +113,7 @@ pub enum GradientError {
         /// Distance of the two ends relative to their size.
         off: f64,
     },
-    /// The cotangent of the state overflowed on the way back.
+    /// The cotangent of the state overflowed in the backward pass.
     #[error(
         "the cotangent of the state is not finite at t = {t}, where step {step} begins: it grew beyond all numbers on the way back, or the field's derivative is not finite there; tighten the tolerance, bound Solver::h_max, shorten the span, or check the derivative"
     )]
@@ -123,7 +123,7 @@ pub enum GradientError {
         /// The step, counted from 0.
         step: usize,
     },
-    /// The errors of the steps mean so much to the loss that its gradient is worthless.
+    /// The errors of the steps change the loss so much that its gradient is worthless.
     #[error(
         "the gradient cannot be trusted: the errors of the {steps} steps may change the loss by {bound:.1e} of its weight, where a tenth would be much, and cotangents grew by up to {growth:.1e} in a step (at t = {t}), where ten would be much; {limited} steps were at the stability limit; bound Solver::h_max (to some units of the fastest decay), tighten the tolerance, shorten the span, or take the number all the same with Untrusted::Flag"
     )]
@@ -139,7 +139,22 @@ pub enum GradientError {
         /// Accepted steps.
         steps: usize,
     },
-    /// A tensor of times is no list.
+    /// Differences of single precision are rounding.
+    #[error(
+        "differences need f64, but the state or a parameter is {}; build the network and the state in f64 for this check",
+        got.as_str()
+    )]
+    DifferencesNeedF64 {
+        /// The type found.
+        got: DType,
+    },
+    /// Samples that step on their own have no steps in common that could be held.
+    #[error(
+        "a check by differences holds the steps of one solve, and samples that step on their own have none in common; use \
+         Batching::Shared, or check one sample"
+    )]
+    DifferencesPerSample,
+    /// A tensor of times has not exactly one dimension.
     #[error(
         "times of shape {shape:?} came where a list is needed; give a tensor of shape [n], n at least 1"
     )]

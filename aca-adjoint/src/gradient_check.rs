@@ -21,7 +21,7 @@ pub struct GradientCheck {
 }
 
 impl GradientCheck {
-    /// Compares two gradients of the same variables, one tensor a variable.
+    /// Compares two gradients of the same variables, one tensor per variable.
     ///
     /// # Errors
     /// [`GradientError::CotangentShape`] when there are not as many of both, or shapes differ.
@@ -59,12 +59,12 @@ impl Ode {
     /// Finds the gradient of `loss` with respect to `vars` twice, with this `Ode` and at a tenth of its tolerance (with
     /// fixed steps at half the step), and returns how the two differ.
     ///
-    /// Nothing that one solve knows shows the error of its gradient: a step may cross a layer thinner than itself,
-    /// where the loss hardly notices and the gradient is wrong by a factor. So check where a problem is new, where the
-    /// tolerance is loose, and where [`GradientReport::growth`](crate::GradientReport::growth) is above some 3.
+    /// One solve cannot see the error of its gradient: a step may cross a layer thinner than itself, where the loss
+    /// hardly changes and the gradient is wrong by a factor. Check where a problem is new, where the tolerance is loose,
+    /// and where [`GradientReport::growth`](crate::GradientReport::growth) is above some 3.
     ///
-    /// `loss` solves with the `Ode` that it is given and returns a scalar; it is called twice. A gradient that cannot
-    /// be trusted is flagged here, not refused.
+    /// `loss` solves with the `Ode` that it gets and returns a scalar; it is called twice. A gradient that cannot be
+    /// trusted is flagged here, not refused. [`check_by_differences`](Self::check_by_differences) finds wrong derivatives.
     ///
     /// # Errors
     /// Whatever `loss` and its backward return.

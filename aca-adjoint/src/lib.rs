@@ -1,8 +1,8 @@
 //! Gradients through ODE solves that you can trust.
 //!
-//! The Adaptive Checkpoint Adjoint (ACA) keeps a checkpoint of each accepted step and replays them
-//! one at a time, newest first: the gradient is that of the discrete solution, exactly, in the
-//! memory of one step and one state a step.
+//! The Adaptive Checkpoint Adjoint (ACA) keeps a checkpoint of each accepted step and replays them one at a time,
+//! newest first: the gradient is that of the discrete solution, exactly, in the memory of one step's graphs and one
+//! state per step.
 //!
 //! ```
 //! use aca_adjoint::Ode;
@@ -28,8 +28,9 @@
 //! | train with candle's `backward` | [`Ode::solve`] |
 //! | differentiate with respect to times too | [`Ode::solve_times`] |
 //! | let every sample of a batch step on its own | `Batching::PerSample` and [`Ode::solve`] |
-//! | hold the gradient in your hands | [`Ode::forward`], [`Tape::pullback`] |
+//! | get the gradient explicitly | [`Ode::forward`], [`Tape::pullback`] |
 //! | choose how the gradient is found, or write that yourself | [`Ode::gradient`], [`Gradient`], [`Strategy`] |
+//! | check a gradient | [`Ode::check_by_differences`], [`Ode::check_gradient`] |
 //! | go back through thousands of solves | [`backward`], [`with_large_stack`] |
 //! | differentiate a gradient again | [`Gradient::Naive`] with [`gradients_in_graph`], [`hessian_vector`] |
 //!
@@ -44,6 +45,7 @@ mod backsolve;
 mod backward;
 mod backward_pass;
 mod checkpoints;
+mod differences;
 mod error;
 mod forward;
 mod gradient;
@@ -70,6 +72,7 @@ pub use aca_core::init;
 pub use adjoint_state::AdjointState;
 pub use backward::Tape;
 pub use checkpoints::{Checkpoint, Checkpoints, Grid};
+pub use differences::DifferenceCheck;
 pub use error::GradientError;
 pub use gradient::{Backsolve, Gradient};
 pub use gradient_check::GradientCheck;

@@ -6,6 +6,7 @@ mod adjoint_state;
 mod attached;
 mod common;
 mod cuda;
+mod differences;
 mod discrete;
 mod explicit;
 mod half;

@@ -206,7 +206,7 @@ fn what_a_strategy_cannot_do_is_refused() {
     );
     assert_eq!(
         refusal(adaptive(&ALF, 1e-4), Gradient::Aca).to_string(),
-        "leapfrog steps carry a slope of their own, which only Mali and Naive differentiate; choose \
+        "leapfrog steps carry a second slope, which only Mali and Naive differentiate; choose \
          one of them, or another method"
     );
     assert_eq!(

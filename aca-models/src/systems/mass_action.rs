@@ -5,12 +5,12 @@ use candle_core::{D, Result, Tensor};
 
 use super::{ClosedForm, Real, System};
 
-/// One reaction: it goes at its rate constant times the amounts of its reactants.
+/// One reaction. Its speed is its rate constant times the amounts of its reactants.
 #[derive(Clone, Copy, Debug)]
 pub struct Reaction {
-    /// The species that its speed is a product of, up to two; one that counts twice is named twice. None for a source.
+    /// The reactants, up to two; a species that counts twice is named twice. Empty for a source.
     pub reactants: &'static [usize],
-    /// How much of which species it makes, negative where it uses them up.
+    /// The species that it changes, and by how much; negative where it uses them up.
     pub changes: &'static [(usize, f64)],
 }
 

@@ -5,8 +5,8 @@ use crate::tableau::{Embedded, Tableau};
 
 /// The pair 5(4) of Dormand and Prince, seven stages and FSAL: what most programs call RK45.
 ///
-/// The error estimate is the paper's own; some libraries use one of Shampine's, and so take other
-/// steps. Dense output is Shampine's quartic, which needs no further evaluation.
+/// The error estimate is that of the paper. Some libraries use Shampine's instead, and take other steps. Dense output
+/// is Shampine's quartic, which needs no further evaluation.
 ///
 /// # Source
 /// Dormand, Prince, J. Comput. Appl. Math. 6, 1980. Interpolant: Hairer, Norsett, Wanner, Solving

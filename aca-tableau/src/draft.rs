@@ -24,7 +24,7 @@ pub struct TableauDraft {
     pub b: Vec<f64>,
     /// The stages' times, which must be the row sums of `a`.
     pub c: Vec<f64>,
-    /// Up to two embedded solutions, the most accurate first; none makes a method for fixed steps.
+    /// Up to two embedded solutions, the most accurate first. Without one the method is for fixed steps.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
     pub embedded: Vec<EmbeddedDraft>,
     /// A better interpolant than the cubic Hermite one, if there is any.
@@ -38,7 +38,7 @@ pub struct TableauDraft {
 pub struct EmbeddedDraft {
     /// The order, at most 8.
     pub order: usize,
-    /// The weights, one a stage.
+    /// The weights, one per stage.
     pub b_hat: Vec<f64>,
 }
 
@@ -50,7 +50,7 @@ pub struct EmbeddedDraft {
 pub struct InterpolantDraft {
     /// The order at every fraction of the step, at most 8.
     pub order: usize,
-    /// Rows of extra stages, which continue those of the method.
+    /// Rows of the extra stages, which continue the rows of the method.
     pub a: Vec<Vec<f64>>,
     /// Their times.
     pub c: Vec<f64>,

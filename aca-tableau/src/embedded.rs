@@ -40,8 +40,8 @@ pub const BOSH3: Tableau = Tableau {
 
 /// Fehlberg's pair 4(5), six stages.
 ///
-/// As the name says it propagates the solution of order 4, whose error terms the coefficients make
-/// small; the one of order 5 serves the estimate alone.
+/// It propagates the solution of order 4, whose error terms are small. The solution of order 5 is used for the error
+/// estimate only.
 pub const FEHLBERG45: Tableau = Tableau {
     name: Borrowed("fehlberg45"),
     source: Borrowed("Fehlberg, Low-order classical Runge-Kutta formulas, NASA TR R-315, 1969"),

@@ -4,11 +4,11 @@ use crate::RootedTree;
 
 /// Why a tableau is refused.
 ///
-/// Rows, columns and stages count from 0, the interpolant's extra stages after the method's own.
+/// Rows, columns and stages are counted from 0; the extra stages of the interpolant come after those of the method.
 #[derive(thiserror::Error, Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TableauError {
-    /// There is nothing to evaluate.
+    /// The tableau has no stage.
     #[error("b is empty; a method has at least one stage")]
     NoStages,
 
@@ -58,7 +58,7 @@ pub enum TableauError {
         value: f64,
     },
 
-    /// An order is claimed that no check can prove.
+    /// The claimed order is beyond those that can be checked.
     #[error("order {order} is claimed for {what}; orders 1 to 8 can be checked")]
     OrderClaim {
         /// What makes the claim.
@@ -67,7 +67,7 @@ pub enum TableauError {
         order: usize,
     },
 
-    /// More error estimates than the step-size control can combine.
+    /// There are more embedded solutions than the step-size control can combine.
     #[error("{found} embedded solutions are given; error estimates combine at most 2")]
     EmbeddedCount {
         /// The number given.
@@ -86,7 +86,7 @@ pub enum TableauError {
         second: usize,
     },
 
-    /// An embedded solution that says nothing about the error.
+    /// An embedded solution equals the propagated one, so the error estimate would be zero.
     #[error(
         "the embedded solution of order {order} equals b up to rounding; its error estimate would always be 0"
     )]
@@ -95,7 +95,7 @@ pub enum TableauError {
         order: usize,
     },
 
-    /// A stage's time does not belong to its weights.
+    /// The time of a stage differs from the sum of its row.
     #[error(
         "row {row} of a sums to {}, but c is {}; c must hold the row sums",
         beside(*sum, *c),
@@ -182,11 +182,11 @@ pub enum TableauError {
     File(#[from] Box<crate::FileError>),
 }
 
-/// Which of a tableau's weights an order condition speaks of.
+/// The weights of a tableau that an order condition is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Weights {
-    /// `b`, the one that is propagated.
+    /// `b`, the weights of the solution that is propagated.
     Propagated,
     /// A `b_hat`.
     Embedded {

@@ -21,7 +21,7 @@ pub const IMPLICIT_EULER: Tableau = Tableau {
     interpolant: None,
 };
 
-/// The trapezoidal rule, order 2: A-stable, but the fastest decays stay as oscillations; for fixed steps.
+/// The trapezoidal rule, order 2: A-stable, but the fastest decays remain as oscillations; for fixed steps.
 pub const TRAPEZOID: Tableau = Tableau {
     name: Borrowed("trapezoid"),
     source: Borrowed(

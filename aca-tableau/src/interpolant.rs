@@ -43,8 +43,8 @@ impl Interpolant {
         Self { table, b: tableau.b.clone(), start_slope: 0, end_slope }
     }
 
-    /// The cubic Hermite of a step `y1 = y0 + h sum(b_i k_i)` of any kind, of whose slopes `start` is that at its start and
-    /// `end` that at its end.
+    /// The cubic Hermite interpolant of a step `y1 = y0 + h sum(b_i k_i)` of any kind. Slope number `start` is the one
+    /// at its start, slope number `end` the one at its end.
     ///
     /// # Panics
     /// If there are no such slopes.
@@ -55,8 +55,8 @@ impl Interpolant {
         Self { table, b: b.to_vec().into(), start_slope: start, end_slope: end }
     }
 
-    /// The cubic Hermite of a step `y1 = y0 + h sum(b_i k_i)` of any kind, with two extra stages: f(t0, y0) and
-    /// f(t1, y1).
+    /// The cubic Hermite interpolant of a step `y1 = y0 + h sum(b_i k_i)` of any kind, with two extra stages: f(t0, y0)
+    /// and f(t1, y1).
     pub fn hermite_with_ends(order: usize, b: &[f64]) -> Self {
         let a = [&vec![0.0; b.len()][..], b, &[0.0]].concat();
         let (c, d) = (vec![0.0, 1.0].into(), Cow::Borrowed(&[] as &[f64]));
@@ -69,7 +69,7 @@ impl Interpolant {
         self.table.order
     }
 
-    /// The number of stages it reads: the tableau's, then the extra ones.
+    /// The number of stages that it reads: those of the tableau, then the extra ones.
     #[inline]
     pub fn stages(&self) -> usize {
         self.b.len() + self.extra_stages()
@@ -94,13 +94,13 @@ impl Interpolant {
         self.table.c[extra]
     }
 
-    /// Whether the first extra stage is f(t1, y1), and so the next step's first stage.
+    /// Whether the first extra stage is f(t1, y1), which is also the first stage of the next step.
     #[inline]
     pub fn first_extra_is_end_slope(&self) -> bool {
         self.end_slope == self.b.len()
     }
 
-    /// Writes b_i(s), one a stage; allocates nothing.
+    /// Writes b_i(s), one per stage; allocates nothing.
     ///
     /// # Panics
     /// If `out` has not [`stages`](Self::stages) entries.
@@ -109,14 +109,14 @@ impl Interpolant {
         self.combine(s, |dual| dual.value, out);
     }
 
-    /// b_i(s), one a stage.
+    /// b_i(s), one per stage.
     pub fn weights(&self, s: f64) -> Vec<f64> {
         let mut out = vec![0.0; self.stages()];
         self.weights_into(s, &mut out);
         out
     }
 
-    /// b_i'(s), one a stage: `y'(t0 + s h) = sum(b_i'(s) k_i)`.
+    /// b_i'(s), one per stage: `y'(t0 + s h) = sum(b_i'(s) k_i)`.
     pub fn derivative_weights(&self, s: f64) -> Vec<f64> {
         let mut out = vec![0.0; self.stages()];
         self.combine(s, |dual| dual.slope, &mut out);

@@ -1,10 +1,10 @@
-//! Runge-Kutta methods, explicit and diagonally implicit, as data that has proved itself.
+//! Runge-Kutta methods, explicit and diagonally implicit, as data that is checked.
 //!
-//! A [`Tableau`] holds the coefficients of one method, its embedded error estimates and its
-//! interpolant. It exists only if every condition that its claims imply holds: row sums, the order
-//! conditions of all rooted trees up to each claimed order, and an interpolant that is continuously
-//! differentiable across steps. What follows from the coefficients (FSAL, the order of the error
-//! estimate, where the end slope is found) is derived, never declared.
+//! A [`Tableau`] holds the coefficients of one method, its embedded error estimates and its interpolant. It exists only
+//! if every condition that its claims imply holds: row sums, the order conditions of all rooted trees up to each
+//! claimed order, and an interpolant that is continuously differentiable across steps. What follows from the
+//! coefficients (FSAL, the order of the error estimate, where the end slope is found) is computed from them, never
+//! declared.
 //!
 //! ```
 //! use aca_tableau::{DOPRI5, by_name};
@@ -25,7 +25,7 @@
 //! | rtol below about 1e-8, or chaotic problems | [`DOP853`] |
 //! | rtol above about 1e-3, or a field that is rough in `t` | [`BOSH3`], [`HEUN_EULER`] |
 //! | the problem is stiff | [`KVAERNO5`]; [`KVAERNO3`] or [`TR_BDF2`] at rtol above about 1e-4 |
-//! | a given grid of steps | [`RK4`]; [`MIDPOINT`] or [`EULER`] where an evaluation is dear |
+//! | a given grid of steps | [`RK4`]; [`MIDPOINT`] or [`EULER`] where an evaluation is expensive |
 //! | a published result is to be repeated | whatever it used, by any of its names: [`by_name`] |
 //! | none of these | [`Tableau::new`] with coefficients of your own |
 //!

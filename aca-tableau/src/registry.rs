@@ -52,7 +52,7 @@ pub fn by_name(name: &str) -> Result<Tableau, TableauError> {
     })
 }
 
-/// The names, beside its own, under which [`by_name`] finds a built-in method; for others, none.
+/// The aliases under which [`by_name`] finds a built-in method; empty for other methods.
 pub fn aliases(tableau: &Tableau) -> &'static [&'static str] {
     match tableau.name() {
         "euler" => &["forward_euler", "explicit_euler", "rk1"],

@@ -11,11 +11,11 @@ use crate::{Interpolant, Tableau};
 pub struct StabilityInterval {
     /// Length on the negative real axis: a decay of rate `r` is damped by steps up to `real / r`.
     pub real: f64,
-    /// Length on the imaginary axis; 0 for methods that amplify every undamped oscillation.
+    /// Length on the imaginary axis; 0 for methods that amplify all undamped oscillations.
     pub imaginary: f64,
 }
 
-/// A combination of stages on which a method and its field show the field's Jacobian `J`.
+/// A combination of stages from which the field's Jacobian `J` can be estimated.
 ///
 /// Let `D` take a difference of stages whose smooth part cancels. Then the slopes' difference is `J`
 /// times the states', to leading order, so `|sum(slopes_i k_i)| / |sum(states_i k_i)|` is `h` times the
@@ -34,7 +34,7 @@ pub struct StageDifference {
     pub states: Vec<f64>,
 }
 
-/// How a method damps what decays or oscillates much faster than its steps.
+/// How a method damps modes that are much faster than its steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FarStability {
     /// Whether it damps every decaying mode, at any step size: `|R(z)| <= 1` in the left half-plane.
@@ -44,7 +44,7 @@ pub struct FarStability {
 }
 
 impl FarStability {
-    /// Whether the method is A-stable and damps the fastest decays at once.
+    /// Whether the method is A-stable and damps the fastest decays completely.
     pub fn is_l_stable(&self) -> bool {
         self.is_a_stable && self.at_infinity < 1e-10
     }
@@ -82,7 +82,8 @@ impl Tableau {
     /// Returns how far the stability region reaches along the real and the imaginary axis.
     ///
     /// # Cost
-    /// Some ten thousand multiplications, of an implicit method a million: ask once, not once a step; [`Tableau::real_stability`] is half of it.
+    /// Some ten thousand multiplications, for an implicit method a million: call it once, not in every step.
+    /// [`Tableau::real_stability`] costs half of it.
     ///
     /// # Example
     /// ```
@@ -105,7 +106,7 @@ impl Tableau {
         StabilityInterval { real: self.real_stability(), imaginary }
     }
 
-    /// Returns how far the stability region reaches along the negative real axis; infinite where it has no end.
+    /// Returns how far the stability region reaches along the negative real axis, which may be infinity.
     pub fn real_stability(&self) -> f64 {
         match self.stability_polynomial() {
             Some(polynomial) => first_crossing(|x: f64| {
@@ -127,8 +128,8 @@ impl Tableau {
         (!self.is_implicit()).then_some(polynomial)
     }
 
-    /// What the method's stability function does beyond any interval; of an explicit method, whose function is a
-    /// polynomial, nothing good.
+    /// The stability of the method for arbitrarily fast modes. An explicit method is never stable there: its stability
+    /// function is a polynomial.
     ///
     /// # Source
     /// Hairer, Wanner II, IV.3.
@@ -143,7 +144,7 @@ impl Tableau {
         self.far_stability_of(self.b())
     }
 
-    /// The same of other weights on these stages: of an embedded solution.
+    /// The same for other weights on these stages, such as those of an embedded solution.
     pub fn far_stability_of(&self, weights: &[f64]) -> FarStability {
         let at_infinity = self.growth_at_infinity(weights);
         // By the maximum principle `|R|` is largest on the imaginary axis, as poles lie right of it.

@@ -12,8 +12,8 @@ pub(crate) type Coefficients = Cow<'static, [f64]>;
 /// `k_i = f(t0 + c_i h, y0 + h sum(a_ij k_j))` over `j <= i`, and `y1 = y0 + h sum(b_i k_i)`; a stage is explicit where
 /// its diagonal entry `a_ii` is zero.
 ///
-/// Built-in methods are constants such as [`DOPRI5`](crate::DOPRI5); others come from
-/// [`Tableau::new`], which refuses coefficients that do not keep what they claim.
+/// Built-in methods are constants such as [`DOPRI5`](crate::DOPRI5); others come from [`Tableau::new`], which refuses
+/// coefficients that do not have the claimed orders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tableau {
     pub(crate) name: Cow<'static, str>,
@@ -33,12 +33,12 @@ pub struct Tableau {
 pub struct Embedded {
     /// The order of this solution.
     pub order: usize,
-    /// Its weights, one a stage.
+    /// Its weights, one per stage.
     pub b_hat: Cow<'static, [f64]>,
 }
 
 impl Tableau {
-    /// A method of your own, checked to keep every order that it claims.
+    /// Makes a method from your coefficients and checks every order that they claim.
     ///
     /// # Errors
     /// [`TableauError`] with the first claim that fails, in the order: sizes, zeros above the diagonal, finite
@@ -127,7 +127,8 @@ impl Tableau {
         &self.c
     }
 
-    /// Whether the last stage is f(t1, y1), and the first one f(t0, y0), which is then the same ("first same as last").
+    /// Whether the last stage is f(t1, y1), so that it serves as the first stage of the next step ("first same as
+    /// last").
     #[inline]
     pub fn is_fsal(&self) -> bool {
         self.is_stiffly_accurate() && self.diagonal(0) == 0.0
@@ -176,17 +177,17 @@ impl Tableau {
             .satisfied_order(&self.b)
     }
 
-    /// The declared interpolant, else the cubic Hermite one of order min(3, order).
+    /// The declared interpolant, or the cubic Hermite one of order min(3, order).
     ///
     /// # Cost
-    /// May allocate: call it once a solve. The Hermite interpolant of a method that is not FSAL
-    /// needs one extra stage, f(t1, y1), which the next step can take over as its first.
+    /// May allocate: call it once per solve. The Hermite interpolant of a method that is not FSAL needs one extra
+    /// stage, f(t1, y1), which the next step can take over as its first.
     pub fn interpolant(&self) -> Interpolant {
         Interpolant::of(self)
     }
 
-    /// The draft that [`Tableau::new`] turns into this method again; a start for variants. The weights of
-    /// an interpolant, which are kept in another form, come back up to rounding.
+    /// The draft from which [`Tableau::new`] makes this method again: a start for variants. The weights of an
+    /// interpolant are kept in another form and come back up to rounding.
     pub fn to_draft(&self) -> TableauDraft {
         TableauDraft::from(self)
     }

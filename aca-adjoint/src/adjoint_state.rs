@@ -10,8 +10,8 @@ use crate::outputs::RowOutput;
 use crate::params::Accumulator;
 use crate::replay::{self, Arriving, Known, Replay, ReplayStep};
 
-/// How the loss depends on the solution at times between: what changing the state there, or the time
-/// at which it is reached, would do.
+/// How the loss depends on the solution at times inside the span: its derivatives by the state there, and by the time
+/// at which that state is reached.
 #[derive(Clone, Debug)]
 pub struct AdjointState {
     /// `a(t) = dL/dy(t)` for each time, `[times, ..state]`: of the outputs at `t` and after it. Where the samples of a

@@ -11,7 +11,7 @@ use crate::{
     AdjointState, Backward, Gradient, GradientError, GradientReport, Gradients, Outputs, Params,
 };
 
-/// What a forward pass keeps for its backward pass: the explicit form of a gradient.
+/// What a forward pass keeps for its backward pass; [`Tape::pullback`] gets the gradient explicitly.
 ///
 /// Parameters must not change between the solve and its pullback, which evaluates the field again: a pullback
 /// compares fingerprints of their values and refuses those that changed.
@@ -125,7 +125,7 @@ impl Tape {
         self.backward.adjoint_state(&self.outputs, &cotangents, ts)
     }
 
-    /// What the last pullback of this tape found out about its solve; nothing before it, and with strategies
+    /// What the last pullback of this tape found out about its solve; `None` before the first one, and with strategies
     /// that replay no steps.
     pub fn report(&self) -> Option<GradientReport> {
         self.report.lock().map_or(None, |report| report.clone())

@@ -3,14 +3,14 @@
 use aca_core::{Error, Result, Step, StepSink, kernels, pays_to_gather};
 use candle_core::Tensor;
 
-/// An accepted step as a tape keeps it: its times and the state at its start.
+/// An accepted step: its times and the state at its start.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// Where the step starts.
     pub t0: f64,
     /// Where it ends.
     pub t1: f64,
-    /// State at `t0`: a shared pointer to what the solve held anyway.
+    /// State at `t0`: shared with the solve, not a copy.
     pub y0: Tensor,
     /// The slope there, where the step began with that of an implicit stage (`Stepper::begins_with_solved_slope`).
     pub k1: Option<Tensor>,
@@ -44,8 +44,8 @@ impl Start {
     }
 }
 
-/// The sink that keeps the starts of accepted steps and nothing of rejected ones: of a whole state, or of each sample of
-/// a batch; all of them, or at most `capacity` a sample.
+/// The sink that keeps the states at the starts of accepted steps, and nothing of rejected ones. It keeps all of them,
+/// or at most `capacity` for each sample (a whole state is one sample).
 ///
 /// With a budget the states are chosen while the solve runs without knowing its length, so that as few steps as
 /// possible are repeated; times are kept whole. A kept state is dispensable when a later one has a higher level. A new
@@ -301,7 +301,7 @@ impl StepSink for Checkpoints {
     }
 }
 
-/// The sink that keeps the times between the accepted steps of a whole state alone.
+/// The sink that keeps only the times at which the accepted steps of a whole state start and end.
 #[derive(Clone, Debug, Default)]
 pub struct Grid(pub Vec<f64>);
 

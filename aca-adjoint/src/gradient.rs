@@ -27,16 +27,16 @@ pub enum Gradient {
     /// The Adaptive Checkpoint Adjoint: replays accepted steps, exact for the discrete solution.
     #[default]
     Aca,
-    /// As `Aca` within the memory of so many checkpoints: states between them are recomputed, by a
-    /// schedule that repeats as few steps as possible.
+    /// As `Aca`, but keeps only `checkpoints` states and recomputes those between, with the fewest possible repeated
+    /// steps.
     AcaBudget {
         /// States to keep, at least 1.
         checkpoints: usize,
     },
     /// Candle's own graph through every accepted step.
     Naive,
-    /// Candle's own graph through accepted and rejected steps and the search for their sizes: the
-    /// naive baseline of the ACA paper.
+    /// Candle's own graph through accepted and rejected steps and the choice of step sizes: the naive baseline of the
+    /// ACA paper.
     NaiveThroughStepSize,
     /// The continuous adjoint, solved backward in time.
     Backsolve(Backsolve),
@@ -85,11 +85,11 @@ pub(crate) fn check_scheme_times(method: &Method) -> Result<()> {
 pub struct Backsolve {
     /// Solver of the backward pass; that of the forward pass when `None`.
     pub solver: Option<Box<Solver>>,
-    /// Whether the parameters' part stays out of the error norm, which saves steps (Kidger et al.,
-    /// "Hey, that's not an ODE", ICML 2021).
+    /// Whether the error norm leaves out the parameters' part, which saves steps (Kidger et al., "Hey, that's not an
+    /// ODE", ICML 2021).
     pub seminorm: bool,
-    /// Whether the state starts anew from the forward solve's output wherever there is one, as in
-    /// torchdiffeq and diffrax; else it is followed back from the end of the span alone.
+    /// Whether the backward solve restarts from each output of the forward solve, as in torchdiffeq and diffrax.
+    /// Otherwise it goes back from the end of the span only.
     pub restart: bool,
 }
 

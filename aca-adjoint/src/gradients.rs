@@ -23,7 +23,7 @@ pub struct Gradients {
     pub report: Option<GradientReport>,
 }
 
-/// Gradients with respect to times: exact for the discrete solution whose other nodes stay fixed.
+/// Gradients with respect to times: exact for the discrete solution, the other times of its steps held fixed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeGradients {
     /// With respect to the start of the span.

@@ -6,12 +6,11 @@ use candle_core::backprop::GradStore;
 
 pub use aca_core::with_large_stack;
 
-/// Returns the gradients of the scalar `loss` as candle's own `backward` does, however deep its graph is: some
-/// thousand solves one after the other overflow the stack of an ordinary thread, which ends the process.
+/// Returns the gradients of the scalar `loss` as candle's own `backward` does, however deep its graph is. With a chain
+/// of some thousand solves, candle's `backward` would overflow the stack of an ordinary thread, which ends the process.
 ///
-/// Candle drops a graph by recursion as well, so that of such a chain has to end on a large stack too:
-/// `with_large_stack(move || drop(loss))`. All of it may as well happen inside
-/// [`with_large_stack`], where candle's own `backward` does.
+/// Candle also drops a graph by recursion, so drop such a chain on a large stack too: `with_large_stack(move ||
+/// drop(loss))`. Or do everything inside [`with_large_stack`]; candle's own `backward` is then safe.
 ///
 /// # Errors
 /// Those of `backward`; [`Error::LargeStack`](aca_core::Error::LargeStack).

@@ -45,7 +45,7 @@ pub struct Ode {
     params: Params,
     /// How the gradient is found.
     pub gradient: Gradient,
-    /// What becomes of a gradient that cannot be trusted.
+    /// What happens with a gradient that cannot be trusted.
     pub untrusted: Untrusted,
     /// Whether the field was seen to read no variable but the parameters.
     covered: AtomicBool,
@@ -54,16 +54,15 @@ pub struct Ode {
 impl Ode {
     /// Joins a solver, a field and the variables of the field whose gradient is wanted.
     ///
-    /// The first solve looks which variables the field reads at its start, and refuses one that is not among
-    /// them. A variable that a field turns to later on must be listed too: its gradient would be missing
-    /// without a word.
+    /// The first solve evaluates the field once and refuses it if it reads a variable that is not among them. List also
+    /// variables that the field first reads later in the span: this check does not see them, and their gradient would
+    /// be silently missing.
     ///
-    /// List what the field owns. Where it captures the output of a network in front (the coefficients of a
-    /// hypernetwork, say), listing that network's variables gives their gradient, but goes through the network
-    /// anew at every stage. Carry the output in the state instead, with slope zero
-    /// ([`Packing`](aca_core::Packing)): its cotangent is summed along the solve and goes through the network
-    /// once. The example `10_coefficients_from_a_network` of aca-models does both, and finds it 64 times as
-    /// fast.
+    /// List what the field owns. If the field captures the output of another network (the coefficients of a
+    /// hypernetwork, say), you can list that network's variables, but every stage then goes back through that network.
+    /// Carry the output in the state instead, with slope zero ([`Packing`](aca_core::Packing)): its cotangent is summed
+    /// along the solve and goes through the network once. The example `10_coefficients_from_a_network` of aca-models
+    /// does both; carrying is 64 times as fast.
     ///
     /// # Errors
     /// Bad settings of the solver, [`GradientError::MixedParameters`](crate::GradientError::MixedParameters).
@@ -75,7 +74,7 @@ impl Ode {
         Self::shared(solver, Arc::new(field), params)
     }
 
-    /// As [`Ode::new`] for a field that others hold too: several problems, or code that looks into the field.
+    /// As [`Ode::new`] for a field that is shared: with other problems, or with code that inspects it.
     ///
     /// # Errors
     /// As [`Ode::new`].
@@ -118,7 +117,7 @@ impl Ode {
         }
     }
 
-    /// Returns the same problem with another answer to gradients that cannot be trusted.
+    /// Returns the same problem, with gradients that cannot be trusted refused or flagged.
     pub fn untrusted(self, untrusted: Untrusted) -> Self {
         Self { untrusted, ..self }
     }
@@ -135,8 +134,8 @@ impl Ode {
 
     /// Solves from `y0` over `span`; the outputs are part of candle's graph.
     ///
-    /// With [`Batching::PerSample`] each row of `y0` is a sample that steps on its own, over the same span or one of its
-    /// own, with the same outputs or its own.
+    /// With [`Batching::PerSample`] each row of `y0` is a sample that steps on its own. Span and outputs may be shared
+    /// or given for each sample.
     ///
     /// # Shapes
     /// `y0`: `[..state]`, `f32` or `f64`; outputs: `[times, ..state]`, or as [`Solution`] tells for samples.
@@ -181,9 +180,10 @@ impl Ode {
     ///
     /// `times` is a tensor, or where samples step on their own a [`Ragged`] list of each sample's own times.
     ///
-    /// A field that depends on time must read it by [`Time::tensor`](aca_core::Time::tensor): what it makes of
-    /// [`Time::value`](aca_core::Time::value), a table of measurements looked up by number for instance, is hidden from candle, and the
-    /// backward pass refuses gradients of times with [`GradientError::TimeRead`](crate::GradientError::TimeRead).
+    /// A field that depends on time must read it by [`Time::tensor`](aca_core::Time::tensor). If it uses
+    /// [`Time::value`](aca_core::Time::value), to look up a table of measurements for instance, candle does not see the
+    /// dependence, and the backward pass refuses gradients of times with
+    /// [`GradientError::TimeRead`](crate::GradientError::TimeRead).
     ///
     /// # Shapes
     /// `times`: `[n]`, one or more, read as `f64`; outputs: `[n, ..state]`, the first of them `y0`; or as [`Solution`]

@@ -3,7 +3,7 @@
 use aca_core::kernels::RowTerm;
 use aca_dense::Placement;
 
-/// Where the outputs of a solve lie among its accepted steps, one sample's after the other's; a whole state is one sample.
+/// Where the outputs of a solve lie among its accepted steps, sample after sample; a whole state is one sample.
 #[derive(Clone, Debug)]
 pub struct Outputs {
     /// First row of each sample's outputs, and where the last one's end.

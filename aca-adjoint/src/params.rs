@@ -7,8 +7,8 @@ use candle_core::{DType, Tensor, TensorId, Var};
 
 /// The variables of a field whose gradient is wanted, in a fixed order and each once.
 ///
-/// Those of half precision (`f16`, `bf16`), which a field casts to the state's type, have their gradients
-/// summed in `f32` and rounded once at the end; by `Naive` it is candle that sums them, in their own type.
+/// Those of half precision (`f16`, `bf16`), which a field casts to the state's type, have their gradients summed in
+/// `f32` and rounded once at the end; with `Naive`, candle sums them in their own type.
 #[derive(Clone, Debug)]
 pub struct Params(Vec<Var>);
 

@@ -1,4 +1,4 @@
-//! What a backward pass finds out about the solve that it goes back through.
+//! What a backward pass finds out about its solve.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::GradientError;
 use aca_core::Result;
 use aca_core::kernels::Products;
 
-/// What becomes of a gradient that cannot be trusted.
+/// What happens with a gradient that cannot be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Untrusted {
     /// The backward pass fails with [`GradientError::UntrustedGradient`].
@@ -16,9 +16,8 @@ pub enum Untrusted {
     Flag,
 }
 
-/// Estimates of what the errors of a solve's steps do to its loss: the dual-weighted residual
-/// `sum_n a_(n+1) . e_n`, where `e_n` is the error estimate of step `n` and `a_(n+1)` the cotangent of
-/// its end.
+/// Estimates of how much the errors of a solve's steps change its loss: the dual-weighted residual `sum_n a_(n+1) .
+/// e_n`, where `e_n` is the error estimate of step `n` and `a_(n+1)` the cotangent of its end.
 ///
 /// The estimate is of first order, and `e_n` belongs to the method's lower order, while the solution
 /// goes on with the higher: both numbers are usually well above the loss's true error, at tight tolerances by
@@ -37,19 +36,18 @@ pub struct LossError {
     pub bound: f64,
 }
 
-/// What a backward pass by replay found out. Everything is to first order, about the loss that its cotangents
-/// came from.
+/// What a backward pass by replay found out about its loss, to first order.
 #[derive(Clone, Debug, Default)]
 pub struct GradientReport {
-    /// What the errors of all steps do to the loss; zero for methods and steps without error estimate.
+    /// How much the errors of all steps change the loss; zero for methods and steps without error estimate.
     pub loss_error: LossError,
-    /// The same for each sample, where samples had steps of their own.
+    /// The same for each sample, if samples stepped on their own.
     pub sample_loss_errors: Vec<LossError>,
-    /// What the outputs weigh in the loss: the sum of their cotangents' norms times the largest norm of the states on the
-    /// way. A loss error of this size says that the outputs could be anything.
+    /// The weight of the outputs in the loss: the sum of their cotangents' norms times the largest norm of the states
+    /// on the way. A loss error of this size means that nothing is known about the outputs.
     pub loss_weight: f64,
-    /// Largest factor by which one step made the cotangent grow. Above some 3 it hints that a gradient at a
-    /// tighter tolerance is worth a look: see [`Ode::check_gradient`](crate::Ode::check_gradient).
+    /// Largest factor by which the cotangent grew in one step. If it is above 3, compare the gradient with one at a
+    /// tighter tolerance: see [`Ode::check_gradient`](crate::Ode::check_gradient).
     pub growth: f64,
     /// Start of the step with that growth.
     pub growth_t: f64,

@@ -9,8 +9,8 @@ use crate::storage::whole;
 
 /// Whether gradients that candle finds in this thread are themselves part of its graph.
 ///
-/// Candle decides that once a thread, by `CANDLE_GRAD_DO_NOT_DETACH` in the environment, and says
-/// nothing when it does not: the second derivative of x^3 at 2 then comes out as 8. So it is tried.
+/// Candle decides it once per thread, by the environment variable `CANDLE_GRAD_DO_NOT_DETACH`. Without it candle
+/// returns wrong second derivatives in silence (8 for x^3 at 2), so this function tries one out.
 pub fn is_second_order_enabled() -> bool {
     thread_local! {
         static ENABLED: bool = probe().unwrap_or(false);
@@ -31,9 +31,8 @@ fn probe() -> candle_core::Result<bool> {
 /// Returns the gradients of the scalar `loss` with respect to `vars` as parts of candle's graph,
 /// ready to enter another loss: a gradient penalty, say.
 ///
-/// A solve inside must use [`Gradient::Naive`](crate::Gradient::Naive). Beyond some twenty steps of a small
-/// network all of it belongs inside [`with_large_stack`](crate::with_large_stack): solve, derivatives, and
-/// the end of them.
+/// A solve inside must use [`Gradient::Naive`](crate::Gradient::Naive). With more than some twenty steps of a small
+/// network, do everything inside [`with_large_stack`](crate::with_large_stack): solve, derivatives, and dropping them.
 ///
 /// # Errors
 /// [`GradientError::SecondOrderDisabled`] where candle would detach them.

@@ -82,7 +82,7 @@ impl OdeSolution {
     /// `SaveAt::Dense`; those of the times.
     ///
     /// # Cost
-    /// Each call is an output of its own: its backward replays the steps again.
+    /// The backward of each call replays the steps again: ask for all times in one call.
     pub fn at_times(&self, ts: &[f64]) -> Result<Tensor> {
         let (plain, batch) = (&self.plain, self.samples.len());
         let mut placements: Vec<Placement> = Vec::new();
@@ -119,13 +119,15 @@ impl OdeSolution {
         self.plain.sample_dense(sample)
     }
 
-    /// What the last backward pass through this solution found out about it: the error of the loss, how cotangents grew,
-    /// parameters that nothing depends on. Nothing before the first one, and with strategies that replay no steps.
+    /// What the last backward pass through this solution found out about it: the error of the loss, the growth of
+    /// cotangents, parameters that nothing depends on. `None` before the first backward, and with strategies that
+    /// replay no steps.
     pub fn report(&self) -> Option<GradientReport> {
         self.tape().and_then(Tape::report)
     }
 
-    /// What the errors of the steps do to the loss that was differentiated last: see [`GradientReport::loss_error`].
+    /// How much the errors of the steps change the loss that was differentiated last: see
+    /// [`GradientReport::loss_error`].
     ///
     /// # Example
     /// ```

@@ -9,12 +9,12 @@ use candle_core::Tensor;
 
 use crate::{AdjointState, GradientError, Gradients, Outputs, Solve};
 
-/// A gradient strategy of your own: how a solve is recorded, and how cotangents go back through it.
+/// A gradient strategy that you write: it records a solve, and takes cotangents back through it.
 ///
 /// # Example
 /// The example `13_a_gradient_strategy_of_your_own` of aca-models pulls back step by step through candle's own graph.
 pub trait Strategy: fmt::Debug + Send + Sync {
-    /// Solves, and keeps what the way back needs.
+    /// Solves, and keeps what the backward pass needs.
     ///
     /// # Errors
     /// Whatever the solve returns; [`GradientError::Unsupported`] for what the strategy leaves out.
@@ -40,7 +40,7 @@ pub trait Backward: Send + Sync {
         want_times: bool,
     ) -> Result<Gradients>;
 
-    /// Maps cotangents of outputs to the adjoint state at each of `ts`; refused unless a strategy has it.
+    /// Maps cotangents of outputs to the adjoint state at each of `ts`. The default refuses.
     ///
     /// # Errors
     /// [`GradientError::Unsupported`].

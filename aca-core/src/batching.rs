@@ -10,17 +10,16 @@ pub enum Batching {
     /// Together: the state is one system, whatever its shape.
     #[default]
     Shared,
-    /// Each by steps of its own, with its own step size, error control and end: the state is
-    /// `[batch, ..]`, and no sample's result depends on its neighbours, provided that the field
-    /// treats the rows alike and apart.
+    /// Each sample has its own step size, error control and end. The state is `[batch, ..]`. No result depends on the
+    /// other samples, provided that the field treats each row alone and in the same way.
     ///
-    /// That is probed at the start: where moving half of the rows changes the slopes of the others, as with batch norm in
-    /// training, attention over the batch, or one state of coupled numbers, the solve is refused. A field whose rows meet
-    /// later only is not found.
+    /// The solve checks that at its start: it moves half of the rows, and refuses the field if the slopes of the others
+    /// change. Batch norm in training, attention over the batch and a single state of coupled numbers are refused. A
+    /// field that couples the rows only later is not noticed.
     PerSample,
 }
 
-/// What becomes of a batch that step on their own when samples fail.
+/// What happens to the other samples when one that steps on its own fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum OnFailure {
     /// The others are solved to their ends, then the solve returns

@@ -10,8 +10,8 @@ use crate::{Number, Stats};
 /// Everything that can go wrong in a solve; each message states the fact with its values, then the remedy where one is
 /// known.
 ///
-/// The crates above raise errors of their own, which arrive as [`Error::Other`], so that one result type serves all of them;
-/// each has a function that finds its error in this one.
+/// Errors of the crates above arrive as [`Error::Other`], so that one result type is enough. `DenseError::of` and
+/// `GradientError::of` find them in it.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -44,8 +44,10 @@ pub enum Error {
         /// Where the state lives.
         device: String,
     },
-    /// A GPU was asked of a build that knows none.
-    #[error("GPU {ordinal} was asked for, but this build knows none; build with the feature cuda")]
+    /// A GPU was requested, but this build has no GPU support.
+    #[error(
+        "GPU {ordinal} was requested, but this build has no GPU support; build with the feature cuda"
+    )]
     CudaNotBuilt {
         /// Its number.
         ordinal: usize,
@@ -116,7 +118,7 @@ pub enum Error {
         /// The values that are allowed, in words.
         range: &'static str,
     },
-    /// An adaptive solve was asked of a tableau that cannot estimate its error.
+    /// Adaptive steps were requested of a method that does not estimate its error.
     #[error(
         "{method} has no embedded error estimate, so it cannot adapt its step; use Solver::fixed"
     )]
@@ -130,7 +132,7 @@ pub enum Error {
         /// Name of the tableau.
         method: String,
     },
-    /// A state has no halves.
+    /// A splitting needs a last dimension of even size: positions, then momenta.
     #[error(
         "{method} moves positions and momenta, two halves of the last dimension, but the state has shape {shape:?}; give it as many of both"
     )]
@@ -181,8 +183,10 @@ pub enum Error {
         /// Name of the method.
         method: String,
     },
-    /// A scheme left another number of slopes than it said.
-    #[error("{method} left {got} slopes where its weights b are of {expected}; append as many")]
+    /// A scheme returned another number of slopes than it declared.
+    #[error(
+        "{method} returned {got} slopes, but its weights b have {expected} entries; append as many"
+    )]
     SchemeStages {
         /// Name of the scheme.
         method: String,
@@ -191,7 +195,7 @@ pub enum Error {
         /// Slopes that it said.
         expected: usize,
     },
-    /// A place in a step that is not there.
+    /// A row or a fraction of a step was named that does not exist.
     #[error(
         "there is no fraction {s} of an accepted step in row {row}; name a row of Step::accepted and a fraction in [0, 1]"
     )]
@@ -262,7 +266,7 @@ pub enum Error {
     },
     /// A time lies outside the span that was solved.
     #[error(
-        "time {} lies outside the span {} to {}; widen the span or ask for extrapolation",
+        "time {} lies outside the span {} to {}; widen the span, or continue a dense output by DenseOutput::extrapolating",
         Number(*t), Number(*t0), Number(*t1)
     )]
     TimeOutsideSpan {
@@ -377,9 +381,9 @@ pub enum Error {
         /// Shape of the state.
         shape: Vec<usize>,
     },
-    /// Samples that share their steps were asked for something of their own.
+    /// Each sample was to have its own span or outputs, but the samples share their steps.
     #[error(
-        "{what} of each sample's own need steps of each sample's own; set Solver::batching to Batching::PerSample"
+        "{what} for each sample need steps for each sample; set Solver::batching to Batching::PerSample"
     )]
     SharedSteps {
         /// What was asked for.
@@ -395,10 +399,8 @@ pub enum Error {
         /// Samples in the batch.
         expected: usize,
     },
-    /// Something that knows one step for the whole batch met samples that step on their own.
-    #[error(
-        "{what} knows one step for the whole batch, but every sample steps on its own; {remedy}"
-    )]
+    /// A part of the library that supports only steps of the whole batch met samples that step on their own.
+    #[error("{what} needs steps of the whole batch, but every sample steps on its own; {remedy}")]
     PerSampleUnsupported {
         /// What was asked.
         what: &'static str,
@@ -413,12 +415,12 @@ pub enum Error {
         /// Samples in the batch.
         batch: usize,
     },
-    /// The field asked for one time where the samples of a batch stand at different ones.
+    /// The field read one time, but the samples of the batch are at different times.
     #[error(
-        "the field reads Time::value, one number, but the samples stand at different times; let it use Time::tensor, which broadcasts against the state"
+        "the field reads Time::value, one number, but the samples are at different times; let it use Time::tensor, which broadcasts against the state"
     )]
     TimesDiffer,
-    /// Candle's graph over all steps is too deep to be walked.
+    /// Candle's graph over all steps is too deep for recursion.
     #[error(
         "a naive gradient holds at most {limit} steps of this field, candle walks its graph recursively; use Aca, which has no such limit"
     )]

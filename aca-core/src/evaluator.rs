@@ -105,7 +105,7 @@ impl<'a> Evaluator<'a> {
         self.field.supports_row_subset()
     }
 
-    /// Whether rows of a whole state are systems of their own, asked of the field once: at `(t, y)`.
+    /// Whether the rows of a whole state are independent systems; probed once, at `(t, y)`.
     ///
     /// # Errors
     /// Whatever the field returns.

@@ -51,10 +51,10 @@ pub trait VectorField: Send + Sync {
         linearize_by_autograd(|t, y| self.trace(t, y), t, y)
     }
 
-    /// Whether the field can be evaluated on some rows of a batch alone, those that
-    /// [`Time::samples`] names: solves with steps of its own for each sample then leave finished samples out.
+    /// Whether the field can be evaluated on some rows of a batch alone, those that [`Time::samples`] names: where each
+    /// sample has its own steps, finished samples are then left out.
     ///
-    /// The default is no, since a field may hold something for each sample.
+    /// The default is no, because a field may hold data for each sample.
     fn supports_row_subset(&self) -> bool {
         false
     }
@@ -62,27 +62,26 @@ pub trait VectorField: Send + Sync {
     /// Returns the field on slices of states like `y`, with its variables as they are now; `None`, the
     /// default, where it works on tensors alone, or where `y` does not fit it.
     ///
-    /// A closed form of a few numbers a state does well to offer it: its solves and replays then make a tensor
-    /// or two a step.
+    /// A closed form with few numbers per state should offer it: solves and replays then create one or two tensors per
+    /// step.
     fn native(&self, y: &Tensor) -> Option<Native<'_>> {
         let _ = y;
         None
     }
 
     /// Whether the field is separable: of states whose last dimension holds positions and then as many momenta, the
-    /// positions' slope depends on momenta (and time) alone, the momenta's on positions alone. A splitting then evaluates
-    /// it once less a step, since a step's last kick is the next one's first.
+    /// positions' slope depends on momenta (and time) alone, the momenta's on positions alone. A splitting then needs
+    /// one evaluation less per step, because the last kick of a step is the first kick of the next.
     ///
-    /// The default is no. What a field says here is not checked beforehand; replays find out.
+    /// The default is no. The answer is not checked beforehand; a replay notices if it is wrong.
     fn is_separable(&self) -> bool {
         false
     }
 
-    /// Refuses a whole batch of states that the field does not fit, before anything starts from `y0`; the default
-    /// takes all.
+    /// Checks before a solve that the field fits the whole batch `y0`. The default accepts every state.
     ///
-    /// A field that holds something for each sample cannot tell from the rows of a later evaluation, which may be
-    /// [some of them](Self::supports_row_subset), whether it holds too much.
+    /// A field that holds something for each sample needs this check: later evaluations may have [fewer
+    /// rows](Self::supports_row_subset).
     fn fits(&self, y0: &Tensor) -> Result<()> {
         let _ = y0;
         Ok(())
@@ -142,7 +141,7 @@ pub struct Cotangents {
     pub y: Tensor,
     /// Cotangents of the field's variables, by the variable; other entries are ignored.
     pub theta: GradStore,
-    /// Cotangent of the time where `f` used it as a tensor: of one number, or one for each sample.
+    /// Cotangent of the time if `f` used it as a tensor: one number, or one for each sample.
     pub t: Option<Tensor>,
 }
 
@@ -164,7 +163,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph of `f` over `y`, of which nobody asks for a time.
+    /// The graph of `f` over `y`, without the time.
     pub fn new(f: Tensor, y: &Tensor) -> Self {
         Self { f, y: y.id(), t: None }
     }
@@ -178,17 +177,17 @@ impl Graph {
 }
 
 impl<'a> Pullback<'a> {
-    /// Wraps the map, which is applied once or more often: an implicit stage asks again and again.
+    /// Wraps the map. It may be applied many times: implicit stages do so.
     pub fn new(map: impl Fn(&Tensor) -> Result<Cotangents> + 'a) -> Self {
         Self { map: Box::new(map), graph: None }
     }
 
-    /// The graph behind it, where candle differentiates.
+    /// The graph behind it, if candle differentiates.
     pub fn graph(&self) -> Option<Graph> {
         self.graph.clone()
     }
 
-    /// Maps a cotangent of `f`, which has the state's shape, to cotangents of its inputs.
+    /// Maps a cotangent of `f` (of the state's shape) to cotangents of the inputs of `f`.
     pub fn apply(&self, cotangent: &Tensor) -> Result<Cotangents> {
         (self.map)(cotangent)
     }

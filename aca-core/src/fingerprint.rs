@@ -5,8 +5,7 @@ use candle_core::{DType, Tensor};
 use crate::kernels::{self, View};
 use crate::{Error, Result};
 
-/// 64 bits that follow from contents; a change of any eight bytes changes it for sure, and other
-/// changes almost surely.
+/// A hash of 64 bits: it always changes with a change of any eight bytes, and almost always with other changes.
 ///
 /// # Source
 /// Each word is mixed in by an odd multiplier and a shift, as in Appleby's MurmurHash (2008).

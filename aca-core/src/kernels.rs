@@ -228,7 +228,7 @@ pub fn combine_rows(base: &Tensor, weights: &[f64], xs: &[&Tensor]) -> Result<Te
 /// A result is NaN when an entry of `y1` is not finite.
 ///
 /// # Shapes
-/// `y0`, `y1` and every `k_i`: `[..state]`; `weights`: one list of `k.len()` a result.
+/// `y0`, `y1` and every `k_i`: `[..state]`; `weights`: one list of `k.len()` per result.
 pub fn scaled_norms(
     y0: &Tensor,
     y1: &Tensor,
@@ -239,7 +239,7 @@ pub fn scaled_norms(
     Ok(norms(1, (y0, y1), scale, k, weights)?.swap_remove(0))
 }
 
-/// Norms of every row, one list of results a row.
+/// Norms of every row: one list of results per row.
 pub type RowNorms = SmallVec<[SmallVec<[f64; 2]>; 1]>;
 
 /// Returns the inner product of two tensors of the same shape and dtype.
@@ -268,8 +268,8 @@ pub(crate) fn extremes(x: &Tensor) -> Result<[f64; 2]> {
     with_element!(x.dtype(), T => Ok(cpu::extremes(View::held(&x).slice::<T>()?)))
 }
 
-/// A contiguous CPU tensor whose storage is held for reading: how kernels outside this crate, of
-/// layers for instance, look at elements without copying them.
+/// A contiguous CPU tensor whose storage is held for reading. Kernels outside this crate, such as those of layers, read
+/// elements through it without copying them.
 ///
 /// # Example
 /// ```

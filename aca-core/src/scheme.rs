@@ -11,7 +11,7 @@ use aca_tableau::Interpolant;
 
 use crate::{Error, Result};
 
-/// A scheme of your own: how the slopes of a step come about, and how their cotangents go back.
+/// A method that you write: it computes the slopes of a step, and takes their cotangents back.
 ///
 /// # Example
 /// The implicit midpoint rule is in the example `12_a_scheme_of_your_own` of aca-models.

@@ -174,7 +174,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Receives the accepted steps of a solve, those of a sample in order; rejected steps reach nobody.
+/// Receives the accepted steps of a solve, those of each sample in order. Rejected steps are not passed to sinks.
 ///
 /// The tape of a gradient, the saver of requested times and dense output are sinks; so are `()`,
 /// which drops every step, and a pair of sinks.

@@ -45,15 +45,15 @@ impl SolveEnd {
 }
 
 impl Solver {
-    /// Solves `dy/dt = f(t, y)` from `y0` over `span`, pushing every accepted step into `sink`; candle tracks nothing of
-    /// it unless [`Solver::trace`] says so.
+    /// Solves `dy/dt = f(t, y)` from `y0` over `span`, pushing every accepted step into `sink`. The solve is outside
+    /// candle's graph unless [`Solver::trace`] is set.
     ///
     /// Every step of an adaptive solve, the last one included, is under error control; the end and
     /// every stop are hit exactly, and `field` is never evaluated outside the span.
     ///
-    /// With [`Batching::PerSample`] every row of `y0` is a sample that takes the steps that it would take alone, over
-    /// the same span or one of its own. Samples that are done rest, and are left out of evaluations where the field
-    /// [takes rows](VectorField::supports_row_subset).
+    /// With [`Batching::PerSample`] every row of `y0` is a sample that takes the same steps as when solved alone, over
+    /// a shared span or its own. Finished samples are left out of evaluations if the field [takes
+    /// rows](VectorField::supports_row_subset).
     ///
     /// # Shapes
     /// `y0`: any shape with at least one element, `f32` or `f64`, `[batch, ..state]` where samples step on their own;

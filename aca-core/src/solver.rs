@@ -10,9 +10,9 @@ use crate::{
     Batching, Error, Method, Newton, OnFailure, Pid, Result, StableSteps, TimeSpan, Tolerances,
 };
 
-/// How a solve is carried out: plain values, checked once a solve.
+/// How to solve: plain values, checked once per solve.
 ///
-/// Two constructors cover ordinary use; rarer settings go by struct update.
+/// Two constructors cover ordinary use; set the rarer fields by struct update.
 ///
 /// # Example
 /// ```
@@ -38,16 +38,15 @@ pub struct Solver {
     pub controller: Pid,
     /// Magnitude of the first adaptive step; chosen by the solve when `None`.
     pub first_step: Option<f64>,
-    /// Smallest magnitude of an adaptive step; smaller ones are an error. At 0 the limit is what
-    /// rounding allows.
+    /// Smallest magnitude of an adaptive step; smaller ones are an error. With 0 the limit is the rounding of the time.
     pub h_min: f64,
     /// Largest magnitude of an adaptive step.
     pub h_max: f64,
     /// Times that steps must hit exactly; those outside the span are ignored.
     pub step_ts: Vec<f64>,
-    /// Times at which the field jumps: steps hit them exactly and see one side only.
+    /// Times at which the field jumps: steps end there exactly, and each step sees the field on its own side only.
     pub jump_ts: Vec<f64>,
-    /// Where adaptive steps are held inside the method's stability interval.
+    /// In which solves adaptive steps stay inside the method's stability interval.
     pub stable_steps: StableSteps,
     /// Largest number of steps, rejected ones included.
     pub max_steps: usize,
@@ -59,7 +58,7 @@ pub struct Solver {
     pub trace: bool,
     /// Whether the samples of a batch share their steps or each steps on its own.
     pub batching: Batching,
-    /// What becomes of the other samples when one that steps on its own fails.
+    /// What happens to the other samples when one that steps on its own fails.
     pub on_failure: OnFailure,
     /// How implicit stages are solved.
     pub newton: Newton,
@@ -97,8 +96,8 @@ impl Solver {
         Self::new(method.into(), Stepping::FixedCount(count))
     }
 
-    /// Returns the solver that a method's name stands for: adaptive where the method can estimate
-    /// its error (`h` is then the first step), with fixed steps `h` where it cannot.
+    /// Returns the usual solver for a method: adaptive if the method estimates its error (`h` is then the first step),
+    /// else with fixed steps `h`.
     ///
     /// # Errors
     /// [`Error::FixedStepMissing`] when the method needs `h` and none is given.
@@ -137,8 +136,8 @@ impl Solver {
         }
     }
 
-    /// Returns the same solver with tolerances multiplied by `factor`, or with fixed steps of half the size: what a result
-    /// is compared with to see what tolerance or step did to it.
+    /// Returns the same solver with tolerances multiplied by `factor`, or with fixed steps of half the size. Compare a
+    /// result with it to see the influence of the tolerance or the step.
     ///
     /// # Errors
     /// Only if a tensor of tolerances cannot be multiplied.
@@ -238,7 +237,7 @@ pub struct Progress {
     pub t: f64,
     /// Size of the accepted step, signed.
     pub h: f64,
-    /// Part of the span that is done, in `[0, 1]`.
+    /// Fraction of the span that is done, in `[0, 1]`.
     pub fraction: f64,
     /// Accepted steps so far.
     pub accepted: usize,

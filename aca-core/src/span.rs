@@ -6,7 +6,7 @@ use crate::{Batching, Error, Result};
 
 /// Where a solve starts and ends: one span for all samples, or one for each.
 ///
-/// Whatever takes spans also takes a tuple, or a list of tuples with one for each sample.
+/// Functions that take spans also take a tuple, or a list with one tuple for each sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spans {
     /// From the first time to the second, for the whole state or for every sample.

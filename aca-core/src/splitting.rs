@@ -1,13 +1,14 @@
 //! Symplectic methods by splitting.
 
 /// A symplectic method for separable systems: the state's last dimension holds positions `q`, then as many momenta `p`,
-/// and the field is `q' = v(p)`, `p' = a(t, q)`. Kicks move the momenta, drifts the positions, by turns; a step begins
-/// and ends with a kick, which is shared with the next step's first.
+/// and the field is `q' = v(p)`, `p' = a(t, q)`. Kicks (of the momenta) and drifts (of the positions) alternate. A step
+/// begins and ends with a kick.
 ///
 /// Energy stays bounded over any number of steps, and a step can be undone, so that gradients need no checkpoints
 /// (`Gradient::Mali` of aca-adjoint). Steps are fixed: error control would break both. A field whose positions' slope
-/// depends on positions, or momenta's on momenta, is not separable; the method then has another order and keeps no energy.
-/// Fields that [say that they are separable](crate::VectorField::is_separable) are evaluated once less a step.
+/// depends on positions, or momenta's on momenta, is not separable; the method then has another order and keeps no
+/// energy. Fields that [say that they are separable](crate::VectorField::is_separable) need one evaluation less per
+/// step.
 ///
 /// # Source
 /// Hairer, Lubich, Wanner, "Geometric Numerical Integration", I.1.4 (Stoermer-Verlet) and II.4 (compositions); Yoshida,
@@ -26,7 +27,7 @@ const W0: f64 = 1.0 - 2.0 * W1;
 
 impl Splitting {
     /// Stoermer's and Verlet's method of second order, with velocities (kick, drift, kick): three evaluations of the
-    /// field a step, two of a separable one.
+    /// field per step, two of a separable one.
     pub const VERLET: Self = Self { name: "verlet", order: 2, weights: &[0.5, 1.0, 0.5] };
 
     /// Yoshida's method of fourth order, three steps of Verlet of different sizes: seven evaluations a step, six of
@@ -58,8 +59,8 @@ impl Splitting {
         self.order
     }
 
-    /// The weight of every kick and drift, a kick first and last, by turns: each has a slope of its own, and they sum to
-    /// 1 each.
+    /// The weights of kicks and drifts alternately, a kick first and last. The weights of the kicks sum to 1, those of
+    /// the drifts too.
     pub fn weights(&self) -> &[f64] {
         self.weights
     }

@@ -1,15 +1,15 @@
-//! How near to its stability limit a step was.
+//! How close a step was to its stability limit.
 
 use crate::Result;
 use crate::kernels::{self, Scale};
 
-/// Where the steps of an adaptive solve stay inside the stability interval of their method.
+/// In which solves adaptive steps stay inside the stability interval of their method.
 ///
-/// A solve that error control keeps together may still ride on the stability limit: growth is answered by a
-/// rejection or a shorter step, over and over. A replay holds its steps fixed, so nothing answers, and
-/// the product of the steps' growth factors is in the gradient. Holding the next step to
-/// 0.95 times the interval over the spectral radius of the last one cures that, for a few per cent more
-/// steps where a problem is stiff and none where accuracy rules.
+/// A solve under error control may still run at the stability limit: wherever errors grow, a rejection or a shorter
+/// step follows. A replay repeats the steps as they were, so nothing stops that growth, and the gradient contains the
+/// product of the steps' growth factors. Holding the next step to 0.95 times the interval over the spectral radius of
+/// the last one prevents that. It costs a few per cent more steps for stiff problems, and none where accuracy limits
+/// the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StableSteps {
     /// Where a gradient is wanted: in the solves of an `Ode` of aca-adjoint whose replay holds steps fixed.

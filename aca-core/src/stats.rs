@@ -13,8 +13,8 @@ pub struct Stats {
     pub h_smallest: f64,
     /// Size of the largest accepted step, in magnitude; 0 without steps.
     pub h_largest: f64,
-    /// Accepted steps of error control that reached nine tenths of the method's stability interval: their size was
-    /// ruled by stability, not by accuracy. Many of them mean that the problem is stiff for the method.
+    /// Accepted adaptive steps that reached nine tenths of the method's stability interval: stability and not accuracy
+    /// limited their size. If there are many, the problem is stiff for the method.
     pub stability_limited: usize,
     /// Accepted steps by an implicit method.
     pub implicit: usize,
@@ -26,7 +26,7 @@ impl Stats {
         all.copied().reduce(Self::and).unwrap_or_default()
     }
 
-    /// Whether stability and not accuracy ruled the size of most accepted steps: the problem is stiff for the method.
+    /// Whether stability and not accuracy limited most accepted steps: the problem is stiff for the method.
     pub fn is_stiff(&self) -> bool {
         2 * self.stability_limited > self.accepted
     }

@@ -8,12 +8,11 @@ use std::thread::available_parallelism;
 /// Where candle and rayon look for the number of threads.
 const KEY: &str = "RAYON_NUM_THREADS";
 
-/// Makes matrix products of candle fast: the first line of a program's `main`.
+/// Makes candle's matrix products fast. Call it in the first line of `main`.
 ///
-/// Candle asks the operating system for the number of cores in every matrix product, which costs more
-/// than a small product itself, unless the environment variable `RAYON_NUM_THREADS` holds a number of
-/// threads. This sets it to the number that rayon takes without it, all cores. A number that is
-/// there already is left alone.
+/// Candle asks the operating system for the number of cores in every matrix product, which costs more than a small
+/// product itself, unless the environment variable `RAYON_NUM_THREADS` holds a number of threads. This sets it to the
+/// number that rayon takes without it, all cores. A number that is set already stays.
 ///
 /// Returns whether the variable holds a number now. It is left as it is when other threads run already,
 /// under `#[tokio::main]` for instance, since one of them may be reading the environment: then set it outside
@@ -29,8 +28,8 @@ pub fn init() -> bool {
     number_in(KEY).is_some() || set(default_number())
 }
 
-/// [`init`] with a number of threads of your own, which replaces one that is there; as with rayon, 0
-/// stands for all cores.
+/// [`init`] with a given number of threads, which replaces the one in the environment. As with rayon, 0 means all
+/// cores.
 pub fn init_with_threads(threads: u32) -> bool {
     set(if threads == 0 { default_number() } else { threads as usize })
 }

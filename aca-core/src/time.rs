@@ -75,23 +75,22 @@ impl Time {
         Self { tracked: true, ..Self::new(value) }
     }
 
-    /// Returns the time `value` that is `tensor`, a scalar, in candle's graph.
+    /// Returns the time `value` whose tensor in candle's graph is the scalar `tensor`.
     pub fn traced(value: f64, tensor: Tensor) -> Self {
         Self { tracked: true, leaf: OnceLock::from(tensor), ..Self::new(value) }
     }
 
-    /// Returns the same time, or times, with a tensor of its own that is a variable of candle's graph.
+    /// Returns the same time, or times, with a new tensor that is a variable of candle's graph.
     pub fn track(&self) -> Self {
         let clocks = self.clocks.clone();
         Self { clocks, ..Self::tracked(self.value) }
     }
 
-    /// Returns the time as a number; a field that uses it hides its dependence on time from
-    /// candle, which matters for gradients with respect to times only, and where the steps themselves are
-    /// differentiated.
+    /// Returns the time as a number. Candle does not see how a field uses it. That matters for gradients with respect
+    /// to times, and for strategies that differentiate the step sizes; both refuse such a field.
     ///
-    /// Where the samples of a batch stand at different times there is no such number: the solve then
-    /// ends with [`Error::TimesDiffer`](crate::Error::TimesDiffer).
+    /// Samples that step on their own are at different times, so there is no such number: the solve then ends with
+    /// [`Error::TimesDiffer`](crate::Error::TimesDiffer).
     pub fn value(&self) -> f64 {
         self.read.store(true, Ordering::Relaxed);
         if let Some(clocks) = &self.clocks
@@ -103,14 +102,15 @@ impl Time {
     }
 
     /// Returns the times as numbers: one, or one for each row of a batch whose samples step on their own. As with
-    /// [`Time::value`], candle sees nothing of what a field makes of them; a pullback must return their cotangent.
+    /// [`Time::value`], candle does not see how the field uses them, so a pullback must return their cotangent.
     pub fn values(&self) -> &[f64] {
         self.read.store(true, Ordering::Relaxed);
         self.clocks.as_ref().map_or(std::slice::from_ref(&self.value), |clocks| &clocks.ts)
     }
 
-    /// Works on states that lie `count` to a row, for fields that join the first dimensions of a state like `y`: `work`
-    /// gets each row's time as often, in candle's graph where this is, and what it reads counts as read.
+    /// For fields that reshape a state like `y` to `count` states per row: calls `work` with the time of each row
+    /// repeated `count` times. That time is in candle's graph if this one is, and reading it counts as reading this
+    /// one.
     ///
     /// # Errors
     /// Whatever `work` returns.
@@ -143,8 +143,8 @@ impl Time {
         self.clocks.as_ref().map(|clocks| &clocks.samples)
     }
 
-    /// Refuses a state without a dimension of samples where those step on their own, for fields
-    /// whose states are the last dimension: the numbers of one state would be taken for samples.
+    /// Refuses a state of one dimension if samples step on their own. For fields whose states are the last dimension:
+    /// the numbers of the state would be taken for samples.
     ///
     /// # Errors
     /// For a `y` of one dimension.

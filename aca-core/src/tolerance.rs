@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Relative and absolute tolerance of a solve:
 /// `scale_i = atol + rtol * max(|y0_i|, |y1_i|)` bounds the local error of entry `i`.
 ///
-/// There is no default, on purpose: the right values belong to the problem.
+/// There is no default, because the right values depend on the problem.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Relative tolerance, positive.
@@ -17,12 +17,12 @@ pub struct Tolerance {
     pub atol: f64,
 }
 
-/// Tolerances for all entries of the state alike, or for each its own.
+/// The same tolerance for all entries of the state, or one for each.
 #[derive(Clone, Debug)]
 pub enum Tolerances {
     /// The same for every entry.
     Uniform(Tolerance),
-    /// Tensors that broadcast to the state, for instance one value a part or a channel.
+    /// Tensors that broadcast to the state, for instance one value per part or channel.
     Each {
         /// Relative tolerances, positive.
         rtol: Tensor,

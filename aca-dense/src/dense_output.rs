@@ -29,7 +29,7 @@ pub struct DenseStep {
 /// derivative across steps.
 ///
 /// # Cost
-/// Keeps a state and all stages for every accepted step.
+/// Keeps one state and all stages of each accepted step.
 #[derive(Clone, Debug)]
 pub struct DenseOutput {
     methods: Arc<[Stepper]>,
@@ -59,8 +59,8 @@ impl DenseOutput {
         Self { methods, span, y0, steps, extrapolate: false }
     }
 
-    /// Returns the same solution, which outside its span continues the polynomial of the nearest
-    /// step; the error grows fast with the distance.
+    /// Returns the same solution with extrapolation: outside its span it continues the polynomial of the nearest step.
+    /// The error grows fast with the distance.
     pub fn extrapolating(self) -> Self {
         Self { extrapolate: true, ..self }
     }

@@ -8,7 +8,7 @@ use crate::Ragged;
 /// How the outputs of a solve lie in the rows of one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layout {
-    /// `[times, ..state]`: so many outputs of a state that steps as a whole.
+    /// `[times, ..state]`: outputs of a state that steps as a whole, with their number.
     Whole(usize),
     /// `[times, batch, ..state]`: all samples have outputs at the same times.
     Alike {
@@ -17,7 +17,7 @@ pub enum Layout {
         /// Samples.
         batch: usize,
     },
-    /// `[outputs, ..state]`: one sample's outputs after the other's, so many each.
+    /// `[outputs, ..state]`: the outputs of one sample after those of the other, with the number of each sample.
     Ragged(Vec<usize>),
 }
 
@@ -53,7 +53,7 @@ impl Layout {
         self.len() == 0
     }
 
-    /// The rows of a sample's outputs among those of all samples.
+    /// The rows in which the outputs of a sample lie.
     pub fn rows(&self, sample: usize) -> impl Iterator<Item = usize> + use<> {
         let (start, stride) = match self {
             Self::Whole(_) => (0, 1),

@@ -17,7 +17,7 @@ impl Placement {
         Self { step, s }
     }
 
-    /// Whether the output lies strictly inside its step, where the interpolant speaks.
+    /// Whether the output lies strictly inside its step, so that the interpolant gives it.
     pub fn is_inside(&self) -> bool {
         self.s != 0.0 && self.s != 1.0
     }

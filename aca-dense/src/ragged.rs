@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 /// Outputs of a batch whose samples may have different numbers of them.
 ///
-/// All of it is made of candle's operations, so it is differentiable where the outputs are.
+/// It uses candle's operations only, so it is differentiable if the outputs are.
 #[derive(Clone, Debug)]
 pub struct Ragged {
     flat: Tensor,
@@ -13,7 +13,7 @@ pub struct Ragged {
 }
 
 impl Ragged {
-    /// Joins the outputs of all samples, one sample after the other, to how many each has.
+    /// Makes a list from the outputs of all samples, one sample after the other, and the number of outputs of each.
     ///
     /// # Shapes
     /// `flat`: `[sum(counts), ..state]`.
@@ -50,7 +50,7 @@ impl Ragged {
         Ok(self.flat.narrow(0, self.counts[..sample].iter().sum(), count)?)
     }
 
-    /// All outputs as one tensor, filled up with zeros, and the mask of what is no filling.
+    /// All outputs as one tensor padded with zeros, and a mask that is 1 where there is an output.
     ///
     /// # Shapes
     /// `[batch, most outputs, ..state]`, and `[batch, most outputs]` of `u8`.

@@ -1,11 +1,9 @@
-//! What of a solve to keep.
+//! What to keep of a solve.
 
 use aca_core::{Error, Result, TimeSpan};
 use candle_core::{DType, Tensor};
 
-/// What of a solve to keep.
-///
-/// None of these changes the steps of an adaptive solve.
+/// What to keep of a solve. The choice does not change the steps of an adaptive solve.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SaveAt {
     /// The state at the end of the span.
@@ -14,11 +12,11 @@ pub enum SaveAt {
     Times(Vec<f64>),
     /// The state at the start and after every accepted step.
     Steps,
-    /// What it takes to evaluate the solution at any time later.
+    /// Everything that is needed to evaluate the solution at any time later.
     Dense,
     /// All of these together; times named twice are kept once.
     All(Vec<SaveAt>),
-    /// Something else for each sample, where samples step on their own: times of each sample's own, for instance.
+    /// A request for each sample, if samples step on their own: each sample its own times, for instance.
     PerSample(Vec<SaveAt>),
 }
 

@@ -12,7 +12,7 @@ use crate::{DenseError, DenseOutput, Layout, Placement, Ragged, SaveAt, Saver};
 /// |---|---|---|
 /// | steps as a whole | `[times, ..state]` | `[..state]` |
 /// | samples that step on their own, all with the same times | `[times, batch, ..state]` | `[batch, ..state]` |
-/// | samples with spans, requests or steps of their own to keep | `[outputs, ..state]`, one sample's after the other's | `[batch, ..state]` |
+/// | samples whose spans, requests or kept steps differ | `[outputs, ..state]`, one sample's after the other's | `[batch, ..state]` |
 #[derive(Clone, Debug)]
 pub struct Solution {
     /// Times of the outputs, one for each index of the first dimension of `ys`.
@@ -170,8 +170,8 @@ impl Solution {
 
 /// Solves `dy/dt = f(t, y)` from `y0` over `span` and keeps what `save_at` asks for.
 ///
-/// With [`Batching::PerSample`](aca_core::Batching::PerSample) each row of `y0` is a sample that steps on its own, over the same span or one of its own,
-/// with the same outputs or its own.
+/// With [`Batching::PerSample`](aca_core::Batching::PerSample) each row of `y0` is a sample that steps on its own. Span
+/// and outputs may be shared or given for each sample.
 ///
 /// # Shapes
 /// `y0`: `[..state]`, `f32` or `f64`; [`Solution::ys`]: `[times, ..state]`, or as [`Solution`] tells for samples.

@@ -40,7 +40,7 @@ pub(super) use {
 #[cfg(feature = "cuda")]
 pub(crate) use finite::Watch;
 
-/// States on a GPU, of which this build knows none.
+/// States on a GPU, in a build without GPU support.
 #[cfg(not(feature = "cuda"))]
 pub(crate) enum Watch {}
 

@@ -97,7 +97,7 @@ fn asking_for_a_gpu_names_the_missing_feature() {
     assert_refused(
         cuda::device(0),
         |error| matches!(error, Error::CudaNotBuilt { ordinal: 0 }),
-        "GPU 0 was asked for, but this build knows none; build with the feature cuda",
+        "GPU 0 was requested, but this build has no GPU support; build with the feature cuda",
     );
 }
 

@@ -76,7 +76,7 @@ fn undefined_time_in_a_grid_is_refused() {
 
 #[test]
 fn grid_that_passes_its_end_and_returns_is_refused() {
-    let text = "time 1.5 lies outside the span 0 to 1; widen the span or ask for extrapolation";
+    let text = "time 1.5 lies outside the span 0 to 1; widen the span, or continue a dense output by DenseOutput::extrapolating";
     let refused = |e: &Error| matches!(e, Error::TimeOutsideSpan { .. });
     assert_refused(replay(&[0.0, 1.5, 1.0]), refused, text);
 }

@@ -36,12 +36,12 @@ fn rising_times_are_out_of_order_backward() {
 #[test]
 fn times_outside_the_span_are_refused() {
     let refused = |e: &Error| matches!(e, Error::TimeOutsideSpan { .. });
-    let text = "time 1.5 lies outside the span 0 to 1; widen the span or ask for extrapolation";
+    let remedy = "widen the span, or continue a dense output by DenseOutput::extrapolating";
+    let text = &format!("time 1.5 lies outside the span 0 to 1; {remedy}");
     assert_refused(save(&[0.5, 1.5], (0.0, 1.0)), refused, text);
-    let text = "time -0.5 lies outside the span 1 to 0; widen the span or ask for extrapolation";
+    let text = &format!("time -0.5 lies outside the span 1 to 0; {remedy}");
     assert_refused(save(&[0.5, -0.5], (1.0, 0.0)), refused, text);
-    let text = "time 0.25 lies outside the span 0.5 to 0.5; widen the span or ask for \
-                extrapolation";
+    let text = &format!("time 0.25 lies outside the span 0.5 to 0.5; {remedy}");
     assert_refused(save(&[0.25], (0.5, 0.5)), refused, text);
 }
 
@@ -73,7 +73,7 @@ fn empty_list_of_times_is_refused() {
 fn bad_times_inside_a_combination_are_refused() {
     let save_at = SaveAt::All(vec![SaveAt::End, SaveAt::Times(vec![2.0])]);
     let solution = solve(&dopri5(1e-6), &decay, &state(&[1.0]), (0.0, 1.0), &save_at);
-    let text = "time 2 lies outside the span 0 to 1; widen the span or ask for extrapolation";
+    let text = "time 2 lies outside the span 0 to 1; widen the span, or continue a dense output by DenseOutput::extrapolating";
     assert_refused(solution, |e| matches!(e, Error::TimeOutsideSpan { .. }), text);
 }
 
@@ -103,7 +103,9 @@ fn trajectory_ends_where_its_span_does() {
         ((1.0, 0.0), -0.25, "time -0.25 lies outside the span 1 to 0"),
         ((0.5, 0.5), 0.75, "time 0.75 lies outside the span 0.5 to 0.5"),
     ] {
-        let text = format!("{text}; widen the span or ask for extrapolation");
+        let text = format!(
+            "{text}; widen the span, or continue a dense output by DenseOutput::extrapolating"
+        );
         let dense = dense(span);
         assert_refused(dense.at(t), refused, &text);
         assert_refused(dense.at_times(&[span.0, t]), refused, &text);

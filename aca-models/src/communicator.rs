@@ -11,8 +11,8 @@
 //! | `Mpi`, with the feature `mpi` | the processes that `mpirun` or Slurm started |
 //! | `Nccl`, with the feature `nccl` | the same, each with a GPU |
 //!
-//! Ranks call the same functions in the same order. What can fail on one of them alone goes through
-//! [`together`], so that none waits for one that has ended.
+//! Ranks call the same functions in the same order. Use [`together`] for work that can fail on one rank alone: then all
+//! ranks get the error, and none waits for one that has ended.
 
 mod agree;
 mod gradients;

@@ -43,7 +43,7 @@ pub use cifar::{CifarFile, CifarFormat};
 pub use download::{Archive, DownloadError};
 pub use images::Images;
 
-/// Images to learn from, images to judge by, and how a network wants to see them.
+/// Training images, test images, and how bytes become a network's input.
 #[derive(Clone, Debug)]
 pub struct DataSet {
     /// What the set is called.
@@ -52,7 +52,7 @@ pub struct DataSet {
     pub train: Arc<Images>,
     /// Images that training never sees.
     pub test: Arc<Images>,
-    /// How bytes become numbers, and how training images are varied.
+    /// How bytes become numbers, and how training images are augmented.
     pub recipe: Recipe,
 }
 

@@ -31,7 +31,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The place to look for data is no directory.
+    /// The path of the data is no directory.
     #[error("{} is not a directory; give the one that holds {name}", path.display())]
     NotADirectory {
         /// The path given.
@@ -106,14 +106,16 @@ pub enum Error {
     #[error("batches of 0 images are not possible; give at least 1")]
     EmptyBatch,
     /// There are fewer images than one batch takes.
-    #[error("batches of {batch_size} images were asked of {images}; lower the batch size")]
+    #[error(
+        "a batch of {batch_size} images is larger than the {images} images; lower the batch size"
+    )]
     BatchTooLarge {
         /// Images in a batch.
         batch_size: usize,
         /// Images in this shard of the data.
         images: usize,
     },
-    /// The shard is none of the ranks'.
+    /// The number of the shard is not below the number of shards.
     #[error("there is no shard {rank} of {ranks}; ranks count from 0")]
     Shard {
         /// The shard asked for.
@@ -151,7 +153,7 @@ pub enum Error {
         /// The values that are allowed, in words.
         range: &'static str,
     },
-    /// The data have classes that the network cannot name.
+    /// The data have more classes than the network.
     #[error("the images have {data} classes, but the network tells {network} apart")]
     Classes {
         /// Classes of the images.
@@ -159,7 +161,7 @@ pub enum Error {
         /// Classes of the network.
         network: usize,
     },
-    /// Training went astray.
+    /// The training diverged.
     #[error(
         "the loss is not finite in batch {batch} of epoch {epoch}; lower the learning rate or the tolerances"
     )]
@@ -207,7 +209,7 @@ pub enum Error {
     },
     /// An epoch cannot go on with other batches than it began with.
     #[error(
-        "the checkpoint stands within epoch {epoch}, begun with batches of {batch_size} and seed {seed}; go on with these, counted over all processes, to its end"
+        "the checkpoint is inside epoch {epoch}, begun with batches of {batch_size} and seed {seed}; go on with these, counted over all processes, to its end"
     )]
     MidEpoch {
         /// The epoch, from 1.

@@ -1,9 +1,9 @@
 //! The model zoo of the ACA workspace.
 //!
-//! [`systems`] holds systems of physics with unknown parameters, whose derivatives are closed
-//! forms: they run at native speed and without graphs. [`data`] holds images to classify and the
-//! batches to learn them by, [`networks`] what learns them, and [`training`] how. [`optimizers`] are for training
-//! loops of your own.
+//! [`systems`] holds systems of physics with unknown parameters, whose derivatives are closed forms: they run at native
+//! speed and without graphs. [`fields`] and [`layers`] are fast building blocks of networks. [`data`] holds images to
+//! classify, [`networks`] the classifiers, [`training`] their training loop. [`optimizers`] are for your own training
+//! loops.
 //!
 //! ```
 //! use aca_adjoint::Ode;

@@ -37,7 +37,7 @@ pub use pth::LoadReport;
 /// Which network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NetworkName {
-    /// ResNet18 for small images: the first kernels are 3x3 of stride 1, and nothing is pooled but the end.
+    /// ResNet18 for small images: the first kernels are 3x3 with stride 1, and there is no pooling before the end.
     ResNet18,
     /// ResNet18 whose second block of each stage is an ODE over the same layers, without its shortcut.
     Node18,
@@ -73,9 +73,9 @@ pub struct NetworkSpec {
     pub channels: usize,
     /// Type of its variables: `f32` or `f64`.
     pub dtype: DType,
-    /// Where they live; images have to live there too.
+    /// Device of the variables and of the images.
     pub device: Device,
-    /// What initial values follow from.
+    /// Seed of the initial values.
     pub seed: u64,
 }
 
@@ -88,11 +88,10 @@ impl NetworkSpec {
     }
 }
 
-/// Whether a network learns or is judged.
+/// Whether a network is trained or evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Batch norms use the statistics of the batch, the running ones follow, and the result is part of
-    /// candle's graph.
+    /// Batch norms use the statistics of the batch and update the running ones; the result is part of candle's graph.
     Train,
     /// Batch norms use the running statistics, and the result is outside candle's graph.
     Eval,
@@ -105,9 +104,9 @@ pub struct OdeOptions {
     pub solver: Solver,
     /// How gradients are found.
     pub gradient: Gradient,
-    /// From where to where.
+    /// Start and end time of the blocks.
     pub span: (f64, f64),
-    /// Whether the end is read as an output at a requested time, in place of the end of the solve.
+    /// Whether the block's result is an output at the requested end time, instead of the end of the solve.
     pub multi_time: bool,
 }
 

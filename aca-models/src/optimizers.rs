@@ -1,5 +1,5 @@
-//! What moves parameters down their gradients in a training loop of your own: methods whose state can be saved and
-//! resumed bit for bit, clipping, and learning rates that change.
+//! Optimizers for your own training loop: their state can be saved and resumed bit for bit. Also clipping and
+//! learning-rate schedules.
 //!
 //! ```
 //! use aca_models::optimizers::{Adam, AdamConfig, Schedule, clip_global_norm};

@@ -1,9 +1,8 @@
 //! Systems of physics with closed-form derivatives.
 //!
-//! A [`System`] is two plain functions on slices, `slope` and `pullback`, and one in candle's
-//! operations, `trace`; [`ClosedForm`] makes a vector field of it, for states of any batch, `f32`
-//! or `f64`. Systems of your own work the same way, at the same speed; [`ClosedForm::check`] finds slips in
-//! their derivatives.
+//! A [`System`] is two plain functions on slices, `slope` and `pullback`, and one in candle's operations, `trace`;
+//! [`ClosedForm`] makes a vector field of it, for states of any batch, `f32` or `f64`. Your own systems work the same
+//! way, at the same speed; [`ClosedForm::check`] finds mistakes in their derivatives.
 //!
 //! | system | state | parameters |
 //! |---|---|---|

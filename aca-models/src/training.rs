@@ -1,10 +1,9 @@
 //! Training of image classifiers: a loop that stops and goes on at any batch, bit for bit.
 //!
-//! A [`Trainer`] owns a network, its optimiser and its data. It learns one epoch at a time, and
-//! what it has reached can be saved at any batch: parameters, running statistics, momentum, place
-//! in the epoch and history are one [`Checkpoint`]. Batches follow from seed, epoch and position
-//! alone, so a run that was stopped and resumed ends with the numbers of one that was not.
-//! [`Trainer::distributed`] makes it one of many processes that train the same network.
+//! A [`Trainer`] owns a network, its optimiser and its data. It trains one epoch at a time. A run can be saved at any
+//! batch: a [`Checkpoint`] holds parameters, running statistics, momentum, position in the epoch and history. Batches
+//! follow from seed, epoch and position alone, so a run that was stopped and resumed ends with the numbers of one that
+//! was not. [`Trainer::distributed`] makes it one of many processes that train the same network.
 //!
 //! ```no_run
 //! use std::{ops::ControlFlow, path::Path};

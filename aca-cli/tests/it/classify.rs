@@ -240,7 +240,10 @@ fn what_cannot_be_used_is_refused_with_its_remedy() {
     refused(&["train", "--dataset", "cifar10"], "name it with --data");
     refused(&["train", "--data", "nowhere"], "nowhere is not a directory");
     refused(&["train", "--data", "run"], "lacks data_batch_1.bin");
-    refused(&["train", "--batch-size", "2000"], "batches of 2000 images were asked of 1437");
+    refused(
+        &["train", "--batch-size", "2000"],
+        "a batch of 2000 images is larger than the 1437 images",
+    );
     // A run that fails in its first epoch leaves no folder.
     let ran = aca_in(folder.path(), &["classify", "train", "--out", "new", "--lr", "1e30"]);
     assert!(ran.code == Some(1) && !folder.path().join("new").exists(), "{}", ran.stderr);

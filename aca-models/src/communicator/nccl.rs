@@ -39,7 +39,7 @@ pub struct Nccl {
 }
 
 impl Nccl {
-    /// Joins the ranks of `mpi`, each of which brings a GPU of its own.
+    /// Joins the ranks of `mpi`, each with its own GPU.
     ///
     /// # Errors
     /// When the device is no GPU; when the GPUs cannot reach each other.

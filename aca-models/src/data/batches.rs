@@ -26,9 +26,9 @@ const AHEAD: usize = 3;
 pub struct BatchPlan {
     /// Images in a batch of this shard.
     pub batch_size: usize,
-    /// Decides order and augmentation, together with the epoch.
+    /// Seed of order and augmentation, together with the epoch.
     pub seed: u64,
-    /// Whether each epoch has an order of its own.
+    /// Whether each epoch is shuffled anew.
     pub shuffle: bool,
     /// Whether images are cropped and flipped as the recipe says.
     pub augment: bool,
@@ -74,7 +74,7 @@ impl Batch {
     }
 }
 
-/// The batches of one epoch, prepared up to three ahead on a thread of their own.
+/// The batches of one epoch, prepared up to three ahead on a background thread.
 ///
 /// Dropping the iterator early ends the thread after the batch that it works on.
 ///

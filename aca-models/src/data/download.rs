@@ -48,10 +48,9 @@ impl Archive {
 
     /// Brings the directory into `dir` and returns its path; nothing happens if it is there.
     ///
-    /// The file grows as `NAME.part`. A call after an interrupted one asks the server for the rest
-    /// only. The directory appears whole or not at all. `progress` hears the bytes that are here
-    /// and, where the server says so, those of the whole file. Two calls at once for one `dir`
-    /// spoil each other's file, which the checksum finds.
+    /// The file grows as `NAME.part`. A call after an interrupted one asks the server for the rest only. The directory
+    /// appears whole or not at all. `progress` is called with the number of bytes received and, if the server tells it,
+    /// the size of the file. Two calls at once for one `dir` spoil each other's file, which the checksum finds.
     ///
     /// # Errors
     /// [`DownloadError`] when the transfer, the checksum or the archive is at fault, and

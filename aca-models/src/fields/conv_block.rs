@@ -9,8 +9,9 @@ use candle_nn::{Module, VarBuilder};
 use crate::layers::batch_norm::Normalise;
 use crate::layers::{BatchNorm2d, BatchNormMode, Conv2d, Conv2dConfig};
 
-/// `dy/dt = relu(norm_2(conv_2(relu(norm_1(conv_1(y))))))`, the residual branch of a ResNet of 18 layers, as
-/// an autonomous field: NODE18's block. Of other layers it is that of any residual network, such as SqueezeNext's.
+/// `dy/dt = relu(norm_2(conv_2(relu(norm_1(conv_1(y))))))`, the residual branch of a ResNet of 18 layers, as an
+/// autonomous field: NODE18's block. With other layers it is the block of another residual network, such as
+/// SqueezeNext.
 ///
 /// # Shapes
 /// State: `[batch, channels, height, width]`, `f32` or `f64` as the parameters, on their device.
@@ -65,8 +66,7 @@ impl ConvBlock {
         Self::from_layers([(conv("conv1")?, norm("bn1")?), (conv("conv2")?, norm("bn2")?)])
     }
 
-    /// Joins given layers, any number of them, whose parameters may be variables or constants; results of
-    /// the norms are cut off below zero.
+    /// Joins any number of given layers, whose parameters may be variables or constants. A ReLU follows each norm.
     ///
     /// # Errors
     /// When sizes or dtypes do not fit, when a parameter is computed from variables, or without layers.

@@ -10,10 +10,10 @@ use crate::layers::{Activation, Linear};
 mod gpu;
 mod native;
 
-/// Whether a field sees the time.
+/// How a field gets the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TimeInput {
-    /// It is autonomous.
+    /// Not at all: the field is autonomous.
     #[default]
     None,
     /// The time is one more input of the first layer, after the state.
@@ -29,7 +29,7 @@ pub struct MlpConfig {
     pub hidden: Vec<usize>,
     /// The function after every hidden layer; the last layer has none.
     pub activation: Activation,
-    /// Whether the first layer sees the time.
+    /// How the first layer gets the time.
     pub time: TimeInput,
 }
 

@@ -15,13 +15,13 @@ use super::kernels::vector_math::Elementary;
 /// A function of one number, applied to every entry of a tensor.
 ///
 /// # Shapes
-/// Any; `f32` and `f64` run on kernels of our own on the CPU and on GPUs, other types on candle's
-/// operations. In units of the last place, errors of `f32` on the CPU stay below 1 (elu), 3 (tanh, sigmoid,
-/// softplus) and 6 (gelu), tails and subnormal numbers included: tried with every seventh number.
+/// Any; `f32` and `f64` run on kernels of our own on the CPU and on GPUs, other types on candle's operations. Errors of
+/// `f32` on the CPU stay below 1 (elu), 3 (tanh, sigmoid, softplus) and 6 (gelu) units in the last place, including
+/// tails and subnormal numbers; tested with every seventh `f32`.
 ///
 /// # Gradient
-/// In closed form. Where candle keeps gradients in its graph, which [`is_second_order_enabled`] tells,
-/// tracked inputs go through candle's operations instead, so that second derivatives are there.
+/// In closed form. Where candle keeps gradients in its graph, which [`is_second_order_enabled`] tells, tracked inputs
+/// go through candle's operations instead, so that second derivatives exist.
 ///
 /// # Example
 /// ```

@@ -22,12 +22,12 @@ mod peers;
 /// Which statistics a [`BatchNorm2d`] uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BatchNormMode {
-    /// Those of the batch; the running ones follow.
+    /// Statistics of the batch; the running ones are updated.
     #[default]
     Train,
-    /// Those of the batch; the running ones stay.
+    /// Statistics of the batch; the running ones stay as they are.
     Frozen,
-    /// The running ones.
+    /// The running statistics.
     Eval,
 }
 
@@ -78,9 +78,9 @@ pub struct BatchNorm2d {
     pub running_var: Var,
     /// Added to variances.
     pub eps: f64,
-    /// The part of the way that running statistics move at an evaluation.
+    /// How far running statistics move towards those of a batch: 0 not at all, 1 all the way.
     pub momentum: f64,
-    /// Whether the result is cut off below zero.
+    /// Whether a ReLU follows.
     pub relu: bool,
     mode: AtomicU8,
     peers: Peers,
@@ -120,7 +120,7 @@ impl BatchNorm2d {
         Ok(Self { weight, bias, running_mean, running_var, eps, momentum, relu, mode, peers })
     }
 
-    /// The same layer with its result cut off below zero.
+    /// The same layer followed by a ReLU.
     pub fn with_relu(self) -> Self {
         Self { relu: true, ..self }
     }
@@ -132,9 +132,9 @@ impl BatchNorm2d {
 
     /// Takes the statistics of a batch over the images of all ranks from now on.
     ///
-    /// Every rank must then evaluate the layer, and pull back through it, as often as the others: an ODE
-    /// block needs fixed steps. What fails on one rank alone leaves the others waiting, so it must end the
-    /// whole run. A value needs one message, a pullback another, of a few numbers a channel.
+    /// All ranks must then evaluate the layer, and pull back through it, the same number of times: an ODE block needs
+    /// fixed steps. What fails on one rank alone leaves the others waiting, so it must end the whole run. A value needs
+    /// one message, a pullback another, of a few numbers a channel.
     pub fn synchronise(&self, ranks: Arc<dyn BatchPeers>) {
         self.peers.set(ranks);
     }

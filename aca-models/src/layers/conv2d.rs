@@ -25,13 +25,13 @@ pub struct Conv2dConfig {
 }
 
 impl Conv2dConfig {
-    /// Kernels of an odd size that keep the image's, without a bias: what stands before a batch norm.
+    /// Kernels of an odd size that keep the image's size, without a bias, as before a batch norm.
     pub fn same(kernel: [usize; 2]) -> Self {
         Self { kernel, stride: 1, padding: kernel.map(|size| size / 2), bias: false }
     }
 }
 
-/// A layer of learned kernels: what is called a convolution and is a correlation.
+/// 2-D convolution, that is, cross-correlation as in PyTorch.
 ///
 /// # Shapes
 /// `weight`: `[out, in, kernel height, kernel width]`; `bias`: `[out]`; input `[batch, in, height, width]`,

@@ -92,7 +92,7 @@ impl Network {
         Ok(Self { name, classes, train, eval, parameters, statistics, meters, peers })
     }
 
-    /// Which network it is.
+    /// The kind of network.
     pub fn name(&self) -> NetworkName {
         self.name
     }
@@ -112,7 +112,7 @@ impl Network {
         height.div_ceil(1 << halvings) * width.div_ceil(1 << halvings)
     }
 
-    /// Where its variables live, and images have to.
+    /// Device of the variables and of the images.
     pub fn device(&self) -> &Device {
         self.parameters.first().map_or(&Device::Cpu, |(_, var)| var.device())
     }
@@ -122,7 +122,7 @@ impl Network {
         self.parameters.first().map_or(DType::F32, |(_, var)| var.dtype())
     }
 
-    /// Returns a score for each class; the larger, the likelier.
+    /// Returns a score (logit) for each class.
     ///
     /// # Errors
     /// When the images do not fit, or an ODE cannot be solved.
@@ -156,8 +156,7 @@ impl Network {
         rows.collect()
     }
 
-    /// Solves and differentiates the ODE blocks in another way from now on; a network without them
-    /// takes no notice.
+    /// Changes how the ODE blocks are solved and differentiated; has no effect on a network without them.
     ///
     /// # Errors
     /// When the solver's settings are wrong; some blocks may then have them and others not.

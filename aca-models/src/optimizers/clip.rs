@@ -4,8 +4,8 @@ use aca_core::kernels;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Var, bail};
 
-/// Scales all gradients of `parameters` by one factor so that their norm together is at most `max_norm`; returns the norm
-/// that they had.
+/// Scales all gradients of `parameters` by one factor so that their joint norm is at most `max_norm`; returns the norm
+/// before.
 ///
 /// # Errors
 /// When the norm is not finite, with nothing changed: the loss or its gradient overflowed, and a step by it would

@@ -15,8 +15,8 @@ const STEPS: &str = "aca-loop-steps";
 
 /// An optimizer whose state can be saved.
 pub trait Resumable {
-    /// Everything beside the parameters that the next steps depend on, by names of its own; setting these variables
-    /// resumes an interrupted run bit for bit.
+    /// The optimizer's state: every variable, besides the parameters, on which the next steps depend, with its name.
+    /// Setting these variables resumes an interrupted run bit for bit.
     fn state(&self) -> Vec<(String, Var)>;
 }
 

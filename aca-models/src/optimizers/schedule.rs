@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 /// How a learning rate changes while training goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Schedule {
-    /// It stays.
+    /// The rate stays the same.
     Constant,
-    /// From each of these epochs on, it is multiplied by that factor once.
+    /// From each of these epochs on, the rate is multiplied by that factor.
     Steps(Vec<(usize, f64)>),
-    /// It rises linearly over a share of all steps and falls as half a period of a cosine after.
+    /// The rate rises linearly over the first part of all steps, then falls as half a period of a cosine.
     Cosine {
-        /// Share of the steps in which the learning rate rises, at least 0 and below 1.
+        /// Fraction of the steps in which the rate rises, at least 0 and below 1.
         #[serde(alias = "rise")]
         warmup: f64,
     },

@@ -20,7 +20,7 @@ const FORMAT: u32 = 1;
 /// Key of [`About`] in the file's metadata.
 const KEY: &str = "aca";
 
-/// Everything that a training run needs to go on: tensors by name, and what they belong to.
+/// Everything that is needed to resume a training run: tensors by name, and what they belong to.
 ///
 /// The file is a safetensors file, so other programs read its tensors; names begin with
 /// `parameters/`, `statistics/` or `momentum/`.
@@ -41,16 +41,16 @@ pub struct About {
     pub network: String,
     /// Name of the data set.
     pub data: String,
-    /// What the run does.
+    /// Plan of the run.
     pub plan: TrainPlan,
     /// Processes that learned it, each in batches of the plan's size.
     #[serde(default = "one")]
     pub ranks: usize,
-    /// Where it stands.
+    /// Position of the run.
     pub position: Position,
-    /// Its whole epochs.
+    /// Its completed epochs.
     pub history: Vec<EpochRow>,
-    /// Settings of the program that trains, which the library carries unread.
+    /// Settings of the program, which the library stores without reading them.
     pub settings: Value,
 }
 

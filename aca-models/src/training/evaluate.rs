@@ -11,16 +11,16 @@ use crate::{
     networks::{Mode, Network},
 };
 
-/// What a network makes of images.
+/// The result of evaluating a network on images.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Sums over the images.
     pub sums: Tally,
-    /// Share that the network gives to the true class of each image, in the images' order.
+    /// Probability that the network gives to the true class of each image, in the order of the images.
     pub certainties: Vec<f64>,
 }
 
-/// Judges `network` by all images, in batches of `batch_size` at most.
+/// Evaluates `network` on all images, in batches of at most `batch_size`.
 ///
 /// Batch normalisation uses its running statistics, so that no image changes another's result.
 ///

@@ -1,4 +1,4 @@
-//! What a training run has reached.
+//! Counts and history of a training run.
 
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ pub struct Position {
     pub seconds: f64,
 }
 
-/// What one epoch gave.
+/// Results of one epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
     /// Number of the epoch, from 1.

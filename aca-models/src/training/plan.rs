@@ -1,4 +1,4 @@
-//! What a training run does, in numbers.
+//! The numbers of a training run.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +17,13 @@ pub struct TrainPlan {
     pub batch_size: usize,
     /// Learning rate before the schedule acts on it.
     pub lr: f64,
-    /// How the learning rate falls.
+    /// How the learning rate changes.
     pub schedule: Schedule,
-    /// Share of the last update that the next one keeps.
+    /// Momentum: the fraction of the last update that the next one keeps.
     pub momentum: f64,
-    /// Factor of the parameters that is added to their gradients.
+    /// Weight decay: this factor times the parameters is added to their gradients.
     pub weight_decay: f64,
-    /// Decides the order and the variation of images.
+    /// Seed of the order and the augmentation of images.
     pub seed: u64,
     /// Whether many ranks multiply the learning rate by their number, as their steps take that many
     /// times the images (Goyal et al., 2017).

@@ -19,7 +19,7 @@ use crate::{
 
 mod step;
 
-/// A network that learns, in one process or in many.
+/// A training of a network, in one process or in many.
 pub struct Trainer {
     communicator: Arc<dyn Communicator>,
     network: Network,
@@ -30,7 +30,7 @@ pub struct Trainer {
     history: Vec<EpochRow>,
 }
 
-/// What a batch gave, told while an epoch goes on.
+/// Report of one batch during an epoch.
 #[derive(Clone, Debug)]
 pub struct BatchReport {
     /// Number of the epoch, from 0.
@@ -132,13 +132,12 @@ impl Trainer {
         self.history.iter().fold(None, |best, row| if better(best, row) { Some(row) } else { best })
     }
 
-    /// Learns the rest of the epoch, and judges the network by the test images.
+    /// Trains the rest of the epoch, and evaluates the network on the test images.
     ///
-    /// `watch` hears of every batch after it was learned. When it breaks, the epoch stops there and
-    /// `None` comes back, as it does after the last epoch; the next call goes on with the next
-    /// batch.
+    /// `watch` is called after each batch. If it returns `Break`, the epoch stops there and the result is `None`, as it
+    /// is after the last epoch; the next call goes on with the next batch.
     ///
-    /// Ranks stop together, when one of them breaks.
+    /// If one rank breaks, all ranks stop.
     ///
     /// # Errors
     /// [`Error::LoneImage`] before anything is learned; [`Error::LossNotFinite`], and what the network's
@@ -181,7 +180,7 @@ impl Trainer {
         Ok(Some(row))
     }
 
-    /// Everything that the run needs to go on, with `settings` of the program beside.
+    /// Everything that is needed to resume the run, with `settings` of the program.
     ///
     /// # Errors
     /// Those of copying tensors.
@@ -204,7 +203,7 @@ impl Trainer {
         vars
     }
 
-    /// Goes on where `checkpoint` stands.
+    /// Resumes from `checkpoint`.
     ///
     /// The plan stays the trainer's own, so that a run may be made longer. The number of ranks may
     /// be another; within an epoch their batches must be as large together as they were.

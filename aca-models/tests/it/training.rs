@@ -222,7 +222,7 @@ fn plans_that_cannot_train_are_refused() {
         assert!(error.as_ref().is_some_and(|text| text.contains(words)), "{error:?}, not {words}");
     };
     let base = plan;
-    refused(TrainPlan { batch_size: 41, ..base() }, few(40, 12), "batches of 41 images");
+    refused(TrainPlan { batch_size: 41, ..base() }, few(40, 12), "a batch of 41 images");
     refused(TrainPlan { batch_size: 0, ..base() }, few(40, 12), "at least 1");
     refused(TrainPlan { epochs: 0, ..base() }, few(40, 12), "number of epochs of 0");
     refused(TrainPlan { lr: f64::NAN, ..base() }, few(40, 12), "learning rate of NaN");

@@ -17,7 +17,7 @@ fn batch_of_no_images_is_refused() {
 #[test]
 fn batch_larger_than_the_data_is_refused() {
     let got = refusal(&plain(2), &BatchPlan::training(11, 0));
-    assert_eq!(got, "batches of 11 images were asked of 10; lower the batch size");
+    assert_eq!(got, "a batch of 11 images is larger than the 10 images; lower the batch size");
 }
 
 #[test]

@@ -224,6 +224,8 @@ fn another_network_plan_or_other_images_are_refused_at_the_start() {
     assert!(data.iter().all(|text| text.starts_with("rank 1 has other images")), "{data:?}");
     let few = refusals(3, |_| Trainer::new(network(0), few(24, 5), plan(9)).unwrap());
     assert!(
-        few.iter().all(|text| text.starts_with("rank 0: batches of 27 images were asked of 24"))
+        few.iter()
+            .all(|text| text
+                .starts_with("rank 0: a batch of 27 images is larger than the 24 images"))
     );
 }

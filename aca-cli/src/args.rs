@@ -19,11 +19,11 @@ pub use device::DeviceName;
 pub use solve::{SolveArgs, SystemName};
 pub use three_body::ThreeBodyArgs;
 
-/// The rule of all commands that write.
+/// The rule of all commands that write files.
 const RESULTS: &str = "\
-Results: no command replaces those of another run unless --overwrite says so. three-body, solve, gradcheck and classify test
-leave their settings beside their results, and replace these when they are run with the same settings. Folders that hold trained
-networks (classify train and compare) are never replaced without it; classify train goes on with a run by --resume.";
+Results: no command replaces the results of another run without --overwrite. three-body, solve, gradcheck and classify test
+save their settings beside their results; run again with the same settings, they replace their own results. classify train and
+compare never replace trained networks without --overwrite; classify train --resume goes on with a run.";
 
 /// Fits, solves, checks and times neural ODEs with the Adaptive Checkpoint Adjoint.
 #[derive(Debug, Parser)]
@@ -32,8 +32,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads to compute with, 1024 at most; as many as cores when not given
-    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Number of threads, at most 1024 [default: all cores]
+    #[arg(long, global = true, display_order = 900, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ pub enum Command {
         #[command(subcommand)]
         command: TableauCommand,
     },
-    /// Check the gradient strategies against known gradients: error, time, evaluations, memory
+    /// Compare the gradient strategies with known gradients: error, time, evaluations, memory
     Gradcheck(GradcheckArgs),
     /// Train, test and compare image classifiers with ODE blocks
     Classify {
@@ -58,7 +58,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ClassifyCommand,
     },
-    /// Time a workload, in the form of the peers' benchmark
+    /// Time a workload, with the output format of the benchmark of other libraries
     Bench(BenchArgs),
 }
 
@@ -73,7 +73,7 @@ pub enum TableauCommand {
     },
     /// Show a method's coefficients
     Show {
-        /// Its name, or a TOML or JSON file
+        /// The method's name, or a TOML or JSON file
         name: String,
     },
     /// Check the method of a TOML or JSON file against its order conditions
@@ -93,23 +93,23 @@ pub enum CheckProblem {
     /// Three bodies in space, a chaotic system
     #[value(alias = "three_body")]
     ThreeBody,
-    /// Oscillators of different stiffness, with one step for all or a clock for each
+    /// Oscillators of different stiffness, with shared steps or each with its own
     Samples,
-    /// Errors of losses beside what their backward passes say of them, and gradients beside those at a tenth of the
-    /// tolerance
+    /// Errors of losses compared with the estimates of their backward passes, and gradients with those at a tenth of
+    /// the tolerance
     Trust,
 }
 
 /// Options of `aca gradcheck`.
 #[derive(Clone, Debug, Args)]
 pub struct GradcheckArgs {
-    /// A problem, repeatable; all of them when not given
+    /// A problem; may be repeated [default: all problems]
     #[arg(long)]
     pub problem: Vec<CheckProblem>,
-    /// Timed repetitions, of which the median counts; fewer of those that take long
+    /// Timed repetitions, of which the median is reported; slow solves are repeated less often
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     pub reps: u32,
-    /// Few tolerances and spans
+    /// Use few tolerances and spans
     #[arg(long)]
     pub quick: bool,
     /// Also measure memory and count evaluations

@@ -11,19 +11,19 @@ use crate::report::{Refusal, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// Replay of accepted steps
+    /// Replay of accepted steps from their checkpoints
     Aca,
-    /// The same within a number of checkpoints
+    /// As aca, with a limited number of checkpoints
     #[value(alias = "aca_budget")]
     AcaBudget,
-    /// Graph through accepted steps
+    /// Candle's graph through accepted steps
     Naive,
-    /// Graph through trials and step sizes as well
+    /// Candle's graph through rejected steps and step sizes too
     #[value(alias = "naive_through_step_size")]
     NaiveThroughStepSize,
-    /// Continuous adjoint
+    /// Continuous adjoint, solved backward in time
     Backsolve,
-    /// Reversible leapfrog
+    /// Reversible leapfrog steps, without checkpoints
     Mali,
 }
 

@@ -16,11 +16,11 @@ use crate::strategy::Strategy;
 /// What `aca classify` can do.
 #[derive(Debug, Subcommand)]
 pub enum ClassifyCommand {
-    /// Train a classifier; without options a small one on handwritten digits
+    /// Train a classifier; without options a small network on handwritten digits
     Train(TrainArgs),
-    /// Test a trained classifier, with its own solver or with others
+    /// Test a trained classifier with its own solver, or with others
     Test(TestArgs),
-    /// Compare strategies of the gradient and a plain network: accuracy, time, reliability
+    /// Compare gradient strategies and a network without ODEs: accuracy, time, reliability
     Compare(CompareArgs),
     /// Print the parameters of a network
     Show(ShowArgs),
@@ -32,9 +32,9 @@ pub enum ClassifyCommand {
 pub enum NetworkChoice {
     /// Two ODE blocks, for the digits
     Digits,
-    /// ResNet18, each stage one plain block and one ODE block
+    /// ResNet18 with one plain block and one ODE block in each stage
     Node18,
-    /// ResNet18 with plain blocks alone
+    /// ResNet18 with plain blocks only
     Resnet18,
     /// SqueezeNext-23-1x with ODE blocks
     Squeezenext,
@@ -55,11 +55,11 @@ pub enum DataChoice {
 /// Presets of the original code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// Graph through the accepted steps, end state only
+    /// Candle's graph through the accepted steps; the state at the end
     Fast,
-    /// Replay of the accepted steps, end state only
+    /// Replay of the accepted steps; the state at the end
     MemoryEfficient,
-    /// Replay of the accepted steps, output read by the interpolant at requested times
+    /// Replay of the accepted steps; outputs at requested times, by the interpolant
     MultiTime,
 }
 
@@ -91,7 +91,7 @@ pub struct SolverArgs {
     pub max_steps: Option<usize>,
 }
 
-/// Where images come from.
+/// The images.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DataArgs {
     /// The images [default: digits; with --data cifar10]
@@ -100,7 +100,7 @@ pub struct DataArgs {
     /// Directory of the binary files of CIFAR
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Fetch CIFAR into the directory of --data where it is not there yet
+    /// Fetch CIFAR into the directory of --data unless it is there already
     #[cfg(feature = "download")]
     #[arg(long, requires = "data")]
     pub download: bool,
@@ -169,16 +169,16 @@ pub struct TrainArgs {
     pub json: bool,
 }
 
-/// How many processes train one network.
+/// Training in many processes.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct RanksArgs {
-    /// Train in all processes that mpirun or Slurm started, each with batches of --batch-size
+    /// Train in all processes that mpirun or Slurm started; each takes batches of --batch-size
     #[arg(long)]
     pub distributed: bool,
     /// Multiply the learning rate by the number of processes
     #[arg(long, requires = "distributed")]
     pub scale_lr: bool,
-    /// Let batch norms use the images of all processes; needs a fixed step
+    /// Compute batch-norm statistics over the images of all processes; needs fixed steps
     #[arg(long, requires = "distributed")]
     pub sync_batch_norm: bool,
 }
@@ -202,13 +202,13 @@ pub struct TestArgs {
     /// Device
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Test with methods of all kinds, fixed steps of several sizes and adaptive ones
+    /// Test with eight methods, each at four step sizes or tolerances
     #[arg(long, conflicts_with_all = ["method", "h", "rtol", "atol"])]
     pub all_solvers: bool,
-    /// Folder of the table and the picture of --all-solvers
+    /// Folder of the table and the plot of --all-solvers
     #[arg(long, default_value = "runs/classify")]
     pub out: PathBuf,
-    /// Replace the table and the picture of another checkpoint; those of the same one are replaced without it
+    /// Replace the table and the plot of another checkpoint; those of the same checkpoint are replaced without it
     #[arg(long)]
     pub overwrite: bool,
     /// Print one JSON object as the last line
@@ -225,7 +225,7 @@ pub struct ShowArgs {
     /// Number of classes
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub classes: u32,
-    /// Name PyTorch's checkpoint to try on the network
+    /// Checkpoint of PyTorch: print which tensors of the network it has
     #[arg(long, value_name = "FILE")]
     pub pth: Option<PathBuf>,
 }

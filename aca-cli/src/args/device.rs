@@ -1,9 +1,9 @@
-//! Where numbers live.
+//! Devices by name.
 
 use candle_core::Device;
 use clap::ValueEnum;
 
-/// What computes.
+/// The device of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceName {
     /// The processor

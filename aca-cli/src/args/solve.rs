@@ -34,31 +34,31 @@ pub enum SystemName {
 pub struct SolveArgs {
     /// The system
     pub system: SystemName,
-    /// A parameter of the system, such as mu=100; repeatable
+    /// A parameter of the system, such as mu=100; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub param: Vec<(String, f64)>,
-    /// Initial state, such as 2,0; the system's own when not given
+    /// Initial state, such as 2,0 [default: the system's]
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_negative_numbers = true)]
     pub y0: Vec<f64>,
     /// Start of the span
     #[arg(long, default_value_t = 0.0)]
     pub t0: f64,
-    /// End of the span; the system's own when not given
+    /// End of the span [default: the system's]
     #[arg(long)]
     pub t1: Option<f64>,
-    /// Number of equally spaced output times, both ends included, a million at most
+    /// Number of equally spaced output times, both ends included, at most a million
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub points: u32,
     /// Method: a name of `aca tableau list`, or a TOML or JSON file
     #[arg(long, default_value = "dopri5")]
     pub method: String,
-    /// Fixed step, or the first one of an adaptive method
+    /// Fixed step, or the first step of an adaptive method
     #[arg(long)]
     pub h: Option<f64>,
-    /// Relative tolerance of an adaptive method; 1e-6 when not given
+    /// Relative tolerance of an adaptive method [default: 1e-6]
     #[arg(long)]
     pub rtol: Option<f64>,
-    /// Absolute tolerance of an adaptive method; 1e-9 when not given
+    /// Absolute tolerance of an adaptive method [default: 1e-9]
     #[arg(long)]
     pub atol: Option<f64>,
     /// Largest number of steps
@@ -67,20 +67,20 @@ pub struct SolveArgs {
     /// Draw no picture
     #[arg(long)]
     pub no_plots: bool,
-    /// Folder of trajectory.csv and trajectory.png; runs/solve/SYSTEM when not given
+    /// Folder of trajectory.csv and trajectory.png [default: runs/solve/SYSTEM]
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Write the table of the trajectory to this file; with it or --plot, nothing goes to --out
+    /// Write the trajectory as a table to this file; with --csv or --plot nothing is written to --out
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     pub csv: Option<PathBuf>,
     /// Draw the trajectory to this PNG file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "no_plots"])]
     pub plot: Option<PathBuf>,
-    /// Replace the results of another solve, or files that are there; the same settings replace their own results in --out
-    /// without it
+    /// Replace the results of another solve, and files that exist; a solve with the same settings replaces its own
+    /// results in --out without it
     #[arg(long)]
     pub overwrite: bool,
-    /// Print one JSON object as the last line; with =FILE, write it to the file, the trajectory included
+    /// Print one JSON object as the last line; with =FILE, write it to that file together with the trajectory
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub json: Option<PathBuf>,
 }

@@ -11,10 +11,10 @@ pub struct ThreeBodyArgs {
     /// Epochs of Adam
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
-    /// Seed of the start masses
+    /// Seed of the initial masses
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
-    /// Fit with each of these seeds, and keep the best
+    /// Fit with each of these seeds, and keep the best fit
     #[arg(long, value_name = "FIRST..END", conflicts_with = "seed", value_parser = seeds)]
     pub seeds: Option<Range<u64>>,
     /// Share the seeds among all processes that mpirun or Slurm started
@@ -24,19 +24,19 @@ pub struct ThreeBodyArgs {
     #[arg(long, default_value = "dopri5")]
     pub method: String,
     /// Relative tolerance of the training solves
-    #[arg(long, default_value_t = 1e-7)]
+    #[arg(long, default_value = "1e-7")]
     pub rtol: f64,
     /// Absolute tolerance of the training solves
-    #[arg(long, default_value_t = 1e-7)]
+    #[arg(long, default_value = "1e-7")]
     pub atol: f64,
-    /// Tolerance, relative and absolute, of the polish after Adam and of the predicted orbits; with --no-polish these
-    /// follow --rtol and --atol
-    #[arg(long, default_value_t = 1e-10, conflicts_with = "no_polish")]
+    /// Relative and absolute tolerance of the polish after Adam and of the predicted orbits; with --no-polish the
+    /// orbits use --rtol and --atol
+    #[arg(long, default_value = "1e-10", conflicts_with = "no_polish")]
     pub polish_tol: f64,
     /// Largest number of steps of a solve
     #[arg(long, default_value_t = 100_000)]
     pub max_steps: usize,
-    /// Stop after Adam, as the original's recipe does
+    /// Stop after Adam, as the original code does
     #[arg(long)]
     pub no_polish: bool,
     /// Draw no pictures

@@ -103,7 +103,7 @@ pub enum GradientError {
     },
     /// A replayed step did not end where the solve's own step ended.
     #[error(
-        "step {step}, which ends at t = {t}, ends {off:.1e} (relative) off what the solve found when it is replayed: the field is not the same function again; let it hold no dropout, noise, counter or cache that changes from call to call (draw a mask once a solve, outside the field), and change nothing that it reads before backward"
+        "step {step}, which ends at t = {t}, ends {off:.1e} (relative) off what the solve found when it is replayed: the field is not the same function again; let it hold no dropout, noise, counter or cache that changes from call to call (draw a mask once per solve, outside the field), and change nothing that it reads before backward"
     )]
     ReplayMismatch {
         /// The step, counted from 0.

@@ -9,9 +9,9 @@ use crate::Strategy;
 
 /// How the gradient of a solve is found.
 ///
-/// | strategy | exact for the discrete solution | memory beside the states asked for | evaluations of the field a step of s stages |
+/// | strategy | exact for the discrete solution | memory beside the states asked for | evaluations of the field per step of s stages |
 /// |---|---|---|---|
-/// | [`Gradient::Aca`] | yes | a state a step, one step's graphs | s forward, s with their pullbacks backward |
+/// | [`Gradient::Aca`] | yes | a state per step, one step's graphs | s forward, s with their pullbacks backward |
 /// | [`Gradient::AcaBudget`] | yes | `checkpoints` states, one step's graphs | the same, and recomputed steps |
 /// | [`Gradient::Naive`] | yes | every graph of every step | s forward |
 /// | [`Gradient::NaiveThroughStepSize`] | no: the step sizes move too | those of rejected steps too | s forward |

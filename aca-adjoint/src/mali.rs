@@ -56,7 +56,7 @@ struct Pair {
     v: Tensor,
 }
 
-/// What states weigh in the loss, to first order and at most: one number a row.
+/// What states weigh in the loss, to first order and at most: one number per row.
 struct Sizes(Vec<f64>);
 
 impl Pair {

@@ -105,7 +105,7 @@ pub(crate) trait Replay {
     /// end.
     ///
     /// # Cost
-    /// One linearization and at most one pullback a stage; stages without weight are skipped. An evaluation more where
+    /// One linearization and at most one pullback per stage; stages without weight are skipped. An evaluation more where
     /// the error estimate reads a slope that nothing else does and that the step after it does not tell.
     fn replay(
         &mut self,

@@ -53,7 +53,7 @@ fn gradients(loss: &Tensor, vars: &[&Var]) -> Result<Vec<Tensor>> {
     })
 }
 
-/// Returns the product of the Hessian of the scalar `loss` with `vectors`, one a variable.
+/// Returns the product of the Hessian of the scalar `loss` with `vectors`, one per variable.
 ///
 /// # Shapes
 /// `vectors[i]` and the result's parts: as `vars[i]`.

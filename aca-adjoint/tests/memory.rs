@@ -138,7 +138,7 @@ fn spread(low: f64, high: f64) -> Tensor {
     Tensor::new(numbers, &Device::Cpu).unwrap()
 }
 
-/// Strategies that keep no state a step.
+/// Strategies that keep no state per step.
 fn frugal() -> [(&'static str, Gradient, Method); 3] {
     [
         ("AcaBudget", Gradient::AcaBudget { checkpoints: 8 }, DOPRI5.into()),
@@ -151,15 +151,15 @@ fn frugal() -> [(&'static str, Gradient, Method); 3] {
 fn aca_keeps_one_state_and_at_most_a_kilobyte_a_step() {
     let Growth { kept, .. } = growth(&Gradient::Aca, &DOPRI5.into());
     let bound = (STATE + 1024) as f64;
-    assert!(kept >= STATE as f64, "{kept} bytes a step, but a state has {STATE}");
-    assert!(kept <= bound, "{kept} bytes a step, bound {bound}: a state and 1 KiB");
+    assert!(kept >= STATE as f64, "{kept} bytes per step, but a state has {STATE}");
+    assert!(kept <= bound, "{kept} bytes per step, bound {bound}: a state and 1 KiB");
 }
 
 #[test]
 fn backsolve_mali_and_a_budget_keep_the_grid_alone() {
     for (name, gradient, tableau) in frugal() {
         let Growth { kept, .. } = growth(&gradient, &tableau);
-        assert!(kept <= 64.0, "{name} keeps {kept} bytes a step, bound 64: a time and slack");
+        assert!(kept <= 64.0, "{name} keeps {kept} bytes per step, bound 64: a time and slack");
     }
 }
 
@@ -184,5 +184,5 @@ fn backward_of_backsolve_mali_and_a_budget_does_not_grow_with_the_steps() {
 fn naive_keeps_the_graphs_of_every_step() {
     let Growth { kept, .. } = growth(&Gradient::Naive, &DOPRI5.into());
     let bound = (12 * STATE) as f64;
-    assert!(kept >= bound, "{kept} bytes a step, expected two states for each of six stages");
+    assert!(kept >= bound, "{kept} bytes per step, expected two states for each of six stages");
 }

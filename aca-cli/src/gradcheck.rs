@@ -124,7 +124,7 @@ fn chosen(asked: &[CheckProblem]) -> Vec<CheckProblem> {
         .collect()
 }
 
-/// Writes findings as a table, one a row.
+/// Writes findings as a table, one per row.
 fn write_csv<T: Serialize>(path: PathBuf, findings: &[T]) -> Result<PathBuf> {
     let mut table = csv::Writer::from_path(&path)?;
     for finding in findings {

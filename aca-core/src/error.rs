@@ -375,7 +375,7 @@ pub enum Error {
     },
     /// A state without dimensions has no samples.
     #[error(
-        "the state of shape {shape:?} has no batch dimension; give one row a sample, or let the solver share its steps"
+        "the state of shape {shape:?} has no batch dimension; give one row per sample, or let the solver share its steps"
     )]
     NoBatch {
         /// Shape of the state.

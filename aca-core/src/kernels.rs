@@ -143,7 +143,7 @@ pub fn combine(base: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
 /// Returns `base + sum(w_i x_i) + sum_m(v_m g_m)` with the rows `g_m` of one more tensor.
 ///
 /// # Shapes
-/// As [`combine`]; `rows`: the weights `v`, one a row, and `[rows, ..state]`.
+/// As [`combine`]; `rows`: the weights `v`, one per row, and `[rows, ..state]`.
 pub fn combine_with_rows(
     base: Option<&Tensor>,
     terms: &[Term<'_>],

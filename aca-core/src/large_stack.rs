@@ -1,4 +1,4 @@
-//! Stacks for deep graphs, which candle walks and drops by recursion, once a node.
+//! Stacks for deep graphs, which candle walks and drops by recursion, once per node.
 
 use std::cell::Cell;
 
@@ -24,21 +24,19 @@ thread_local! {
     static LARGE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` on a thread with a stack of 8 GiB, of which only what is touched becomes memory, and returns
-/// what it returns.
+/// Runs `work` on a thread with a stack of 8 GiB and returns its result. Only the part of the stack that is used takes
+/// memory.
 ///
-/// Candle walks and drops a graph by recursion, once a node, and some thousand nodes in a row overflow the
-/// stack of an ordinary thread, which ends the process. So deep graphs are built, differentiated and dropped
-/// in here: of thousands of solves one after the other, of [`Solver::trace`](crate::Solver::trace), of
-/// second derivatives through a long solve. Solves refuse graphs in other threads that they build here.
-/// What is left of a graph can be moved here to its end: `with_large_stack(move || drop(loss))`.
+/// Candle walks and drops a graph by recursion, once per node, and some thousand nodes in a row overflow the stack of
+/// an ordinary thread, which ends the process. Build, differentiate and drop deep graphs in here: those of thousands of
+/// solves in a chain, of [`Solver::trace`](crate::Solver::trace), of second derivatives through a long solve. On other
+/// threads solves refuse such graphs. Drop the rest of a graph here too: `with_large_stack(move || drop(loss))`.
 ///
-/// On a GPU that candle itself has opened every thread has a stream of its own: synchronise the device before
-/// and at the end of `work`. One opened by [`kernels::cuda::device`](crate::kernels::cuda::device) needs
-/// nothing.
+/// If candle itself opened the GPU, each thread has its own stream: synchronise the device before and at the end of
+/// `work`. This is not needed for a GPU opened by [`kernels::cuda::device`](crate::kernels::cuda::device).
 ///
 /// # Errors
-/// [`Error::LargeStack`] when the system grants no such stack. What `work` returns may be a result too.
+/// [`Error::LargeStack`] when the system refuses such a stack. `work` may return a `Result` itself.
 ///
 /// # Example
 /// ```

@@ -1,4 +1,4 @@
-//! Which method a solve steps by.
+//! The method of a solve.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use aca_tableau::{Tableau, TableauError};
 
 use crate::{Error, Result, Scheme, Splitting};
 
-/// The method of a solve: plain data, or a scheme of your own.
+/// The method of a solve: plain data, or a scheme that you write.
 ///
 /// # Example
 /// ```
@@ -32,7 +32,7 @@ pub enum Method {
     Symplectic(Splitting),
     /// An explicit method where the problem is not stiff, an implicit one where it is.
     Auto(Box<Switching>),
-    /// A scheme of your own.
+    /// A scheme that you write.
     Custom(Arc<dyn Scheme>),
 }
 

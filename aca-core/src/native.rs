@@ -1,15 +1,15 @@
-//! Fields on slices, for states so small that a tensor costs more than its numbers.
+//! Fields on slices, for states so small that creating a tensor costs more than computing with it.
 
 use candle_core::{Tensor, Var};
 
 use crate::kernels::Element;
 use crate::{Stepper, Steps, VectorField};
 
-/// A field beside the states of one solve, on slices of their numbers.
+/// A field that works on slices, bound to the states of one solve.
 ///
-/// A tensor of candle costs five allocations and a lock; a state of a few hundred numbers is added up in
-/// less. A solve, and the replay of its steps, that has such a field works in buffers that it keeps, and
-/// makes tensors of what it hands out alone. It takes the same steps to the same bits.
+/// A tensor of candle costs five allocations and a lock, which takes longer than adding a few hundred numbers. With
+/// such a field a solve and its replay work in buffers that they reuse, and create tensors only for results. The steps
+/// are the same, bit for bit.
 pub trait NativeField<T: Element> {
     /// Writes `f(t, y)` to `dy`.
     fn eval(&mut self, t: NativeTime<'_>, y: &[T], dy: &mut [T]);
@@ -31,7 +31,7 @@ pub trait NativeField<T: Element> {
     fn variables(&self) -> Vec<Var>;
 }
 
-/// When a field on slices is evaluated: at one time, or at one for each row of the state.
+/// The time at which a field on slices is evaluated: one time, or one for each row of the state.
 #[derive(Clone, Copy, Debug)]
 pub struct NativeTime<'a>(Moment<'a>);
 
@@ -58,7 +58,7 @@ impl<'a> NativeTime<'a> {
         }
     }
 
-    /// Number of rows of the state that have a time each.
+    /// Number of rows that have their own time.
     #[inline]
     pub fn rows(self) -> usize {
         match self.0 {
@@ -79,8 +79,8 @@ impl<'a> NativeTime<'a> {
         }
     }
 
-    /// The samples of the batch that the rows hold where each has a time of its own: all of them in order,
-    /// unless the field [takes rows](VectorField::supports_row_subset).
+    /// The samples of the batch that the rows hold, if each row has its own time: all of them in order, unless the
+    /// field [takes rows](VectorField::supports_row_subset).
     #[inline]
     pub fn samples(self) -> Option<&'a [usize]> {
         match self.0 {
@@ -99,9 +99,8 @@ pub enum Native<'a> {
 }
 
 impl Native<'_> {
-    /// Numbers of the largest state that is worked on in slices. Measured with DOPRI5 on a core with 48 KiB of
-    /// first-level cache: a step of 1000 numbers takes 3.8 us on slices and 7.1 us on tensors, one of 4000
-    /// takes 23 us and 20 us, since all stages have places of their own.
+    /// Size of the largest state that is solved on slices. Measured with DOPRI5 on a core with 48 KiB of first-level
+    /// cache: a step of 1000 numbers takes 3.8 us on slices and 7.1 us on tensors, one of 4000 takes 23 us and 20 us.
     pub const LARGEST: usize = 2048;
 
     /// The field on slices of states like `y`, if it offers itself and they are small.
@@ -109,8 +108,8 @@ impl Native<'_> {
         if y.elem_count() > Self::LARGEST { None } else { field.native(y) }
     }
 
-    /// The same for states whose rows step on their own. Rows of single numbers are left to tensors,
-    /// where a field can refuse them that joins those numbers to one state.
+    /// The same for states whose rows step on their own. Rows of single numbers stay on tensors, so that a field whose
+    /// states are the last dimension can refuse them.
     #[inline]
     pub fn of_rows<'a>(field: &'a dyn VectorField, y: &Tensor) -> Option<Native<'a>> {
         if y.rank() < 2 { None } else { Self::of(field, y) }

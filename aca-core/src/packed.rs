@@ -4,8 +4,7 @@ use candle_core::{Result, Tensor, Var, bail};
 
 use crate::{Time, Tolerance, Tolerances, VectorField};
 
-/// The shapes of a state's parts, and how they lie one after another in the one tensor that a solve
-/// knows.
+/// The shapes of a state's parts, packed one after another into the one tensor that a solve works on.
 ///
 /// # Example
 /// ```
@@ -64,7 +63,7 @@ impl Packing {
         Ok(parts)
     }
 
-    /// Returns the field on packed states of a function on their parts.
+    /// Makes a field on packed states from a function on their parts.
     pub fn field<F>(&self, parts: F) -> PackedField<F>
     where
         F: Fn(&Time, &[Tensor]) -> Result<Vec<Tensor>> + Send + Sync,
@@ -72,7 +71,7 @@ impl Packing {
         PackedField { packing: self.clone(), parts, statistics: Vec::new() }
     }
 
-    /// Returns tolerances that hold for a part each, for packed states like `y0`.
+    /// Returns tolerances for packed states like `y0`, one for each part.
     ///
     /// # Errors
     /// When there are not as many tolerances as parts.

@@ -1,9 +1,9 @@
-//! What a scheme does to the numbers of one step, wherever these live.
+//! Schemes: how a method computes the slopes of one step.
 //!
-//! A step goes from `y0` to `y1 = y0 + h sum(b_i k_i)`: whatever a scheme computes, it leaves slopes `k_i`, and
-//! end, error estimates and interpolant are weighted sums of them. So a scheme says two things alone: how its slopes
-//! come about ([`Stages`]), and how cotangents of the slopes go back ([`StageCotangents`]). Both are told in
-//! weights, and run on tensors of any device and on slices, for a whole state and for samples that step on their own.
+//! A step goes from `y0` to `y1 = y0 + h sum(b_i k_i)`. Its end, error estimates and interpolant are weighted sums of
+//! its slopes `k_i`, so a scheme defines only two things: how it computes the slopes (by [`Stages`]), and how
+//! cotangents of the slopes go back (by [`StageCotangents`]). Both work with weights instead of numbers. They run on
+//! tensors of any device and on slices, for a whole state and for samples that step on their own.
 
 use std::fmt;
 
@@ -19,10 +19,10 @@ pub trait Scheme: fmt::Debug + Send + Sync {
     /// Its name.
     fn name(&self) -> &str;
 
-    /// What a solve reads off it before it runs.
+    /// Its constants, which a solve reads before it starts.
     fn facts(&self) -> Facts;
 
-    /// Appends the slopes of a step, as many as there are weights `b`.
+    /// Appends the slopes of a step: as many as there are weights `b`.
     ///
     /// # Errors
     /// Whatever the field returns; [`Error::SchemeFailed`] where the scheme finds no slopes.
@@ -35,7 +35,7 @@ pub trait Scheme: fmt::Debug + Send + Sync {
     fn pull(&self, cotangents: &mut dyn StageCotangents) -> Result<()>;
 }
 
-/// What a solve reads off a [`Scheme`] before it runs.
+/// The constants of a [`Scheme`], which a solve reads before it starts.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The power of the step size by which the error estimate falls; `None` for fixed steps alone.
@@ -44,7 +44,7 @@ pub struct Facts {
     pub b: Vec<f64>,
     /// The weights of the error estimate, which is `h sum(w_i k_i)`; none without one.
     pub b_error: Option<Vec<f64>>,
-    /// What the solution is inside a step: [`Interpolant::hermite_with_ends`] suits any scheme.
+    /// The solution inside a step; [`Interpolant::hermite_with_ends`] fits any scheme.
     pub interpolant: Interpolant,
 }
 
@@ -76,8 +76,7 @@ pub trait Stages {
     /// How many slopes there are.
     fn known(&self) -> usize;
 
-    /// Appends the slope `f(t0 + c h, y0 + h sum(w_j k_j))`, of which `half` is kept and the other set to zero where one is
-    /// named.
+    /// Appends the slope `f(t0 + c h, y0 + h sum(w_j k_j))`. If `half` is given, the other half is set to zero.
     fn evaluate(&mut self, c: f64, weights: &[f64], half: Option<Half>) -> Result<()>;
 
     /// Appends the slope that solves `k = f(t0 + c h, y0 + h sum(w_j k_j) + h gamma k)`, by Newton's iteration from
@@ -88,9 +87,9 @@ pub trait Stages {
     /// NaN then, which rejects their steps. [`Error::JacobianTooLarge`].
     fn solve(&mut self, c: f64, gamma: f64, weights: &[f64], guess: &[f64]) -> Result<()>;
 
-    /// Evaluates slope `i` again as `f(t0 + c h, y0 + h sum(w_j k_j))`, its own present value among the `k_j`: one step of
-    /// an iteration for an implicit stage. The half that it had been asked for is kept. Returns how far it moved, relative
-    /// to its size, in the row where that is most.
+    /// Evaluates slope `i` again as `f(t0 + c h, y0 + h sum(w_j k_j))`, its own present value among the `k_j`: one step
+    /// of an iteration for an implicit stage. It keeps its half, if it has one. Returns the largest change of a row,
+    /// relative to its size.
     fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64>;
 }
 
@@ -108,7 +107,7 @@ pub fn half_of(halves: &Halves, i: usize) -> Option<Half> {
     halves.iter().find(|(slope, _)| *slope == i).map(|(_, half)| *half)
 }
 
-/// Refuses weights of slopes that are not there.
+/// Refuses weights of slopes that do not exist.
 #[inline]
 pub(crate) fn check_weights(weights: &[f64], known: usize) -> Result<()> {
     match weights.len() <= known {
@@ -120,11 +119,10 @@ pub(crate) fn check_weights(weights: &[f64], known: usize) -> Result<()> {
 /// Cotangents of the slopes of a step, from the last to the first.
 ///
 /// What reaches slope `i` from outside the step, `h (b_i a + sum_m b_i(s_m) g_m)` for the cotangent `a` of the end and
-/// `g_m` of outputs at the fractions `s_m`, is there already.
+/// `g_m` of outputs at the fractions `s_m`, is included already.
 pub trait StageCotangents {
-    /// Completes the cotangent of a slope that was evaluated, with what other stages make of it,
-    /// `lambda_i = .. + h sum_j(w_j mu_j)`, and pulls it back through the field to `mu_i`. Slopes that nothing depends on
-    /// are left out.
+    /// Completes the cotangent of a slope that was evaluated, by the contributions of other stages, `lambda_i = .. + h
+    /// sum_j(w_j mu_j)`, and pulls it back through the field to `mu_i`. Slopes that nothing depends on are left out.
     fn pull(&mut self, i: usize, weights: &[f64]) -> Result<()>;
 
     /// As [`StageCotangents::pull`] of a slope that was [solved](Stages::solve) for with `gamma`: its cotangent solves
@@ -134,8 +132,8 @@ pub trait StageCotangents {
     /// As [`Stages::solve`].
     fn solve(&mut self, i: usize, gamma: f64, weights: &[f64]) -> Result<()>;
 
-    /// As [`StageCotangents::pull`], but for the parameters, whose cotangents wait for the last word: one step of an
-    /// iteration for an implicit stage, `mu_i` among the `mu_j` (zero at first). Returns how far `mu_i` moved, relative
-    /// to its size, in the row where that is most.
+    /// As [`StageCotangents::pull`], without adding cotangents of the parameters: one step of an iteration for an
+    /// implicit stage, with `mu_i` among the `mu_j` (zero at first). Returns the largest change of a row of `mu_i`,
+    /// relative to its size.
     fn settle(&mut self, i: usize, weights: &[f64]) -> Result<f64>;
 }

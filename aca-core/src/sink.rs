@@ -29,8 +29,8 @@ impl RowStep {
     }
 }
 
-/// The steps that a solve accepted at once, as it hands them to a [`StepSink`]: one of the whole state, or one each of
-/// some samples of a batch that step on their own.
+/// The accepted steps that a solve passes to a [`StepSink`] at one time: one step of the whole state, or steps of
+/// several samples that step on their own.
 pub struct Step<'a> {
     /// The accepted steps; other rows rest or were rejected.
     pub accepted: &'a [RowStep],
@@ -104,8 +104,8 @@ impl<'a> Step<'a> {
         self.endings.push(Ending::Failure(sample, error));
     }
 
-    /// Ends the solve of a row's sample, without an error, at the fraction `s` of its step: there the interpolant's
-    /// state is where the solve ends.
+    /// Ends the solve of a row's sample without an error, at the fraction `s` of its step. The solve ends with the
+    /// state of the interpolant there.
     ///
     /// # Errors
     /// [`Error::NoSuchPlace`] for a row without an accepted step, or a fraction that is not in `[0, 1]`; whatever the field
@@ -119,7 +119,7 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    /// Whether rows of a whole state were found to be systems of their own, if the solve asked.
+    /// Whether the rows of a whole state are independent systems, if the solve has probed it.
     pub fn known_rows(&self) -> Option<bool> {
         self.trial.rules.field.known_rows()
     }
@@ -160,8 +160,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Evaluates the slopes that only the interpolant needs, once; the solve reuses the one at the end for the next
-    /// step. Running statistics of the field stay as they are.
+    /// Evaluates the slopes that only the interpolant needs, unless they are there already. The solve reuses the slope
+    /// at the end for the next step. Running statistics of the field stay as they are.
     pub fn complete(&mut self) -> Result<()> {
         let (count, field) = (self.method().interpolant().stages(), &self.trial.rules.field);
         if self.space.known() >= count {
@@ -182,19 +182,19 @@ pub trait StepSink {
     /// Takes accepted steps.
     ///
     /// # Errors
-    /// Whatever the sink meets; the solve stops with it.
+    /// Errors of the sink, which end the solve.
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()>;
 
-    /// Whether the sink looks inside a sample's step that would end at `t1`; the default is no.
+    /// Whether the sink evaluates the solution inside a sample's step that would end at `t1`; the default is no.
     ///
-    /// Implicit methods take long steps where the solution's ends are accurate and what lies between is not: only steps
-    /// that are looked into are held to the tolerance inside as well.
+    /// Long steps of implicit methods can be accurate at their ends and wrong between. The solve controls the error
+    /// inside a step only if this says yes.
     fn looks_inside(&self, _sample: usize, _t1: f64) -> bool {
         false
     }
 
-    /// Whether the sink holds on to every state of a [traced](crate::Solver::trace) solve and drops the newest
-    /// first, so that no drop recurses through more than one step; the default is no.
+    /// Whether the sink keeps every state of a [traced](crate::Solver::trace) solve and drops the newest first, so that
+    /// no drop recurses through more than one step; the default is no.
     ///
     /// Traced solves into other sinks end with [`Error::GraphTooDeep`] before their graph can overflow the stack.
     fn drops_newest_first(&self) -> bool {

@@ -30,7 +30,7 @@ impl Splitting {
     /// field per step, two of a separable one.
     pub const VERLET: Self = Self { name: "verlet", order: 2, weights: &[0.5, 1.0, 0.5] };
 
-    /// Yoshida's method of fourth order, three steps of Verlet of different sizes: seven evaluations a step, six of
+    /// Yoshida's method of fourth order, three steps of Verlet of different sizes: seven evaluations per step, six of
     /// a separable field. It evaluates the field up to 0.36 steps before the start and after the end of a step, which
     /// matters where the field depends on time: no splitting of an order above two stays inside. Beside
     /// [jumps](crate::Solver::jump_ts) it is therefore refused.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-/// One number a row.
+/// One number per row.
 type PerRow = SmallVec<[f64; 1]>;
 
 /// Where one step of a state starts and ends: one step of the whole state, which is then one row, or one of
@@ -55,7 +55,7 @@ impl Steps {
         (self.t0[row], self.t1[row])
     }
 
-    /// Signed sizes of the steps, one a row.
+    /// Signed sizes of the steps, one per row.
     #[inline]
     pub fn h(&self) -> &[f64] {
         &self.h

@@ -58,7 +58,7 @@ impl Tolerances {
         })
     }
 
-    /// Checks the values and spreads tensors over states like `y0`, once a solve.
+    /// Checks the values and spreads tensors over states like `y0`, once per solve.
     ///
     /// # Errors
     /// [`Error::InvalidTolerance`] or [`Error::ToleranceShape`].

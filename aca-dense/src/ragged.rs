@@ -1,4 +1,4 @@
-//! Lists of states of different lengths, one a sample.
+//! Lists of states of different lengths, one per sample.
 
 use aca_core::{Error, Result};
 use candle_core::Tensor;

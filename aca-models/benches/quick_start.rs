@@ -42,7 +42,7 @@ fn compare() {
     }
     let medians = times.map(median);
     for ((_, name), ms) in PROGRAMS.iter().zip(medians) {
-        println!("{name:24} {ms:.3} ms a step, {:.2} of the first", ms / medians[0]);
+        println!("{name:24} {ms:.3} ms per step, {:.2} of the first", ms / medians[0]);
     }
 }
 

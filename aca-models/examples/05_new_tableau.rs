@@ -1,4 +1,4 @@
-//! How do I bring a method of my own? Ralston's third-order one, measured: its error falls as h^3.
+//! How do I add a Runge-Kutta method? Ralston's method of third order, measured: its error falls as h^3.
 #![allow(clippy::print_stdout, reason = "examples talk")]
 
 use aca_core::{Result, Solver};

@@ -1,5 +1,5 @@
-//! How do I learn from series that were observed at times of their own? Prey and predators in three
-//! ponds, each watched now and then; the four rates are unknown.
+//! How do I fit series that were observed at different times? Prey and predators in three ponds, each observed at its
+//! own times; the four rates are unknown.
 #![allow(clippy::print_stdout, reason = "examples talk")]
 
 use aca_adjoint::Ode;

@@ -16,7 +16,7 @@ use candle_nn::{AdamW, Optimizer, VarBuilder, VarMap};
 fn main() -> Result<()> {
     aca_adjoint::init();
     if !is_second_order_enabled() {
-        // Candle reads this once a thread, before its first backward: so begin again with it set.
+        // Candle reads this once per thread, before its first backward: so begin again with it set.
         let program = env::current_exe().map_err(candle_core::Error::wrap)?;
         let again = Command::new(program).env("CANDLE_GRAD_DO_NOT_DETACH", "1").status();
         again.map_err(candle_core::Error::wrap)?;

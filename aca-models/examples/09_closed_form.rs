@@ -1,5 +1,5 @@
-//! How do I make a law of physics of my own fast? A pendulum with friction, in closed form: its derivative
-//! is checked, then its length and friction are fitted, beside the same law as a closure.
+//! How do I make my own law of physics fast? A pendulum with friction, in closed form: its derivative is checked, then
+//! its length and friction are fitted and compared with the same law as a closure.
 #![allow(clippy::print_stdout, reason = "examples talk")]
 
 use std::time::Instant;

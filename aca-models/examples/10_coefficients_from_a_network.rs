@@ -1,6 +1,6 @@
-//! How do I let a network in front choose the coefficients of an ODE? They are carried in the state, with
-//! slope zero: their cotangents are summed along the solve, and go through the network once. A field that
-//! captures them is differentiated through the network again at every stage.
+//! How do I let a network compute the coefficients of an ODE? Carry them in the state, with slope zero: their
+//! cotangents are summed along the solve and go back through the network once. If the field captures them, every stage
+//! goes back through the network.
 #![allow(clippy::print_stdout, reason = "examples talk")]
 
 use std::time::Instant;

@@ -1,8 +1,8 @@
-//! How to have noise in a field whose gradient is a replay: draw once a solve, outside the field, and hold it.
+//! How do I use noise in a field whose gradient is a replay? Draw it once per solve, outside the field.
 //!
-//! ACA evaluates a field again when it goes back. Dropout inside the field draws again, so the steps that are
-//! replayed are not those that ran: the library refuses such a gradient. A mask drawn before the solve is
-//! the same in every evaluation, forward and back.
+//! The backward pass of ACA evaluates the field again. Dropout inside the field would draw another mask there, so the
+//! replayed steps would differ from the steps of the solve; the library refuses such a gradient. A mask drawn before
+//! the solve is the same in every evaluation.
 
 #![allow(clippy::print_stdout, reason = "examples talk")]
 

@@ -1,4 +1,4 @@
-//! How do I step by a method that is not here? The implicit midpoint rule, which keeps the length of a rotation, with
+//! How do I write a method that is no tableau? The implicit midpoint rule, which keeps the length of a rotation, with
 //! dense output and a gradient that is exact for its steps.
 #![allow(clippy::print_stdout, reason = "examples talk")]
 

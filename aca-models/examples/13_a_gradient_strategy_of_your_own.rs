@@ -1,5 +1,5 @@
-//! How do I find gradients in a way that is not here? This one goes back step by step through candle's own graph:
-//! the original's algorithm, in the memory of one step's graph.
+//! How do I write a gradient strategy? This one goes back step by step through candle's own graph: the algorithm of the
+//! original code, in the memory of one step's graph.
 #![allow(clippy::print_stdout, reason = "examples talk")]
 
 use std::sync::Arc;

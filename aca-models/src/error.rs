@@ -288,9 +288,9 @@ pub enum Error {
         /// Number of ranks.
         ranks: usize,
     },
-    /// A batch of an epoch is one image, of which batch norms see one number a channel.
+    /// A batch of the epoch has only one image, so batch norms see one number per channel.
     #[error(
-        "{images} images in batches of {batch_size} leave one image alone in a batch, of which batch norms of {network} see one number a channel, and that has no variance; give another batch size"
+        "{images} images in batches of {batch_size} leave one image alone in a batch, so batch norms of {network} see one number per channel, and that has no variance; give another batch size"
     )]
     LoneImage {
         /// Images of an epoch, or a rank's share of them.

@@ -118,7 +118,7 @@ impl OdeOptions {
         Self { solver, gradient: Gradient::Aca, span: (0.0, 1.0), multi_time: false }
     }
 
-    /// As [`cifar`](Self::cifar) at tolerances of 0.1, which is three steps a solve.
+    /// As [`cifar`](Self::cifar) at tolerances of 0.1, which is three steps per solve.
     ///
     /// Twelve epochs of batches of 32 images (learning rate 0.1 after a rise, then a cosine; momentum 0.9,
     /// weight decay 0.0005) bring [`NetworkName::Digits`] to 98.9 to 99.4 % of the test images with each of

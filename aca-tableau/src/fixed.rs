@@ -2,7 +2,7 @@ use std::borrow::Cow::Borrowed;
 
 use crate::tableau::Tableau;
 
-/// Euler's method, order 1: one evaluation a step, for fixed steps.
+/// Euler's method, order 1: one evaluation per step, for fixed steps.
 pub const EULER: Tableau = Tableau {
     name: Borrowed("euler"),
     source: Borrowed("Euler, Institutionum calculi integralis I, 1768"),

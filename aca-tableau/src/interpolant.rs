@@ -11,7 +11,7 @@ pub(crate) struct InterpolantTable {
     /// Extra rows of `a`, continuing the tableau's triangle.
     pub(crate) a: Coefficients,
     pub(crate) c: Coefficients,
-    /// Level by level, one number a stage: the factors F3, F4, .. of the nested form.
+    /// Level by level, one number per stage: the factors F3, F4, .. of the nested form.
     pub(crate) d: Coefficients,
 }
 

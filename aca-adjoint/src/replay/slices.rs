@@ -28,7 +28,7 @@ pub(crate) struct OnSlices<'a, T> {
     reached: Vec<bool>,
     lambda: Vec<T>,
     theta: Vec<T>,
-    /// Cotangents of the stages' times, one a row, one stage after the other.
+    /// Cotangents of the stages' times, one per row, one stage after the other.
     dt: Vec<f64>,
     /// The step replayed last: slopes at its start, and where each row of it started.
     later: Later<T>,
@@ -105,7 +105,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
         }
         stages.fill(count)?;
         self.halves = stages.halves;
-        // One linearization a stage that anything depends on, though its value may be known.
+        // One linearization per stage that anything depends on, though its value may be known.
         step.field.count(usize::from(given.is_some_and(|(given, _)| given < entering.count)));
         Ok(())
     }

@@ -77,7 +77,7 @@ impl StageCotangents for Pull<'_, '_, '_> {
     }
 }
 
-/// Cotangents of times, one a row: a scalar stands for rows at one time, which share its cotangent.
+/// Cotangents of times, one per row: a scalar stands for rows at one time, which share its cotangent.
 fn per_row(dt: &Tensor, rows: usize) -> Result<Vec<f64>> {
     let dt = dt.to_dtype(DType::F64)?.flatten_all()?;
     let dt = match rows {

@@ -87,7 +87,7 @@ fn backward_needs_at_most_two_evaluations_a_stage() {
     let (ode, _) = ode();
     let sol = ode.solve(&state(DType::F64), (0.0, 1.0), &SaveAt::End).unwrap();
     loss(&sol.y1).backward().unwrap();
-    // DOPRI5's seventh stage has no weight at the end: six linearizations a step.
+    // DOPRI5's seventh stage has no weight at the end: six linearizations per step.
     assert_eq!(sol.nfe_backward(), 6 * sol.stats.accepted);
 }
 

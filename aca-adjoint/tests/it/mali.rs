@@ -61,7 +61,7 @@ fn mali_is_exact_for_its_own_scheme() {
 fn mali_needs_one_evaluation_and_its_pullback_a_step_backward() {
     let solver = Solver::fixed_count(ALF, 40);
     let nfe = gradients(solver, Gradient::Mali, (0.0, 1.0), &[1.0], DType::F64).nfe;
-    assert_eq!(nfe, 40 + 1, "one linearization a step, one for the first slope");
+    assert_eq!(nfe, 40 + 1, "one linearization per step, one for the first slope");
 }
 
 /// Gradients of `y(t1)` of `y' = k y` with respect to `k` and `y0 = 1`.

@@ -69,7 +69,7 @@ fn backward_leaves_running_statistics_alone() {
         let y0 = Var::from_tensor(&state(DType::F64)).unwrap();
         let read = || count.to_vec1::<f64>().unwrap()[0];
         let sol = ode.solve(&y0, (0.0, 1.0), &SaveAt::End).unwrap();
-        // One evaluation at the start and six a step: neither the look at the field's variables nor
+        // One evaluation at the start and six per step: neither the look at the field's variables nor
         // the search for the first step leaves a trace.
         assert_eq!(read(), 1.0 + 6.0 * sol.stats.accepted as f64, "{gradient:?}");
         let before = read();

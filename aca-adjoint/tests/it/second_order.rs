@@ -1,4 +1,4 @@
-//! Second derivatives; candle reads its switch from the environment once a thread, so the claims run
+//! Second derivatives; candle reads its switch from the environment once per thread, so the claims run
 //! in child processes that have it set, or not.
 
 use std::process::Command;

@@ -47,7 +47,7 @@ impl fmt::Display for Timing {
         if let Some((fewest, most)) =
             self.nfe_samples.iter().min().zip(self.nfe_samples.iter().max())
         {
-            writeln!(f, "{fewest} to {most} forward evaluations a sample (--json lists them)")?;
+            writeln!(f, "{fewest} to {most} forward evaluations per sample (--json lists them)")?;
         }
         writeln!(f, "loss {loss:.12}, gradient {grad_head:?}")?;
         f.write_str(note)

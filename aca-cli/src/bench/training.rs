@@ -67,7 +67,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
     let Findings { ms_step, images_per_second, nfe, note, .. } = &findings;
     report::line(&format!(
-        "{ms_step:.1} ms a step, {images_per_second:.1} images a second; {nfe} evaluations, {note}"
+        "{ms_step:.1} ms per step, {images_per_second:.1} images per second; {nfe} evaluations, {note}"
     ))
 }
 

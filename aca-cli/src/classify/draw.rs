@@ -32,7 +32,10 @@ pub fn solvers(stem: &Path, trained: &str, findings: &[Finding]) -> Result<Vec<P
         };
         Panel {
             title: String::new(),
-            x: (Scale::logarithmic(findings.iter().map(|found| found.nfe)), "evaluations a batch"),
+            x: (
+                Scale::logarithmic(findings.iter().map(|found| found.nfe)),
+                "evaluations per batch",
+            ),
             y: (Scale::logarithmic(findings.iter().map(value)), name),
             curves: methods.iter().map(curve).collect(),
             labels: findings.iter().filter(|found| found.trained).map(label).collect(),

@@ -82,7 +82,7 @@ fn solver(setting: &Setting) -> Result<String> {
 fn plan(setting: &Setting) -> String {
     let plan = &setting.plan;
     format!(
-        "{} epochs, {} images a batch, learning rate {}, seed {}",
+        "{} epochs, {} images per batch, learning rate {}, seed {}",
         plan.epochs,
         plan.batch_size,
         Number(plan.lr),

@@ -48,16 +48,17 @@ impl Run {
     /// Trains to the last epoch; the first of many processes writes and shows.
     pub fn train(&self, trainer: &mut Trainer) -> Result<Summary> {
         let ranks = trainer.communicator().clone();
-        let is_new = !self.out.exists();
+        let is_absent = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made: Vec<_> = self.out.ancestors().take_while(is_absent).collect();
         let log = if ranks.rank() == 0 { self.log(trainer).map(Some) } else { Ok(None) };
         let mut log = together(&*ranks, log)?;
         let learned = self.learn(trainer, log.as_mut());
         if let Some(log) = &log {
             log.finish();
         }
-        if learned.is_err() && ranks.rank() == 0 && is_new {
-            // A run that fails in its first epoch leaves no folder: this removes an empty one alone.
-            let _ = fs::remove_dir(&self.out);
+        if learned.is_err() && ranks.rank() == 0 {
+            // A run that fails in its first epoch leaves no folders: only empty ones are removed.
+            made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
         }
         learned?;
         summary(trainer)

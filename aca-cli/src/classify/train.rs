@@ -136,8 +136,8 @@ fn nothing_left(run: &Run, trainer: &Trainer) -> Option<String> {
 fn text(summary: &Summary, run: &Run) -> String {
     let Summary { test_accuracy, best_epoch, seconds, images_per_second, .. } = summary;
     format!(
-        "test accuracy    {:.2} %, epoch {best_epoch}\nseconds          {seconds:.1}\nimages a second  \
-         {images_per_second:.0}\nwritten          {}",
+        "test accuracy      {:.2} %, epoch {best_epoch}\nseconds            {seconds:.1}\nimages per second  \
+         {images_per_second:.0}\nwritten            {}",
         100.0 * test_accuracy,
         run.out.display()
     )

@@ -245,7 +245,7 @@ fn what_cannot_be_used_is_refused_with_its_remedy() {
         "a batch of 2000 images is larger than the 1437 images",
     );
     // A run that fails in its first epoch leaves no folder.
-    let ran = aca_in(folder.path(), &["classify", "train", "--out", "new", "--lr", "1e30"]);
+    let ran = aca_in(folder.path(), &["classify", "train", "--out", "new/er", "--lr", "1e30"]);
     assert!(ran.code == Some(1) && !folder.path().join("new").exists(), "{}", ran.stderr);
     refused(&["train", "--resume", "bad.safetensors"], "bad.safetensors is no checkpoint");
     refused(&["train", "--resume", "none.safetensors"], "cannot read none.safetensors");

@@ -74,7 +74,7 @@ network   node18, 11172810 parameters, 4 ODE blocks
 data      the built-in digits, as --data was not given: 1437 images to train on and 360 to test, 1 x 8 x 8, 10 classes
 gradient  aca
 solver    euler, steps of 1, from t = 0 to 1
-plan      12 epochs, 3 images a batch, learning rate 1e30, seed 0
+plan      12 epochs, 3 images per batch, learning rate 1e30, seed 0
 threads   ";
     assert!(ran.stdout.starts_with(header), "{}", ran.stdout);
     assert!(ran.stdout.contains("\nresults   runs/classify\n"), "{}", ran.stdout);

@@ -55,7 +55,7 @@ fn run_leaves_its_table_masses_settings_and_pictures() {
     aca_in(folder.path(), &args).succeeded();
     let bytes = |name: &str| fs::read(folder.path().join("run").join(name)).unwrap();
     let table = String::from_utf8(bytes("metrics.csv")).unwrap();
-    assert_eq!(table.lines().count(), 1 + 3, "a header and a line an epoch");
+    assert_eq!(table.lines().count(), 1 + 3, "a header and a line per epoch");
     assert!(String::from_utf8(bytes("config.toml")).unwrap().contains("seed = 0"));
     assert!(!bytes("best.safetensors").is_empty());
     for png in ["trajectory.png", "loss.png"] {

@@ -90,7 +90,7 @@ pub fn products_slopes<T: Element>(
 /// Numbers of a large state that [`differences`] looks at.
 const WINDOW: usize = 4096;
 
-/// Relative distances, one a row.
+/// Relative distances, one per row.
 pub type RowDifferences = SmallVec<[f64; 1]>;
 
 /// Returns by how much `base + h sum(w_i x_i)` differs from `expected` in every row, relative to the largest of both and

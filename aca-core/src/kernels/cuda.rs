@@ -1,8 +1,8 @@
 //! States on NVIDIA's GPUs, with the feature `cuda`.
 //!
-//! The kernels are CUDA C beside this file. NVRTC compiles them for the GPU at hand when the first of
-//! them is launched, so that building this crate needs no compiler of NVIDIA's; candle keeps the
-//! loaded module with its device. Nothing here waits for the GPU but the reading of a sum's result.
+//! The kernels are CUDA C beside this file. NVRTC compiles them for the GPU at hand when the first of them is launched,
+//! so building this crate needs no NVIDIA compiler; candle keeps the loaded module with its device. Only reading the
+//! result of a sum waits for the GPU.
 
 use candle_core::Device;
 
@@ -61,10 +61,9 @@ impl Watch {
 
 /// Returns the GPU of that number, counted from 0; every call gives the same handle.
 ///
-/// All threads of the process queue their work in one stream of this device, so a tensor may be made in
-/// one thread and used in another, as `Gradient::Naive` does. Of candle's own `Device::new_cuda` every
-/// thread has a stream that waits for no other. Memory that tensors free stays with the process, for
-/// the next ones.
+/// All threads of the process queue their work in one stream of this device, so a tensor may be made in one thread and
+/// used in another, as `Gradient::Naive` does. With candle's own `Device::new_cuda` every thread has its own stream,
+/// and streams do not wait for each other. Memory that tensors free stays with the process, for the next ones.
 ///
 /// # Errors
 /// [`Error::CudaNotBuilt`] without the feature `cuda`; [`Error::CudaUnavailable`] when the machine has

@@ -1,7 +1,6 @@
-//! The same passes over batches whose rows have step sizes of their own.
+//! The same passes over batches in which each row has its own step size.
 //!
-//! Entry for entry they round as the passes over one state do, so that a sample's steps do not depend
-//! on its neighbours.
+//! Each entry is rounded as in a pass over one state, so the steps of a sample do not depend on the other samples.
 
 use candle_core::{DType, Device, Tensor};
 use smallvec::SmallVec;
@@ -44,7 +43,7 @@ pub fn combine_steps(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Re
 /// in its graph.
 ///
 /// # Shapes
-/// `h`: one a row; `base` and every `x_i`: `[rows, ..state]`; so is the result.
+/// `h`: one per row; `base` and every `x_i`: `[rows, ..state]`; so is the result.
 pub fn combine_each(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Result<Tensor> {
     if base.into_iter().chain(terms.iter().map(|&(_, x)| x)).any(Tensor::track_op) {
         return combine_tracked(base, h, terms);
@@ -86,7 +85,7 @@ fn combine_tracked(base: Option<&Tensor>, h: &[f64], terms: &[Term<'_>]) -> Resu
     Ok(sum.ok_or_else(|| candle_core::Error::msg("combine_each needs a tensor"))?)
 }
 
-/// Numbers, one a row, as a tensor that broadcasts against `like`.
+/// Numbers, one per row, as a tensor that broadcasts against `like`.
 fn column(h: &[f64], like: &Tensor) -> Result<Tensor> {
     let mut shape = vec![1; like.rank()];
     shape[0] = h.len();
@@ -120,10 +119,10 @@ pub fn combine_picked(
     })
 }
 
-/// Returns [`scaled_norms`](super::scaled_norms) of every row: one list of results a row.
+/// Returns [`scaled_norms`](super::scaled_norms) of every row: one list of results per row.
 ///
 /// # Shapes
-/// `y0`, `y1` and every `k_i`: `[rows, ..state]`; `weights`: one list of `k.len()` a result.
+/// `y0`, `y1` and every `k_i`: `[rows, ..state]`; `weights`: one list of `k.len()` per result.
 pub fn scaled_norms_each(
     y0: &Tensor,
     y1: &Tensor,
@@ -186,8 +185,8 @@ pub(crate) fn difference_squares(
     })
 }
 
-/// Returns the inner product of each pair of rows of two tensors of the same shape and dtype, which are taken for so
-/// many rows.
+/// Returns the inner products of corresponding rows of two tensors of the same shape and dtype, each taken as `rows`
+/// rows.
 pub fn dots(rows: usize, a: &Tensor, b: &Tensor) -> Result<SmallVec<[f64; 1]>> {
     let length = a.elem_count() / rows;
     let (a, b) = (a.contiguous()?, b.contiguous()?);
@@ -199,8 +198,8 @@ pub fn dots(rows: usize, a: &Tensor, b: &Tensor) -> Result<SmallVec<[f64; 1]>> {
     })
 }
 
-/// Returns the largest distance of a row of `b` from that of `a`, relative to its size; 0 for rows of zeros. The tensors
-/// are taken for so many rows.
+/// Returns the largest distance between corresponding rows of `a` and `b`, relative to their size; 0 for rows of zeros.
+/// The tensors are taken as `rows` rows.
 pub fn largest_move(rows: usize, a: &Tensor, b: &Tensor) -> Result<f64> {
     let off = combine(Some(b), &[(-1.0, a)])?;
     let squares = dots(rows, &off, &off)?.into_iter().zip(dots(rows, b, b)?);

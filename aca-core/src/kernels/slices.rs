@@ -1,11 +1,11 @@
-//! The same operations on slices, for steps that make no tensors.
+//! The same operations on slices, for steps that create no tensors.
 
 use smallvec::{SmallVec, smallvec};
 
 use super::{Differences, Element, RowNorms, RowTerm, Scale, cpu};
 use crate::Result;
 
-/// Writes `base + h sum(w_i x_i)`, or the sum alone without a base, to `out`, with one `h` for all or one a row: what
+/// Writes `base + h sum(w_i x_i)`, or the sum alone without a base, to `out`, with one `h` for all or one per row: what
 /// [`combine_steps`](super::combine_steps) does, to the same bits.
 ///
 /// # Panics
@@ -125,7 +125,7 @@ pub fn scaled_norms_slopes<T: Element>(
     Ok(norms)
 }
 
-/// [`scaled_norms_each`](super::scaled_norms_each) of slices that are taken for so many rows.
+/// [`scaled_norms_each`](super::scaled_norms_each) of slices that are taken as `rows` rows.
 ///
 /// # Errors
 /// When tolerances of each entry are of another type.

@@ -61,7 +61,7 @@ where
 /// Those of [`Communicator::all_reduce`].
 ///
 /// # Cost
-/// A number a rank where none says anything, otherwise eight times the longest text for each.
+/// A number per rank where none says anything, otherwise eight times the longest text for each.
 pub fn gather_texts(
     communicator: &dyn Communicator,
     text: Option<&str>,

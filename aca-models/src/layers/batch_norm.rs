@@ -46,7 +46,7 @@ pub enum BatchNormMode {
 /// where those are used. Second derivatives as with [`Activation`].
 ///
 /// # Errors
-/// `forward` fails when shapes or dtypes do not fit, and on one number a channel where the batch's
+/// `forward` fails when shapes or dtypes do not fit, and on one number per channel where the batch's
 /// statistics are used.
 ///
 /// # Example
@@ -134,7 +134,7 @@ impl BatchNorm2d {
     ///
     /// All ranks must then evaluate the layer, and pull back through it, the same number of times: an ODE block needs
     /// fixed steps. What fails on one rank alone leaves the others waiting, so it must end the whole run. A value needs
-    /// one message, a pullback another, of a few numbers a channel.
+    /// one message, a pullback another, of a few numbers per channel.
     pub fn synchronise(&self, ranks: Arc<dyn BatchPeers>) {
         self.peers.set(ranks);
     }
@@ -259,7 +259,7 @@ impl BatchNorm2d {
         let planes = Planes { batch, channels, pixels: height * width };
         if planes.count() < 2 && self.mode() != BatchNormMode::Eval {
             bail!(
-                "x of shape {:?} has {} numbers a channel, which have no variance; give more or evaluate \
+                "x of shape {:?} has {} numbers per channel, which have no variance; give more or evaluate \
                  with running statistics",
                 x.dims(),
                 planes.count()

@@ -8,7 +8,7 @@ use aca_core::Stats;
 /// Counters of ODE blocks since they were last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evaluations {
-    /// Solves, one a block and a forward pass.
+    /// Solves, one per block and a forward pass.
     pub solves: usize,
     /// Evaluations of fields by forward solves.
     pub nfe_forward: usize,

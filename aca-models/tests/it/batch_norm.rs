@@ -205,7 +205,7 @@ fn what_does_not_fit_is_refused_with_its_sizes() {
     for (x, words) in [
         (filled(&[2, 4, 5, 5], DType::F32), "channels [3], but x has shape [2, 4, 5, 5]"),
         (filled(&[3, 5], DType::F32), "[batch, channels, height, width], not [3, 5]"),
-        (filled(&[1, 3, 1, 1], DType::F32), "1 numbers a channel, which have no variance"),
+        (filled(&[1, 3, 1, 1], DType::F32), "1 numbers per channel, which have no variance"),
         (filled(&[2, 3, 5, 5], DType::F64), "x is F64 but the layer is F32"),
     ] {
         let message = layer.forward(&x).unwrap_err().to_string();

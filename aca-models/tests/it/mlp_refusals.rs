@@ -76,7 +76,7 @@ fn states_and_times_that_do_not_fit_are_refused_with_their_numbers() {
     let three = clocks([0.0, 1.0, 2.0]);
     assert_eq!(
         refuse(&three, &[2, 3], DType::F64),
-        "times of shape [3, 1] do not fit states of shape [2, 3]; give one, or one a row: [batch, 1, ..]"
+        "times of shape [3, 1] do not fit states of shape [2, 3]; give one, or one per row: [batch, 1, ..]"
     );
 }
 

@@ -37,7 +37,7 @@ fn digits(gradient: Gradient) -> Network {
     .unwrap()
 }
 
-/// Two images that leave four pixels or more to the last batch norm: with one, its two numbers a channel
+/// Two images that leave four pixels or more to the last batch norm: with one, its two numbers per channel
 /// let gradients grow beyond `f32`.
 fn images(name: NetworkName, dtype: DType) -> Tensor {
     let [channels, side] = if name == NetworkName::Digits { [1, 8] } else { [3, 16] };

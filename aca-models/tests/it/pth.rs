@@ -13,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// The network that the fixtures were saved from: two Heun steps a block.
+/// The network that the fixtures were saved from: two Heun steps per block.
 fn network(dtype: DType) -> Network {
     let ode = OdeOptions { solver: Solver::fixed_count(HEUN_EULER, 2), ..OdeOptions::digits() };
     Network::new(&NetworkSpec { dtype, ..NetworkSpec::of(NetworkName::Digits) }, &ode).unwrap()

@@ -252,8 +252,8 @@ fn an_image_alone_in_a_batch_is_refused_where_it_has_one_number_a_channel() {
         let error = epoch(deep(), batch_size).unwrap_err();
         assert!(matches!(error, Error::LoneImage { images: 13, .. }), "{error}");
         let text = format!(
-            "13 images in batches of {batch_size} leave one image alone in a batch, of which batch norms \
-             of resnet18 see one number a channel, and that has no variance; give another batch size"
+            "13 images in batches of {batch_size} leave one image alone in a batch, so batch norms \
+             of resnet18 see one number per channel, and that has no variance; give another batch size"
         );
         assert_eq!(error.to_string(), text);
     }

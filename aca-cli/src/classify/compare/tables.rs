@@ -33,7 +33,7 @@ pub fn printed(summaries: &[Summary]) -> Vec<String> {
     aligned(&rows, |column| if column == 0 { Side::Left } else { Side::Right })
 }
 
-/// Writes the summaries, one a line.
+/// Writes the summaries, one per line.
 pub fn write_summaries(path: &Path, summaries: &[Summary]) -> Result<()> {
     let mut csv = csv::Writer::from_path(path)?;
     let heads = ["trained_by", "mean_accuracy", "least_accuracy", "most_accuracy", "seconds"];
@@ -53,7 +53,7 @@ pub fn write_summaries(path: &Path, summaries: &[Summary]) -> Result<()> {
     csv.flush().map_err(Error::file("write", path))
 }
 
-/// Writes the epochs of all trainings, one a line.
+/// Writes the epochs of all trainings, one per line.
 pub fn write_epochs(path: &Path, runs: &[Trained]) -> Result<()> {
     let mut csv = csv::Writer::from_path(path)?;
     csv.write_record([

@@ -65,7 +65,7 @@ impl Program {
         Ok(function)
     }
 
-    /// The PTX for the GPU of that number, compiled once a process.
+    /// The PTX for the GPU of that number, compiled once per process.
     fn ptx(&self, device: &CudaDevice) -> Result<Arc<str>> {
         let stream = device.cuda_stream();
         let context = stream.context();
@@ -102,7 +102,7 @@ pub(super) fn open(ordinal: usize) -> candle_core::Result<Device> {
 }
 
 /// Lets the driver keep freed memory for the next tensors: by default it goes back whenever the host
-/// waits, which a solve does once a step.
+/// waits, which a solve does once per step.
 fn keep_memory(device: &CudaDevice) -> candle_core::Result<()> {
     let stream = device.cuda_stream();
     if !stream.context().has_async_alloc() {

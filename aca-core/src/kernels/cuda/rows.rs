@@ -49,7 +49,7 @@ fn indices(device: &CudaDevice, rows: impl Iterator<Item = usize>) -> Result<Ten
     Ok(Tensor::from_slice(&rows, rows.len(), &Device::Cuda(device.clone()))?)
 }
 
-/// One value a row, as a tensor that broadcasts against `like`.
+/// One value per row, as a tensor that broadcasts against `like`.
 fn column<T: candle_core::WithDType>(
     values: Vec<T>,
     like: &Tensor,

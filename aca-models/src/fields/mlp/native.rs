@@ -28,7 +28,7 @@ impl Mlp {
         if batch > 0 && !fits {
             let (t, y) = (t.dims(), y.dims());
             bail!(
-                "times of shape {t:?} do not fit states of shape {y:?}; give one, or one a row: [batch, 1, ..]"
+                "times of shape {t:?} do not fit states of shape {y:?}; give one, or one per row: [batch, 1, ..]"
             );
         }
         t.contiguous().map(Some)

@@ -93,7 +93,7 @@ impl<T: Lanes> Source<'_, T> {
         });
     }
 
-    /// The values at one point, a row a tile.
+    /// The values at one point, a row per tile.
     fn point<'m>(&self, point: usize, tiles: usize, memory: &'m [T]) -> Matrix<'m, T> {
         let memory = &memory[point * self.layout.plane..];
         Matrix::strided(memory, (tiles, self.images.channels), (self.layout.row, 1))

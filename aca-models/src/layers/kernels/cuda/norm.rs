@@ -40,7 +40,7 @@ pub(crate) enum Batch<'a> {
     All(Source<'a>, f64),
 }
 
-/// Sums over channels as the two parts of a number a channel: mean and variance, or sums of cotangents.
+/// Sums over channels as the two parts of a number per channel: mean and variance, or sums of cotangents.
 pub(crate) type Sums = CudaStorage;
 
 impl Norm<'_> {
@@ -181,7 +181,7 @@ impl Norm<'_> {
         self.weight.device()
     }
 
-    /// Memory for so many numbers a channel, all of which the launch that follows writes.
+    /// Memory for so many numbers per channel, all of which the launch that follows writes.
     fn room(&self, numbers: usize, dtype: DType) -> Result<CudaStorage> {
         // SAFETY: every use in this file is followed by a launch that writes every element.
         Ok(unsafe { empty(self.device(), self.planes.channels * numbers, dtype)? })

@@ -30,7 +30,7 @@ pub(crate) type Steps<'a, T> = SmallVec<[Step<'a, T>; FEW]>;
 pub(crate) struct Pulled<T> {
     /// Of the states, if wanted.
     pub(crate) x: Vec<T>,
-    /// Of the times, one a row, where they are an input.
+    /// Of the times, one per row, where they are an input.
     pub(crate) t: Vec<T>,
     /// Of the parameters, one a layer.
     pub(crate) parameters: Vec<Gradients<T>>,

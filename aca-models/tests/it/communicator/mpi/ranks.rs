@@ -12,12 +12,12 @@ use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::{Solver, Tolerance};
 use aca_dense::SaveAt;
 use aca_models::{
-    Sgd,
     communicator::{Alone, Communicator, Mpi, gather, sum_gradients},
     data::DataSet,
     fields::{Mlp, MlpConfig, TimeInput},
     layers::Activation,
     networks::{Network, NetworkName, NetworkSpec, OdeOptions},
+    optimizers::Sgd,
     training::{TrainPlan, Trainer},
 };
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};

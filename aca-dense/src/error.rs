@@ -23,6 +23,85 @@ pub enum DenseError {
     /// The solve kept no dense output.
     #[error("the solve kept no dense output; solve with SaveAt::Dense")]
     NoDenseOutput,
+    /// The function of an event is not finite.
+    #[error(
+        "the function of event {event} is {value} at t = {t}; let it be finite wherever the solution goes, and the field beyond the event as well, since a step looks past it"
+    )]
+    EventNotFinite {
+        /// The event, counted from 0.
+        event: usize,
+        /// When.
+        t: f64,
+        /// Its value.
+        value: f64,
+    },
+    /// The function of an event does not give one number for each state.
+    #[error(
+        "the function of event {event} returned shape {got:?} where {expected} numbers are needed; let it give one for the whole state, or one for each row of samples that step on their own"
+    )]
+    EventShape {
+        /// The event, counted from 0.
+        event: usize,
+        /// Shape of the result.
+        got: Vec<usize>,
+        /// Numbers that are needed.
+        expected: usize,
+    },
+    /// The jump of an event returned another shape or type.
+    #[error(
+        "the jump of event {event} returned shape {got:?} for states of shape {expected:?}; let it return shape and type of its argument"
+    )]
+    JumpShape {
+        /// The event, counted from 0.
+        event: usize,
+        /// Shape of the result.
+        got: Vec<usize>,
+        /// Shape of the states.
+        expected: Vec<usize>,
+    },
+    /// An event looks at a number that the state does not have.
+    #[error("event {event} looks at number {index} of a state of {size}; count from 0")]
+    NoSuchComponent {
+        /// The event, counted from 0.
+        event: usize,
+        /// The place.
+        index: usize,
+        /// Numbers of the state.
+        size: usize,
+    },
+    /// Events come ever closer together.
+    #[error(
+        "event {event} happens again and again at t = {t}, {count} times so far: its times accumulate there (Zeno), and no solve gets beyond; end the solve with until or Stop before, or let the jump leave the surface for good"
+    )]
+    EventsAccumulate {
+        /// The event, counted from 0.
+        event: usize,
+        /// How often it happened.
+        count: usize,
+        /// When.
+        t: f64,
+    },
+    /// More events happened than are allowed.
+    #[error(
+        "more than {limit} events happened by t = {t}; raise Events::limit, or end the solve with until or Stop"
+    )]
+    TooManyEvents {
+        /// The limit.
+        limit: usize,
+        /// When the next one happened.
+        t: f64,
+    },
+    /// Two events that change or end the solve happen at one time.
+    #[error(
+        "events {} and {} both act at t = {t}, too close together for their order to mean anything; join them into one event",
+        events[0], events[1]
+    )]
+    EventsTogether {
+        /// The events, counted from 0.
+        events: [usize; 2],
+        /// When.
+        t: f64,
+    },
 }
 
 impl DenseError {

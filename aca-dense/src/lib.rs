@@ -26,10 +26,12 @@
 //! | the solver's own steps | [`SaveAt::Steps`] |
 //! | `y(t)` and `y'(t)` later, anywhere | [`SaveAt::Dense`] |
 //! | several of these | [`SaveAt::All`] |
+//! | what happens where the solution crosses a threshold | [`solve_events`] |
 //! | a span and times for each sample of a batch | [`Batching::PerSample`](aca_core::Batching::PerSample), [`SaveAt::PerSample`] |
 
 mod dense_output;
 mod error;
+mod events;
 mod interpolate;
 mod layout;
 mod placement;
@@ -40,6 +42,10 @@ mod solution;
 
 pub use dense_output::{DenseOutput, DenseStep};
 pub use error::DenseError;
+pub use events::{
+    Action, Crossing, Direction, Event, EventFinder, EventFunction, EventSolution, Events, Motion,
+    Piece, Pieces, solve_events,
+};
 pub use interpolate::{interpolate, interpolate_derivative};
 pub use layout::Layout;
 pub use placement::Placement;

@@ -5,6 +5,7 @@
 mod common;
 mod counts;
 mod errors;
+mod events;
 mod interpolants;
 mod save_at;
 mod sinks;

@@ -1,0 +1,118 @@
+//! Joins what the pieces found.
+
+use aca_core::{Result, kernels};
+use candle_core::Tensor;
+
+use super::pieces::Rounds;
+use crate::{Layout, Placement};
+
+/// Everything that all pieces found together.
+pub(crate) struct Assembled {
+    pub(crate) ts: Vec<f64>,
+    pub(crate) ys: Tensor,
+    pub(crate) layout: Layout,
+    pub(crate) happened: Happened,
+}
+
+/// The events of all samples, one sample's after the other's.
+pub(crate) struct Happened {
+    pub(crate) times: Tensor,
+    pub(crate) before: Tensor,
+    pub(crate) after: Tensor,
+    pub(crate) which: Vec<usize>,
+    pub(crate) counts: Vec<usize>,
+}
+
+impl<T> Rounds<'_, T> {
+    /// Joins outputs and events; `ragged` says that samples may have different numbers of outputs.
+    pub(crate) fn assemble(&mut self, ragged: bool) -> Result<Assembled> {
+        let missing: Vec<Vec<f64>> =
+            self.samples.iter().map(|own| own.missing().to_vec()).collect();
+        let counts: Vec<usize> =
+            self.samples.iter().zip(&missing).map(|(own, m)| own.found.len() + m.len()).collect();
+        let layout = match (self.whole, ragged) {
+            (true, _) => Layout::Whole(counts[0]),
+            (false, true) => Layout::Ragged(counts),
+            (false, false) => Layout::Alike { times: counts[0], batch: self.samples.len() },
+        };
+        let own_ts = |i: usize| {
+            let found = self.samples[i].found.iter().map(|found| found.0);
+            found.chain(missing[i].iter().copied()).collect::<Vec<f64>>()
+        };
+        let ts = match &layout {
+            Layout::Ragged(_) => (0..self.samples.len()).flat_map(own_ts).collect(),
+            _ => own_ts(0),
+        };
+        let ys = self.gather(&layout)?;
+        self.number_outputs(&layout);
+        Ok(Assembled { ts, ys, layout, happened: self.happened()? })
+    }
+
+    /// The state of one sample, or of the whole.
+    fn state(&self) -> &[usize] {
+        &self.y.dims()[usize::from(!self.whole)..]
+    }
+
+    /// All outputs where they belong; NaN where there are none.
+    fn gather(&self, layout: &Layout) -> Result<Tensor> {
+        let shape = [&layout.dims(), self.state()].concat();
+        let nowhere =
+            Tensor::zeros([&[1], self.state()].concat(), self.y.dtype(), self.y.device())?;
+        let nowhere = nowhere.affine(0.0, f64::NAN)?;
+        let mut rows = vec![(&nowhere, 0); layout.len()];
+        for (i, own) in self.samples.iter().enumerate() {
+            for (place, &(_, (piece, row))) in layout.rows(i).zip(&own.found) {
+                rows[place] = (&self.outputs[piece], row);
+            }
+        }
+        match rows.is_empty() {
+            true => Ok(Tensor::zeros(shape, self.y.dtype(), self.y.device())?),
+            false => Ok(kernels::gather_rows(&rows)?.reshape(shape)?),
+        }
+    }
+
+    /// Turns places among a sample's outputs into places among all of them.
+    fn number_outputs(&mut self, layout: &Layout) {
+        for piece in &mut self.pieces.list {
+            for (i, own) in piece.outputs.iter_mut().enumerate() {
+                let places: Vec<usize> = layout.rows(i).collect();
+                let numbered = |&(place, at): &(usize, Placement)| (places[place], at);
+                *own = own.iter().map(numbered).collect();
+            }
+        }
+    }
+
+    fn happened(&self) -> Result<Happened> {
+        let (mut times, mut which, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for i in 0..self.samples.len() {
+            let start = times.len();
+            for (number, piece) in self.pieces.list.iter().enumerate() {
+                for crossing in piece.crossings.iter().filter(|crossing| crossing.sample == i) {
+                    times.push(crossing.t);
+                    which.push(crossing.event);
+                    let y = if self.whole { crossing.y.unsqueeze(0)? } else { crossing.y.clone() };
+                    let jumps = crossing.acts && piece.jumps[i].is_some();
+                    after.push(match (jumps, self.whole) {
+                        (false, _) => y.clone(),
+                        (true, true) => self.starts[number].unsqueeze(0)?,
+                        (true, false) => kernels::pick_rows(&self.starts[number], &[i])?,
+                    });
+                    before.push(y);
+                }
+            }
+            counts.push(times.len() - start);
+        }
+        let join = |rows: &[Tensor]| match rows {
+            [] => {
+                let shape = [&[0], self.state()].concat();
+                Ok(Tensor::zeros(shape, self.y.dtype(), self.y.device())?)
+            }
+            rows => Ok::<_, aca_core::Error>(Tensor::cat(rows, 0)?),
+        };
+        let (before, after) = (join(&before)?, join(&after)?);
+        let count = times.len();
+        let times = Tensor::from_vec(times, count, self.y.device())?;
+        Ok(Happened { times, before, after, which, counts })
+    }
+}

@@ -1,0 +1,76 @@
+//! An event that happened.
+
+use aca_core::{Cotangents, Result, Time, kernels};
+use candle_core::{DType, Tensor};
+
+use crate::Placement;
+
+/// An event that happened, outside candle's graph.
+#[derive(Clone, Debug)]
+pub struct Crossing {
+    /// The sample; 0 for a state that steps as a whole.
+    pub sample: usize,
+    /// Which of the events.
+    pub event: usize,
+    /// When.
+    pub t: f64,
+    /// Where among the accepted steps of its piece.
+    pub placement: Placement,
+    /// The state just before, `[..state]`, or `[1, ..state]` of a sample that steps on its own.
+    pub y: Tensor,
+    /// The interpolant's slope there, where the time moves with the state: not at given times and ends of steps.
+    pub slope: Option<Tensor>,
+    /// Whether it ends the piece of the solve that it lies in.
+    pub acts: bool,
+}
+
+impl Crossing {
+    /// The time as a function sees it.
+    ///
+    /// # Errors
+    /// Never for a crossing that was found.
+    pub fn time(&self, whole: bool) -> Result<Time> {
+        moments(whole, &[self.t], &[self.sample])
+    }
+}
+
+/// The times of states: of one whole state, or one for each row.
+pub(crate) fn moments(whole: bool, ts: &[f64], samples: &[usize]) -> Result<Time> {
+    match whole {
+        true => Ok(Time::new(ts.first().copied().unwrap_or_default())),
+        false => Time::of_samples(ts.into(), samples.into()),
+    }
+}
+
+/// How fast a function moves along the solution: `g_y . y' + g_t`.
+#[derive(Clone, Copy, Debug)]
+pub struct Motion {
+    /// The rate.
+    pub rate: f64,
+    /// `|g_y| |y'| + |g_t|`: along the surface the rate is small beside it.
+    pub size: f64,
+    /// What rounding may make of a rate that is zero.
+    pub noise: f64,
+}
+
+impl Motion {
+    /// Joins the cotangents of one function's inputs to the solution's slope there.
+    ///
+    /// # Errors
+    /// Only if candle cannot read the numbers.
+    pub fn new(cotangents: &Cotangents, slope: &Tensor) -> Result<Self> {
+        let g_t = match &cotangents.t {
+            Some(g_t) => g_t.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?,
+            None => 0.0,
+        };
+        let g_y = cotangents.y.to_dtype(slope.dtype())?.contiguous()?;
+        let size = |x: &Tensor| Ok::<_, aca_core::Error>(kernels::dot(x, x)?.sqrt());
+        let terms = kernels::dot(&g_y.abs()?, &slope.abs()?)? + g_t.abs();
+        let epsilon = if slope.dtype() == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON };
+        Ok(Self {
+            rate: kernels::dot(&g_y, slope)? + g_t,
+            size: size(&g_y)? * size(slope)? + g_t.abs(),
+            noise: 4.0 * epsilon * terms,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The functions whose zeros are events.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aca_core::{Pullback, Result, Time, VectorField, linearize_by_autograd};
+use candle_core::{DType, Result as CandleResult, Tensor, bail};
+
+use crate::DenseError;
+
+/// A function of time and state.
+type Function = dyn Fn(&Time, &Tensor) -> CandleResult<Tensor> + Send + Sync;
+
+/// What an event looks at.
+#[derive(Clone)]
+pub enum EventFunction {
+    /// A function of time and state in candle's operations.
+    Closure(Arc<Function>),
+    /// One number of the state against a threshold.
+    Component {
+        /// Its place, counted through all dimensions of the state, or of one sample's.
+        index: usize,
+        /// What it is compared with.
+        threshold: f64,
+    },
+    /// The root mean square of the slope against a bound.
+    Steady {
+        /// The field.
+        field: Arc<dyn VectorField>,
+        /// The bound.
+        eps: f64,
+    },
+    /// Given times.
+    Times(Vec<f64>),
+    /// The ends of accepted steps.
+    Steps,
+}
+
+impl fmt::Debug for EventFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closure(_) => f.write_str("a function"),
+            Self::Component { index, threshold } => write!(f, "y[{index}] - {threshold}"),
+            Self::Steady { eps, .. } => write!(f, "|f| - {eps}"),
+            Self::Times(ts) => write!(f, "times {ts:?}"),
+            Self::Steps => f.write_str("steps"),
+        }
+    }
+}
+
+impl EventFunction {
+    /// Whether zeros are searched for.
+    pub fn has_roots(&self) -> bool {
+        !matches!(self, Self::Times(_) | Self::Steps)
+    }
+
+    /// Returns `g(t, y)` in candle's graph, one number for each of `rows` states.
+    pub(crate) fn trace(&self, t: &Time, y: &Tensor, rows: Option<usize>) -> CandleResult<Tensor> {
+        let count = rows.unwrap_or(1);
+        let flat = |x: &Tensor| x.reshape((count, x.elem_count() / count.max(1)));
+        match self {
+            Self::Closure(g) => g(t, y),
+            &Self::Component { index, threshold } => {
+                flat(y)?.narrow(1, index, 1)?.affine(1.0, -threshold)
+            }
+            Self::Steady { field, eps } => {
+                flat(&field.trace(t, y)?)?.sqr()?.mean(1)?.sqrt()?.affine(1.0, -eps)
+            }
+            Self::Times(_) | Self::Steps => bail!("times and steps are no functions of the state"),
+        }
+    }
+
+    /// Returns the values of `g`, one for each of `rows` states, or one for a whole state.
+    ///
+    /// # Errors
+    /// [`DenseError::EventShape`], naming the `event`; whatever the function returns.
+    pub(crate) fn eval(
+        &self,
+        event: usize,
+        t: &Time,
+        y: &Tensor,
+        rows: Option<usize>,
+    ) -> Result<Vec<f64>> {
+        let g = self.trace(t, &y.detach(), rows)?.detach();
+        check_shape(event, &g, rows)?;
+        Ok(g.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+    }
+
+    /// Returns `g` at a point, in candle's graph, and its pullback.
+    ///
+    /// # Errors
+    /// As [`EventFunction::eval`].
+    pub fn linearize(
+        &self,
+        event: usize,
+        t: &Time,
+        y: &Tensor,
+        rows: Option<usize>,
+    ) -> Result<(Tensor, Pullback<'_>)> {
+        let (g, pullback) = linearize_by_autograd(|t, y| self.trace(t, y, rows), t, y)?;
+        check_shape(event, &g, rows)?;
+        Ok((g, pullback))
+    }
+}
+
+fn check_shape(event: usize, g: &Tensor, rows: Option<usize>) -> Result<()> {
+    let expected = rows.unwrap_or(1);
+    match g.elem_count() == expected {
+        true => Ok(()),
+        false => Err(DenseError::EventShape { event, got: g.dims().to_vec(), expected }.into()),
+    }
+}

@@ -29,6 +29,8 @@ pub(crate) struct Aca {
     pub(crate) y0: Tensor,
     /// States at the ends of the spans, and the slope there where the last step has it.
     pub(crate) end: (Tensor, Option<Tensor>),
+    /// Whether that is where the last steps end: not so if an event stopped one inside.
+    pub(crate) ends_with_steps: bool,
     pub(crate) checkpoints: Checkpoints,
     /// Which samples have no gradient, because they failed; `None` for a whole state.
     pub(crate) failed: Option<Vec<bool>>,

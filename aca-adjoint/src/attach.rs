@@ -11,12 +11,24 @@ use candle_core::{
 
 use crate::second_order::refuse_derivative;
 use crate::storage::whole;
-use crate::{Params, Tape};
+use crate::{Gradients, Params, Tape};
+
+/// What maps cotangents of outputs to gradients.
+pub(crate) trait Pull: Send + Sync + 'static {
+    /// Returns the gradients, those of times as well if they are wanted.
+    fn pull(&self, cotangents: &Tensor, want_times: bool) -> aca_core::Result<Gradients>;
+}
+
+impl Pull for Tape {
+    fn pull(&self, cotangents: &Tensor, want_times: bool) -> aca_core::Result<Gradients> {
+        Self::pull(self, cotangents, want_times)
+    }
+}
 
 /// A finished solve as an operation of candle's graph on (y0, parameters, times).
-struct Solve {
+struct Solve<P> {
     outputs: Tensor,
-    tape: Tape,
+    tape: P,
 }
 
 /// Returns `outputs` as a function of `y0`, the parameters and the times, whose backward is
@@ -30,7 +42,7 @@ pub(crate) fn attach(
     y0: &Tensor,
     params: &Params,
     times: &Tensor,
-    tape: Tape,
+    tape: impl Pull,
 ) -> aca_core::Result<Tensor> {
     let outputs = whole(&outputs.detach())?;
     Ok(y0.apply_op3(&params.flatten(y0)?, times, Solve { outputs, tape })?)
@@ -70,7 +82,7 @@ impl CustomOp1 for Unchanged {
     }
 }
 
-impl Solve {
+impl<P> Solve<P> {
     fn copy<T>(&self, copy: impl Fn(&Storage, &Layout) -> Option<Result<T>>) -> Result<(T, Shape)> {
         let (storage, layout) = self.outputs.storage_and_layout();
         match copy(&storage, layout) {
@@ -82,7 +94,7 @@ impl Solve {
     }
 }
 
-impl CustomOp3 for Solve {
+impl<P: Pull> CustomOp3 for Solve<P> {
     fn name(&self) -> &'static str {
         "ode-solve"
     }

@@ -74,7 +74,7 @@ impl<'a, 'w> BackwardPass<'a, 'w> {
             want_times,
             probe: AdjointProbe::new(probed, batch),
             audit: Audit::new(batch, rounding(field.epsilon())),
-            y1: Some(tape.end.0.clone()),
+            y1: tape.ends_with_steps.then(|| tape.end.0.clone()),
         })
     }
 

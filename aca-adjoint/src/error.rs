@@ -154,6 +154,28 @@ pub enum GradientError {
          Batching::Shared, or check one sample"
     )]
     DifferencesPerSample,
+    /// The solution runs along the surface of an event, whose time then does not follow what moves it.
+    #[error(
+        "event {event} at t = {t} only grazes its surface: its function moves at a rate of {rate:.1e} there, beside {size:.1e} for a solution across it, so the time of the event has no derivative; end the solve before, or move the threshold"
+    )]
+    GrazingEvent {
+        /// The event, counted from 0.
+        event: usize,
+        /// When.
+        t: f64,
+        /// The rate `g_y . y' + g_t`.
+        rate: f64,
+        /// `|g_y| |y'| + |g_t|`.
+        size: f64,
+    },
+    /// The function or the jump of an event made a number of a time that is differentiated.
+    #[error(
+        "event {event} read the time as a number, t.value(), so its dependence on time is missing from gradients; use t.tensor(y) in its function and its jump"
+    )]
+    EventTimeRead {
+        /// The event, counted from 0.
+        event: usize,
+    },
     /// A tensor of times has not exactly one dimension.
     #[error(
         "times of shape {shape:?} came where a list is needed; give a tensor of shape [n], n at least 1"

@@ -65,6 +65,7 @@ impl Solve<'_> {
             methods: Stepper::all(self.solver, self.y0.dtype())?,
             y0: self.y0.detach(),
             end: (sol.y1.clone(), slope.filter(|_| !undone)),
+            ends_with_steps: sol.samples.iter().all(|end| end.s == 1.0),
             checkpoints,
             failed: match self.solver.batching {
                 Batching::Shared => None,

@@ -27,6 +27,7 @@
 //! |---|---|
 //! | train with candle's `backward` | [`Ode::solve`] |
 //! | differentiate with respect to times too | [`Ode::solve_times`] |
+//! | stop, record or change the state where the solution crosses a threshold | [`Ode::solve_events`] |
 //! | let every sample of a batch step on its own | `Batching::PerSample` and [`Ode::solve`] |
 //! | get the gradient explicitly | [`Ode::forward`], [`Tape::pullback`] |
 //! | choose how the gradient is found, or write that yourself | [`Ode::gradient`], [`Gradient`], [`Strategy`] |
@@ -47,6 +48,7 @@ mod backward_pass;
 mod checkpoints;
 mod differences;
 mod error;
+mod events;
 mod forward;
 mod gradient;
 mod gradient_check;
@@ -74,6 +76,7 @@ pub use backward::Tape;
 pub use checkpoints::{Checkpoint, Checkpoints, Grid};
 pub use differences::DifferenceCheck;
 pub use error::GradientError;
+pub use events::EventOdeSolution;
 pub use gradient::{Backsolve, Gradient};
 pub use gradient_check::GradientCheck;
 pub use gradients::{Gradients, TimeGradients};

@@ -127,6 +127,11 @@ impl Ode {
         &self.params
     }
 
+    /// The field.
+    pub(crate) fn field(&self) -> &Arc<dyn VectorField> {
+        &self.field
+    }
+
     /// The solver.
     pub fn solver(&self) -> &Solver {
         &self.solver
@@ -293,7 +298,7 @@ impl Ode {
         save_at: &'a SaveAt,
     ) -> Solve<'a> {
         let Self { solver, field, params, untrusted, .. } = self;
-        Solve { solver, field, params, y0, spans, save_at, untrusted: *untrusted }
+        Solve { solver, field, params, y0, spans, save_at, untrusted: *untrusted, watch: None }
     }
 
     pub(crate) fn check_covered(&self, y0: &Tensor, t0: f64) -> Result<()> {

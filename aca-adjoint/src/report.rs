@@ -62,6 +62,29 @@ pub struct GradientReport {
     pub doubt: Option<Arc<GradientError>>,
 }
 
+impl GradientReport {
+    /// Joins this report, of a piece of a solve, to that of what follows.
+    pub(crate) fn and(mut self, later: Self) -> Self {
+        let add = |own: &mut LossError, later: &LossError| {
+            own.signed += later.signed;
+            own.bound += later.bound;
+        };
+        add(&mut self.loss_error, &later.loss_error);
+        let samples = self.sample_loss_errors.iter_mut().zip(&later.sample_loss_errors);
+        samples.for_each(|(own, later)| add(own, later));
+        if later.growth > self.growth {
+            (self.growth, self.growth_t) = (later.growth, later.growth_t);
+        }
+        Self {
+            loss_weight: self.loss_weight + later.loss_weight,
+            steps: self.steps + later.steps,
+            stability_limited: self.stability_limited + later.stability_limited,
+            doubt: self.doubt.or(later.doubt),
+            ..self
+        }
+    }
+}
+
 /// What one row of a replayed step tells.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RowFinding {

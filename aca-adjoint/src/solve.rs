@@ -1,9 +1,10 @@
 //! One solve that is about to run.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use aca_core::{
-    Evaluator, Result, Solver, Spans, StableSteps, StepSink, Stepper, Time, VectorField,
+    Evaluator, Result, Solver, Spans, StableSteps, Step, StepSink, Stepper, Time, VectorField,
     large_stack,
 };
 use aca_dense::{SaveAt, Solution};
@@ -22,6 +23,19 @@ pub struct Solve<'a> {
     pub(crate) spans: &'a Spans,
     pub(crate) save_at: &'a SaveAt,
     pub(crate) untrusted: Untrusted,
+    pub(crate) watch: Option<&'a Watch<'a>>,
+}
+
+/// A sink that sees every solve first: what finds events.
+pub(crate) type Watch<'a> = RefCell<dyn StepSink + 'a>;
+
+/// Steps on their way to a watch.
+struct Watching<'a>(&'a Watch<'a>);
+
+impl StepSink for Watching<'_> {
+    fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
+        self.0.borrow_mut().accept(step)
+    }
 }
 
 impl<'a> Solve<'a> {
@@ -88,7 +102,14 @@ impl Solve<'_> {
         y0: &Tensor,
         sink: &mut dyn StepSink,
     ) -> Result<Solution> {
-        Solution::record(solver, self.field.as_ref(), y0, self.spans.clone(), self.save_at, sink)
+        let (field, spans) = (self.field.as_ref(), self.spans.clone());
+        match self.watch {
+            None => Solution::record(solver, field, y0, spans, self.save_at, sink),
+            Some(watch) => {
+                let sinks = (Watching(watch), sink);
+                Solution::record(solver, field, y0, spans, self.save_at, sinks)
+            }
+        }
     }
 
     /// Nodes that one step adds to candle's graph, at most: every stage its field and a weighted sum

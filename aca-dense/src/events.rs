@@ -17,11 +17,11 @@ mod pieces;
 mod root;
 mod watch;
 
-pub use crossing::{Crossing, Motion};
+pub use crossing::{Crossing, Motion, moments};
 pub use finder::EventFinder;
 pub use function::EventFunction;
 pub use outcome::{EventSolution, solve_events};
-pub use pieces::{Piece, Pieces};
+pub use pieces::{Piece, Pieces, jumping};
 
 /// A change of the state: `y+ = jump(t, y-)`.
 type Jump = dyn Fn(&Time, &Tensor) -> CandleResult<Tensor> + Send + Sync;

@@ -44,7 +44,7 @@ impl<T> Rounds<'_, T> {
             _ => own_ts(0),
         };
         let ys = self.gather(&layout)?;
-        self.number_outputs(&layout);
+        self.number(&layout);
         Ok(Assembled { ts, ys, layout, happened: self.happened()? })
     }
 
@@ -71,8 +71,16 @@ impl<T> Rounds<'_, T> {
         }
     }
 
-    /// Turns places among a sample's outputs into places among all of them.
-    fn number_outputs(&mut self, layout: &Layout) {
+    /// Turns places among a sample's outputs into places among all of them, and gives events theirs.
+    fn number(&mut self, layout: &Layout) {
+        let mut place = 0;
+        for i in 0..self.samples.len() {
+            let all = self.pieces.list.iter_mut().flat_map(|piece| &mut piece.crossings);
+            for crossing in all.filter(|crossing| crossing.sample == i) {
+                crossing.place = place;
+                place += 1;
+            }
+        }
         for piece in &mut self.pieces.list {
             for (i, own) in piece.outputs.iter_mut().enumerate() {
                 let places: Vec<usize> = layout.rows(i).collect();
@@ -85,6 +93,7 @@ impl<T> Rounds<'_, T> {
     fn happened(&self) -> Result<Happened> {
         let (mut times, mut which, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut before, mut after) = (Vec::new(), Vec::new());
+
         for i in 0..self.samples.len() {
             let start = times.len();
             for (number, piece) in self.pieces.list.iter().enumerate() {

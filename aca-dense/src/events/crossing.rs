@@ -12,6 +12,8 @@ pub struct Crossing {
     pub sample: usize,
     /// Which of the events.
     pub event: usize,
+    /// Its place among all that happened in the solve.
+    pub place: usize,
     /// When.
     pub t: f64,
     /// Where among the accepted steps of its piece.
@@ -35,7 +37,10 @@ impl Crossing {
 }
 
 /// The times of states: of one whole state, or one for each row.
-pub(crate) fn moments(whole: bool, ts: &[f64], samples: &[usize]) -> Result<Time> {
+///
+/// # Errors
+/// [`Error::NoTimes`](aca_core::Error::NoTimes) for no rows.
+pub fn moments(whole: bool, ts: &[f64], samples: &[usize]) -> Result<Time> {
     match whole {
         true => Ok(Time::new(ts.first().copied().unwrap_or_default())),
         false => Time::of_samples(ts.into(), samples.into()),

@@ -343,6 +343,7 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
         Ok(Crossing {
             sample: self.own.sample,
             event,
+            place: 0,
             t: self.at(root.s),
             placement: Placement { step: self.own.index, s: root.s },
             y: self.state(root.s)?,

@@ -30,6 +30,12 @@ pub struct Piece<T> {
     pub y1: Tensor,
 }
 
+/// The samples that make one event's jump at the end of a piece, given what each does there, and when.
+pub fn jumping(jumps: &[Option<(usize, f64)>], event: usize) -> (Vec<usize>, Vec<f64>) {
+    let own = jumps.iter().enumerate().filter_map(|(i, jump)| Some((i, (*jump)?)));
+    own.filter(|(_, jump)| jump.0 == event).map(|(i, jump)| (i, jump.1)).unzip()
+}
+
 /// A whole solve with events.
 #[derive(Debug)]
 pub struct Pieces<T> {
@@ -237,7 +243,7 @@ impl<'a, T> Rounds<'a, T> {
                     let (y, t) = (self.row(&sol.y1, i)?, t);
                     let acts = self.events.list[event].acts(count);
                     let (placement, slope) = (ends[i], None);
-                    let met = Crossing { sample: i, event, t, placement, y, slope, acts };
+                    let met = Crossing { sample: i, event, place: 0, t, placement, y, slope, acts };
                     let after = crossings.partition_point(|own| own.sample <= i);
                     crossings.insert(after, met);
                     Some(event)
@@ -371,12 +377,6 @@ impl<'a, T> Rounds<'a, T> {
         }
         Ok(())
     }
-}
-
-/// The samples that make one event's jump, and when.
-pub(crate) fn jumping(jumps: &[Option<(usize, f64)>], event: usize) -> (Vec<usize>, Vec<f64>) {
-    let own = jumps.iter().enumerate().filter_map(|(i, jump)| Some((i, (*jump)?)));
-    own.filter(|(_, jump)| jump.0 == event).map(|(i, jump)| (i, jump.1)).unzip()
 }
 
 /// Adds the variables that a graph reads.

@@ -165,7 +165,7 @@ pub enum GradientError {
         t: f64,
         /// The rate `g_y . y' + g_t`.
         rate: f64,
-        /// `|g_y| |y'| + |g_t|`.
+        /// The larger of `|g_y| |y'| + |g_t|` and the function's mean rate within the step.
         size: f64,
     },
     /// The function or the jump of an event made a number of a time that is differentiated.

@@ -175,6 +175,7 @@ impl<'a> Walk<'a> {
         let (value, pullback) = function.linearize(event, &time, y, rows)?;
         let one = pullback.apply(&value.ones_like()?)?;
         let Motion { rate, size, .. } = Motion::new(&one, slope)?;
+        let size = size.max(crossing.pace);
         if time.hides_from(one.t.as_ref()) {
             return Err(GradientError::EventTimeRead { event }.into());
         }
@@ -254,12 +255,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Part of `|g_y| |y'| + |g_t|` below which a rate counts as none. A surface that is only just reached is met at a rate
-/// of the square root of what it is passed by, and below that of rounding nothing is left of the time.
+/// Part of `|g_y| |y'| + |g_t|`, or of the mean rate within the step, below which a rate counts as none. A surface that is only just reached is met at a rate
+/// of the square root of what it is passed by: where that is some rounding, nothing is left of the time.
 fn grazing(dtype: DType) -> f64 {
     match dtype {
-        DType::F32 => f64::from(f32::EPSILON).sqrt(),
-        _ => f64::EPSILON.sqrt(),
+        DType::F32 => 10.0 * f64::from(f32::EPSILON).sqrt(),
+        _ => 10.0 * f64::EPSILON.sqrt(),
     }
 }
 

@@ -8,6 +8,7 @@ mod common;
 mod cuda;
 mod differences;
 mod discrete;
+mod events;
 mod explicit;
 mod half;
 mod implicit;

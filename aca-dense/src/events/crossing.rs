@@ -22,6 +22,8 @@ pub struct Crossing {
     pub y: Tensor,
     /// The interpolant's slope there, where the time moves with the state: not at given times and ends of steps.
     pub slope: Option<Tensor>,
+    /// How far its function goes within the step, by the step's size.
+    pub pace: f64,
     /// Whether it ends the piece of the solve that it lies in.
     pub acts: bool,
 }

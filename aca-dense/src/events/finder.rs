@@ -109,7 +109,7 @@ impl<'a> EventFinder<'a> {
                 return Err(DenseError::TooManyEvents { limit, t }.into());
             }
             let acts = self.events.list[event].acts(count);
-            self.crossings.push(inside.crossing(event, root, acts)?);
+            self.crossings.push(inside.crossing((event, lanes[event].pace), root, acts)?);
             lanes[event].next = None;
             if acts {
                 let mark = &mut self.watches[sample].marks[event];
@@ -147,7 +147,7 @@ impl<'a> EventFinder<'a> {
                 // Before the one that ends the piece.
                 let place = self.crossings.len() - 1;
                 let met = Root { s: met.s.min(root.s), ..met };
-                self.crossings.insert(place, inside.crossing(other, met, false)?);
+                self.crossings.insert(place, inside.crossing((other, lane.pace), met, false)?);
             }
         }
         Ok(())
@@ -164,9 +164,11 @@ impl<'a> EventFinder<'a> {
         match own.function {
             EventFunction::Steps => {
                 let end = Root { s: 1.0, residual: 0.0, rising: true };
-                return Ok(Lane { points, cursor: None, next: Some(end) });
+                return Ok(Lane { points, cursor: None, next: Some(end), pace: 0.0 });
             }
-            EventFunction::Times(_) => return Ok(Lane { points, cursor: None, next: None }),
+            EventFunction::Times(_) => {
+                return Ok(Lane { points, cursor: None, next: None, pace: 0.0 });
+            }
             _ => {}
         }
         for &(s, value) in &points {
@@ -197,7 +199,8 @@ impl<'a> EventFinder<'a> {
             }
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
-        Ok(Lane { points, cursor: Some(Cursor::new(start, leaving)), next: None })
+        let pace = inside.pace(start, &points);
+        Ok(Lane { points, cursor: Some(Cursor::new(start, leaving)), next: None, pace })
     }
 }
 
@@ -208,6 +211,7 @@ struct Lane {
     cursor: Option<Cursor>,
     /// The next event.
     next: Option<Root>,
+    pace: f64,
 }
 
 impl Lane {
@@ -310,6 +314,14 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
         })
     }
 
+    /// How far a function goes within the step, by the step's size.
+    fn pace(&self, start: f64, points: &[Point]) -> f64 {
+        let ends = points
+            .iter()
+            .fold((start, start), |ends, point| (ends.0.min(point.1), ends.1.max(point.1)));
+        (ends.1 - ends.0) / self.own.h().abs()
+    }
+
     /// How many states a function sees at once.
     fn rows(&self) -> Option<usize> {
         (!self.step.is_whole()).then_some(1)
@@ -338,7 +350,12 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
         Ok(if rate.abs() > noise { sign(rate * self.own.h()) } else { 0.0 })
     }
 
-    fn crossing(&mut self, event: usize, root: Root, acts: bool) -> Result<Crossing> {
+    fn crossing(
+        &mut self,
+        (event, pace): (usize, f64),
+        root: Root,
+        acts: bool,
+    ) -> Result<Crossing> {
         let moves = self.events.list[event].function.has_roots();
         Ok(Crossing {
             sample: self.own.sample,
@@ -348,6 +365,7 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
             placement: Placement { step: self.own.index, s: root.s },
             y: self.state(root.s)?,
             slope: if moves { Some(self.slope(root.s)?) } else { None },
+            pace,
             acts,
         })
     }

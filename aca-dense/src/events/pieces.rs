@@ -243,7 +243,17 @@ impl<'a, T> Rounds<'a, T> {
                     let (y, t) = (self.row(&sol.y1, i)?, t);
                     let acts = self.events.list[event].acts(count);
                     let (placement, slope) = (ends[i], None);
-                    let met = Crossing { sample: i, event, place: 0, t, placement, y, slope, acts };
+                    let met = Crossing {
+                        sample: i,
+                        event,
+                        place: 0,
+                        t,
+                        placement,
+                        y,
+                        slope,
+                        pace: 0.0,
+                        acts,
+                    };
                     let after = crossings.partition_point(|own| own.sample <= i);
                     crossings.insert(after, met);
                     Some(event)

@@ -9,6 +9,8 @@
 //! | [`LinearDecay`] | one decaying amount | rate |
 //! | [`CubicSpiral`] | plane | 2 x 2 matrix |
 //! | [`VanDerPol`] | position, speed | stiffness |
+//! | [`Ball`] that bounces, [`ThrownBall`] | height, speed; place, velocity | gravity, restitution; gravity, drag |
+//! | [`Izhikevich`]'s neuron that spikes | potential, recovery | a, b, c, d, current |
 //! | [`LotkaVolterra`] | prey, predators | four rates |
 //! | [`Lorenz`] | three | sigma, rho, beta |
 //! | [`ThreeBody`] | three positions, three speeds in space | three masses |
@@ -16,8 +18,10 @@
 //! | [`Oregonator`] | three concentrations, stiff | s, q, w |
 //! | a [`Network`] of reactions of your own | amounts of its species | rates |
 
+mod ball;
 mod closed_form;
 mod cubic_spiral;
+mod izhikevich;
 mod linear_decay;
 mod lorenz;
 mod lotka_volterra;
@@ -26,8 +30,10 @@ mod oregonator;
 mod three_body;
 mod van_der_pol;
 
+pub use ball::{Ball, ThrownBall};
 pub use closed_form::{ClosedForm, Difference, System};
 pub use cubic_spiral::CubicSpiral;
+pub use izhikevich::Izhikevich;
 pub use linear_decay::LinearDecay;
 pub use lorenz::Lorenz;
 pub use lotka_volterra::LotkaVolterra;

@@ -15,6 +15,7 @@ mod data_cifar;
 mod data_digits;
 #[cfg(feature = "download")]
 mod download;
+mod events;
 mod forced;
 mod linear;
 mod mlp_field;

@@ -1,6 +1,7 @@
 //! `aca solve`: a built-in system, solved, tabulated and drawn.
 
 mod blow_up;
+mod happenings;
 mod outputs;
 mod problem;
 
@@ -8,14 +9,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use aca_core::{Number, Solver, Stats, TimeSpan, Tolerance};
-use aca_dense::{SaveAt, Solution};
+use aca_core::{Batching, Number, Solver, Stats, TimeSpan, Tolerance};
+use aca_dense::SaveAt;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use crate::args::SolveArgs;
 use crate::method::{check_step, check_tolerances, method};
 use crate::report::{self, Refusal, Result};
+use happenings::{Happened, Watched};
 use outputs::Outputs;
 use problem::Problem;
 
@@ -36,6 +38,20 @@ struct Summary {
     /// Time of the solve alone.
     seconds: f64,
     y1: Vec<f64>,
+    /// What happened on the way, where anything may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<Happened>>,
+}
+
+/// What a solve found.
+pub struct Solved {
+    pub ts: Vec<f64>,
+    /// One state a time, those of samples one after the other.
+    pub ys: Vec<Vec<f64>>,
+    pub y1: Vec<f64>,
+    pub t1: f64,
+    pub stats: Stats,
+    pub happened: Vec<Happened>,
 }
 
 /// Solves the system and writes what came out.
@@ -45,9 +61,12 @@ pub fn run(args: &SolveArgs) -> Result<()> {
     let outputs = Outputs::claim(args, args.out.as_ref().unwrap_or(&own), &setup)?;
     let start = Instant::now();
     let solution = setup.solve(args.points).map_err(|error| blow_up::told(&setup, error))?;
-    let summary = setup.summary(&solution, start.elapsed().as_secs_f64())?;
+    let summary = setup.summary(&solution, start.elapsed().as_secs_f64());
     let written = outputs.write(&setup, &solution, &summary)?;
     report::line(&summary.text(setup.problem.names))?;
+    if let Some(watched) = &setup.problem.watched {
+        report::line(&row("events", &happenings::told(watched, &solution.happened)))?;
+    }
     for file in written {
         report::line(&row("written", &file.display().to_string()))?;
     }
@@ -81,12 +100,12 @@ impl Setup {
     }
 
     /// Solves with outputs at `count` times, both ends included.
-    fn solve(&self, count: u32) -> Result<Solution> {
+    fn solve(&self, count: u32) -> Result<Solved> {
         self.solve_by(&self.solver, count)
     }
 
     /// The same with another solver.
-    fn solve_by(&self, solver: &Solver, count: u32) -> Result<Solution> {
+    fn solve_by(&self, solver: &Solver, count: u32) -> Result<Solved> {
         let ((t0, t1), last) = (self.span, f64::from(count - 1));
         let inner = (1..count - 1).map(|i| t0 + (t1 - t0) * f64::from(i) / last);
         let times: Vec<f64> = std::iter::once(t0).chain(inner).chain([t1]).collect();
@@ -95,26 +114,79 @@ impl Setup {
         }
         let y0 = Tensor::new(&self.problem.y0[..], &Device::Cpu)?;
         let save_at = SaveAt::Times(times);
-        Ok(aca_dense::solve(solver, &*self.problem.field, &y0, self.span, &save_at)?)
+        if let Some(watched) = &self.problem.watched {
+            return self.solve_watched(solver, watched, (&y0, &save_at));
+        }
+        let sol = aca_dense::solve(solver, &*self.problem.field, &y0, self.span, &save_at)?;
+        let (ys, y1) = (sol.ys.to_vec2()?, sol.y1.to_vec1()?);
+        Ok(Solved { ts: sol.ts, ys, y1, t1: self.span.1, stats: sol.stats, happened: Vec::new() })
     }
 
-    fn summary(&self, solution: &Solution, seconds: f64) -> Result<Summary> {
+    /// The same where something may happen on the way.
+    fn solve_watched(
+        &self,
+        solver: &Solver,
+        watched: &Watched,
+        (y0, save_at): (&Tensor, &SaveAt),
+    ) -> Result<Solved> {
+        let (solver, y0) = match watched.samples {
+            1 => (solver.clone(), y0.clone()),
+            count => {
+                let solver = Solver { batching: Batching::PerSample, ..solver.clone() };
+                (solver, y0.unsqueeze(0)?.repeat((count, 1))?)
+            }
+        };
+        let rules = (&solver, &watched.events);
+        let sol = aca_dense::solve_events(rules, &*self.problem.field, &y0, self.span, save_at)?;
+        let (times, before, after) = (
+            sol.event_times.to_vec1::<f64>()?,
+            sol.states_before.to_vec2::<f64>()?,
+            sol.states_after.to_vec2::<f64>()?,
+        );
+        let samples = sol.counts.iter().enumerate();
+        let samples = samples.flat_map(|(sample, &count)| std::iter::repeat_n(sample, count));
+        let states = before.into_iter().zip(after);
+        let happened = samples.zip(times).zip(&sol.which).zip(states);
+        let happened = happened.map(|(((sample, t), &event), (before, after))| Happened {
+            t,
+            event: watched.names[event],
+            sample,
+            before,
+            after,
+        });
+        // Where the solve stopped, so do the outputs.
+        let ends = sol.samples.iter().map(|end| (end.t1 - self.span.0).abs());
+        let length = ends.fold(0.0, f64::max);
+        let reached = sol.ts.iter().filter(|t| (**t - self.span.0).abs() <= length).count();
+        let ys = sol.ys.narrow(0, 0, reached)?.flatten_from(1)?.to_vec2()?;
+        Ok(Solved {
+            ts: sol.ts[..reached].to_vec(),
+            ys,
+            y1: sol.y1.flatten_all()?.to_vec1()?,
+            t1: self.span.0 + length * TimeSpan { t0: self.span.0, t1: self.span.1 }.sign(),
+            stats: sol.stats,
+            happened: happened.collect(),
+        })
+    }
+
+    fn summary(&self, solution: &Solved, seconds: f64) -> Summary {
         let Stats { accepted, rejected, nfe, h_smallest, h_largest, .. } = solution.stats;
-        Ok(Summary {
+        Summary {
             system: self.problem.name,
             params: self.problem.params.iter().copied().collect(),
             y0: self.problem.y0.clone(),
             method: self.solver.method.name().to_owned(),
             t0: self.span.0,
-            t1: self.span.1,
+            t1: solution.t1,
             accepted,
             rejected,
             nfe,
             h_smallest,
             h_largest,
             seconds,
-            y1: solution.y1.to_vec1()?,
-        })
+            y1: solution.y1.clone(),
+            events: self.problem.watched.as_ref().map(|_| solution.happened.clone()),
+        }
     }
 }
 

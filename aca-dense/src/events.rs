@@ -7,14 +7,20 @@ use aca_core::{Time, VectorField};
 use candle_core::{Result as CandleResult, Tensor};
 
 mod assemble;
+mod check;
 mod crossing;
 mod cursor;
 mod finder;
 mod function;
+mod inside;
 mod isolate;
+mod lane;
+mod look;
 mod outcome;
 mod pieces;
 mod root;
+mod rounds;
+mod sample;
 mod watch;
 
 pub use crossing::{Crossing, Motion, moments};

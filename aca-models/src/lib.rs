@@ -73,5 +73,9 @@ pub struct FromTorchAca;
 pub struct FromTorchdiffeq;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/events.md")]
+pub struct EventsPage;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/cookbook.md")]
 pub struct Cookbook;

@@ -27,6 +27,12 @@ pub enum SystemName {
     Pollu,
     /// The stiff Oregonator; s, q, w
     Oregonator,
+    /// A ball that bounces; g, restitution
+    BouncingBall,
+    /// A ball thrown through air, until it comes down; g, drag
+    ThrownBall,
+    /// A hundred of Izhikevich's neurons that spike; a, b, c, d, and currents from low to high
+    Neuron,
 }
 
 /// Options of `aca solve`.

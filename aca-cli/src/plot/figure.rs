@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::axes::{Axes, Rect};
 use super::axis::Axis;
-use super::canvas::{Canvas, Color, Point, Type, render, span};
+use super::canvas::{Canvas, Color, Image, Point, Type, render, span};
 use super::curves;
 use super::legend::{self, Entry, Sample};
 use super::{INK, WHITE};
@@ -90,13 +90,26 @@ const LEGEND_ROW: f64 = 26.0;
 impl Figure<'_> {
     /// Writes the figure to `stem` with the endings `.png` and `.svg`; returns both paths.
     pub fn write(&self, stem: &Path) -> Result<[PathBuf; 2]> {
+        let image = self.render()?;
+        let paths = ["png", "svg"].map(|ending| stem.with_extension(ending));
+        image.write_png(&paths[0])?;
+        image.write_svg(&paths[1])?;
+        Ok(paths)
+    }
+
+    /// Writes the figure to a PNG file.
+    pub fn write_png(&self, path: &Path) -> Result<()> {
+        self.render()?.write_png(path)
+    }
+
+    fn render(&self) -> Result<Image> {
         let rows = self.panels.len().div_ceil(self.columns);
         let (panel_width, panel_height) = self.size;
         let width = 2.0 * MARGIN + panel_width * self.columns as f64;
         let chunks = self.legend_rows(width);
         let head = 60.0 + LEGEND_ROW * chunks.len() as f64;
         let height = head + panel_height * rows as f64;
-        let image = render(width as usize, height as usize, |canvas| {
+        render(width as usize, height as usize, |canvas| {
             super::caption(canvas, self.caption, width - 24.0);
             for (row, keys) in chunks.iter().enumerate() {
                 let y = 30.0 + LEGEND_ROW * (row + 1) as f64;
@@ -118,11 +131,7 @@ impl Figure<'_> {
                 let width = size.width - (widest - gutter);
                 self.panel(canvas, Rect { left, top, width, ..size }, panel);
             }
-        })?;
-        let paths = ["png", "svg"].map(|ending| stem.with_extension(ending));
-        image.write_png(&paths[0])?;
-        image.write_svg(&paths[1])?;
-        Ok(paths)
+        })
     }
 
     /// The keys in as many rows as they need, about as many keys in each.

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aca_dense::Solution;
 use serde::Serialize;
 
-use super::{Setup, Summary};
+use super::{Setup, Solved, Summary, happenings};
 use crate::args::SolveArgs;
 use crate::plot::{self, Trajectory};
 use crate::report::{Error, Refusal, Result};
@@ -17,6 +16,7 @@ pub struct Outputs<'a> {
     folder: Option<Results<'a>>,
     csv: Option<PathBuf>,
     plot: Option<PathBuf>,
+    events: Option<PathBuf>,
     json: Option<&'a Path>,
     /// The picture of a solve that is replaced by one without a picture.
     stale: Option<PathBuf>,
@@ -46,11 +46,12 @@ struct Whole<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
     t: &'a [f64],
-    y: Vec<Vec<f64>>,
+    y: &'a [Vec<f64>],
 }
 
 const TABLE: &str = "trajectory.csv";
 const PICTURE: &str = "trajectory.png";
+const EVENTS: &str = "events.csv";
 
 /// Fewer points than this make curves look angular.
 const SMOOTH: u32 = 4000;
@@ -64,23 +65,34 @@ impl<'a> Outputs<'a> {
         check_files(named.chain(args.json.as_ref().filter(|_| json.is_some())), args.overwrite)?;
         if args.csv.is_some() || args.plot.is_some() {
             let (csv, plot) = (args.csv.clone(), args.plot.clone());
-            return Ok(Self { folder: None, csv, plot, json, stale: None, prints_json });
+            return Ok(Self {
+                folder: None,
+                csv,
+                plot,
+                events: None,
+                json,
+                stale: None,
+                prints_json,
+            });
         }
         let (command, config) =
             (format!("aca solve {}", setup.problem.name), Config::new(args, setup));
         let place = (out, "config.toml");
-        let folder = Results::claim(&command, place, &config, &[TABLE, PICTURE], args.overwrite)?;
+        let events = setup.problem.watched.as_ref().map(|_| EVENTS);
+        let files: Vec<&str> = [TABLE, PICTURE].into_iter().chain(events).collect();
+        let folder = Results::claim(&command, place, &config, &files, args.overwrite)?;
+        let events = events.map(|events| out.join(events));
         let (csv, plot) = (out.join(TABLE), (!args.no_plots).then(|| out.join(PICTURE)));
         let stale = Some(out.join(PICTURE));
         let stale = stale.filter(|path| args.overwrite && args.no_plots && path.exists());
-        Ok(Self { folder: Some(folder), csv: Some(csv), plot, json, stale, prints_json })
+        Ok(Self { folder: Some(folder), csv: Some(csv), plot, events, json, stale, prints_json })
     }
 
     /// Writes all files; returns their paths.
     pub fn write(
         &self,
         setup: &Setup,
-        solution: &Solution,
+        solution: &Solved,
         summary: &Summary,
     ) -> Result<Vec<PathBuf>> {
         if let Some(folder) = &self.folder {
@@ -89,17 +101,20 @@ impl<'a> Outputs<'a> {
         if let Some(stale) = &self.stale {
             fs::remove_file(stale).map_err(Error::file("remove", stale))?;
         }
-        let files = [self.csv.as_deref(), self.plot.as_deref(), self.json];
+        let files = [self.csv.as_deref(), self.events.as_deref(), self.plot.as_deref(), self.json];
         let files: Vec<_> = files.into_iter().flatten().collect();
         files.iter().try_for_each(|path| make_folder_of(path))?;
         if let Some(path) = &self.csv {
-            write_csv(path, setup.problem.names, solution)?;
+            write_csv(path, setup, solution)?;
+        }
+        if let Some(path) = &self.events {
+            write_events(path, setup.problem.names, solution)?;
         }
         if let Some(path) = &self.plot {
             draw(path, setup, solution, summary)?;
         }
         if let Some(path) = self.json {
-            let whole = Whole { summary, t: &solution.ts, y: solution.ys.to_vec2()? };
+            let whole = Whole { summary, t: &solution.ts, y: &solution.ys };
             let text = serde_json::to_string(&whole).unwrap_or_default();
             fs::write(path, text + "\n").map_err(Error::file("write", path))?;
         }
@@ -126,7 +141,7 @@ impl<'a> Config<'a> {
 }
 
 /// Draws the solution, solved once more where its points are too few for a picture.
-fn draw(path: &Path, setup: &Setup, solution: &Solution, summary: &Summary) -> Result<()> {
+fn draw(path: &Path, setup: &Setup, solution: &Solved, summary: &Summary) -> Result<()> {
     let smooth = solution.ts.len() >= SMOOTH as usize;
     // A span too short for so many times is drawn as it was tabulated.
     let smoother = match smooth {
@@ -137,19 +152,46 @@ fn draw(path: &Path, setup: &Setup, solution: &Solution, summary: &Summary) -> R
         },
     };
     let solution = smoother.as_ref().unwrap_or(solution);
-    let ys = solution.ys.to_vec2()?;
-    let trajectory = Trajectory { ts: &solution.ts, ys: &ys, names: setup.problem.names };
+    if let Some(watched) = &setup.problem.watched {
+        return happenings::draw(path, &setup.problem, watched, solution);
+    }
+    let (ts, ys) = (&solution.ts[..], &solution.ys[..]);
+    let trajectory = Trajectory { ts, ys, names: setup.problem.names };
     let Summary { method, accepted, .. } = summary;
     let caption = format!("{}: {accepted} steps of {method}", setup.problem.title);
     plot::trajectory(path, &trajectory, setup.problem.portrait, &caption)
 }
 
-fn write_csv(path: &Path, names: &[&str], solution: &Solution) -> Result<()> {
+fn write_csv(path: &Path, setup: &Setup, solution: &Solved) -> Result<()> {
+    let names = setup.problem.names;
+    let samples = setup.problem.watched.as_ref().map_or(1, |watched| watched.samples);
+    let mut head = vec!["t".to_owned()];
+    for sample in 1..=samples {
+        head.extend(names.iter().map(|name| match samples {
+            1 => (*name).to_owned(),
+            _ => format!("{name}{sample}"),
+        }));
+    }
     let file = fs::File::create(path).map_err(Error::file("create", path))?;
     let mut csv = csv::Writer::from_writer(file);
-    csv.write_record(std::iter::once(&"t").chain(names))?;
-    for (t, y) in solution.ts.iter().zip(solution.ys.to_vec2::<f64>()?) {
+    csv.write_record(&head)?;
+    for (t, y) in solution.ts.iter().zip(&solution.ys) {
         csv.serialize((t, y))?;
+    }
+    csv.flush().map_err(Error::file("write", path))
+}
+
+/// Writes what happened, in the order of time within each sample.
+fn write_events(path: &Path, names: &[&str], solution: &Solved) -> Result<()> {
+    let file = fs::File::create(path).map_err(Error::file("create", path))?;
+    let mut csv = csv::Writer::from_writer(file);
+    let mut head: Vec<String> = ["t", "event", "sample"].map(str::to_owned).into();
+    for when in ["before", "after"] {
+        head.extend(names.iter().map(|name| format!("{name}_{when}")));
+    }
+    csv.write_record(&head)?;
+    for own in &solution.happened {
+        csv.serialize((own.t, own.event, own.sample + 1, &own.before, &own.after))?;
     }
     csv.flush().map_err(Error::file("write", path))
 }

@@ -6,6 +6,7 @@ use aca_models::systems::{
     Robertson, System, ThreeBody, VanDerPol,
 };
 
+use super::happenings::{self, Watched};
 use crate::args::{SolveArgs, SystemName};
 use crate::plot::Portrait;
 use crate::report::{Refusal, Result};
@@ -23,6 +24,8 @@ pub struct Problem {
     /// Names of the state's entries.
     pub names: &'static [&'static str],
     pub portrait: Portrait,
+    /// What may happen on the way.
+    pub watched: Option<Watched>,
 }
 
 /// Names of the three bodies' positions and speeds.
@@ -47,15 +50,15 @@ fn rates(values: &[f64]) -> Vec<(&'static str, f64)> {
 }
 
 /// A system as it is built in.
-struct Classic<S> {
-    system: S,
-    name: &'static str,
-    title: &'static str,
-    params: Vec<(&'static str, f64)>,
-    y0: &'static [f64],
-    t1: f64,
-    names: &'static [&'static str],
-    portrait: Portrait,
+pub struct Classic<S> {
+    pub system: S,
+    pub name: &'static str,
+    pub title: &'static str,
+    pub params: Vec<(&'static str, f64)>,
+    pub y0: &'static [f64],
+    pub t1: f64,
+    pub names: &'static [&'static str],
+    pub portrait: Portrait,
 }
 
 impl Problem {
@@ -178,12 +181,44 @@ impl Problem {
                 portrait: Portrait::None,
             }
             .build(args),
+            SystemName::BouncingBall => happenings::bouncing_ball(args),
+            SystemName::ThrownBall => happenings::thrown_ball(args),
+            SystemName::Neuron => happenings::neuron(args),
         }
     }
 }
 
 impl<S: System> Classic<S> {
-    fn build(mut self, args: &SolveArgs) -> Result<Problem> {
+    fn build(mut self, args: &SolveArgs) -> Result<Problem>
+    where
+        S: Clone,
+    {
+        self.set_all(args)?;
+        let field = ClosedForm::from_slice(self.system.clone(), &self.theta())?;
+        self.join(args, Box::new(field), None)
+    }
+
+    /// As `build`, with what may happen on the way.
+    pub fn build_with(
+        mut self,
+        args: &SolveArgs,
+        watched: impl Fn(&ClosedForm<S>) -> Watched,
+    ) -> Result<Problem>
+    where
+        S: Clone,
+    {
+        self.set_all(args)?;
+        let field = ClosedForm::from_slice(self.system.clone(), &self.theta())?;
+        let watched = watched(&field);
+        self.join(args, Box::new(field), Some(watched))
+    }
+
+    fn theta(&self) -> Vec<f64> {
+        self.params.iter().map(|(_, value)| *value).collect()
+    }
+
+    /// Sets the parameters that the user gave.
+    pub fn set_all(&mut self, args: &SolveArgs) -> Result<()> {
         for (i, (name, second)) in args.param.iter().enumerate() {
             if let Some((name, first)) = args.param[..i].iter().find(|(known, _)| known == name) {
                 let (name, first, second) = (name.clone(), *first, *second);
@@ -191,11 +226,19 @@ impl<S: System> Classic<S> {
             }
             self.set(name, *second)?;
         }
-        let Self { system, name, title, params, t1, names, portrait, .. } = self;
+        Ok(())
+    }
+
+    /// The problem of a field.
+    pub fn join(
+        self,
+        args: &SolveArgs,
+        field: Box<dyn VectorField>,
+        watched: Option<Watched>,
+    ) -> Result<Problem> {
+        let Self { name, title, params, t1, names, portrait, .. } = self;
         let y0 = start((name, names), self.y0, &args.y0)?;
-        let theta: Vec<f64> = params.iter().map(|(_, value)| *value).collect();
-        let field = Box::new(ClosedForm::from_slice(system, &theta)?);
-        Ok(Problem { name, title, field, params, y0, t1, names, portrait })
+        Ok(Problem { name, title, field, params, y0, t1, names, portrait, watched })
     }
 
     fn set(&mut self, name: &str, value: f64) -> Result<()> {

@@ -3,7 +3,7 @@
 use aca_core::{Result, kernels};
 use candle_core::Tensor;
 
-use super::pieces::Rounds;
+use super::rounds::Rounds;
 use crate::{Layout, Placement};
 
 /// Everything that all pieces found together.

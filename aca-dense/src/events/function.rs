@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aca_core::kernels::View;
 use aca_core::{Pullback, Result, Time, VectorField, linearize_by_autograd};
 use candle_core::{DType, Result as CandleResult, Tensor, bail};
 
@@ -81,6 +82,9 @@ impl EventFunction {
         y: &Tensor,
         rows: Option<usize>,
     ) -> Result<Vec<f64>> {
+        if let (&Self::Component { index, threshold }, true) = (self, y.device().is_cpu()) {
+            return component(y, (index, threshold), rows.unwrap_or(1));
+        }
         let g = self.trace(t, &y.detach(), rows)?.detach();
         check_shape(event, &g, rows)?;
         Ok(g.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
@@ -101,6 +105,24 @@ impl EventFunction {
         check_shape(event, &g, rows)?;
         Ok((g, pullback))
     }
+}
+
+/// One number of each state against a threshold, without making tensors.
+fn component(y: &Tensor, (index, threshold): (usize, f64), rows: usize) -> Result<Vec<f64>> {
+    let width = y.elem_count() / rows.max(1);
+    let y = y.contiguous()?;
+    let view = View::new(&y)?;
+    Ok(match y.dtype() {
+        DType::F32 => {
+            let y = view.slice::<f32>()?;
+            // In the type of the states, as candle's operations do it.
+            (0..rows).map(|row| f64::from(y[row * width + index] - threshold as f32)).collect()
+        }
+        _ => {
+            let y = view.slice::<f64>()?;
+            (0..rows).map(|row| y[row * width + index] - threshold).collect()
+        }
+    })
 }
 
 fn check_shape(event: usize, g: &Tensor, rows: Option<usize>) -> Result<()> {

@@ -4,7 +4,8 @@ use aca_core::{Error, Result, SampleEnd, Solver, Spans, Stats, VectorField};
 use candle_core::Tensor;
 
 use super::assemble::Assembled;
-use super::pieces::{Rounds, Sample};
+use super::rounds::Rounds;
+use super::sample::Sample;
 use super::{EventFinder, Events, Pieces};
 use crate::{DenseError, DenseOutput, Layout, SaveAt, Solution};
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use aca_core::kernels::RowTerm;
 use aca_core::{Cotangents, Pullback, Result, Time, kernels};
 use aca_dense::{Action, Crossing, Motion, Piece, Placement, jumping, moments};
 use candle_core::backprop::GradStore;
@@ -90,8 +91,11 @@ impl<'a> Walk<'a> {
 
     /// Goes back through the jumps at the end of a piece.
     fn jump(&mut self, piece: &Piece<Arc<dyn Backward>>) -> Result<()> {
-        for crossing in piece.crossings.iter().filter(|crossing| crossing.acts) {
-            self.add(crossing.sample, &self.arriving.after.get(crossing.place)?)?;
+        let acts = piece.crossings.iter().filter(|crossing| crossing.acts);
+        let after = acts.map(|own| RowTerm { row: own.sample, weight: 1.0, source: own.place });
+        let after: Vec<RowTerm> = after.collect();
+        if !after.is_empty() {
+            self.a = kernels::add_rows(&self.a, &after, &self.arriving.after)?;
         }
         for (event, own) in self.tape.events.list.iter().enumerate() {
             let Action::Jump(jump) = &own.action else { continue };
@@ -225,12 +229,6 @@ impl<'a> Walk<'a> {
             false => kernels::gather_rows(&rows)?,
         };
         Ok((Outputs::new(&counts, placements), cotangents))
-    }
-
-    /// Adds to the cotangent of a sample.
-    fn add(&mut self, sample: usize, g: &Tensor) -> Result<()> {
-        let sum = (self.a.get(sample)? + g)?.unsqueeze(0)?;
-        self.replace(&[sample], &sum)
     }
 
     /// Replaces the cotangents of some samples by rows.

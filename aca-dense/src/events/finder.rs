@@ -1,5 +1,7 @@
 //! The sink that finds events.
 
+use std::cell::OnceCell;
+
 use aca_core::{Result, RowStep, Step, StepSink};
 
 use super::inside::{Inside, Point};
@@ -96,11 +98,15 @@ impl<'a> EventFinder<'a> {
                 return Err(DenseError::TooManyEvents { limit, t }.into());
             }
             let acts = self.events.list[event].acts(count);
-            self.crossings.push(inside.crossing((event, lanes[event].pace), root, acts)?);
+            let crossing = inside.crossing((event, lanes[event].pace), root, acts)?;
             lanes[event].next = None;
             if acts {
+                let zero = inside.zero(event, root, &crossing.y)?;
                 let mark = &mut self.watches[sample].marks[event];
-                (mark.surface, mark.before) = (root.residual, if root.rising { -1.0 } else { 1.0 });
+                (mark.surface, mark.before) = (zero, if root.rising { -1.0 } else { 1.0 });
+            }
+            self.crossings.push(crossing);
+            if acts {
                 self.meet_others(inside, &lanes, (event, root))?;
                 return Ok(Some(root.s));
             }
@@ -148,9 +154,9 @@ impl StepSink for EventFinder<'_> {
         }
         step.complete()?;
         let points = self.look(step)?;
-        let mut ends = Vec::new();
-        for (own, points) in step.accepted.to_vec().into_iter().zip(points) {
-            let mut inside = Inside::new(step, own, self.events);
+        let (mut ends, slopes) = (Vec::new(), OnceCell::new());
+        for (&own, points) in step.accepted.iter().zip(points) {
+            let mut inside = Inside::new((step, &slopes), own, self.events);
             match self.walk(&mut inside, points) {
                 Ok(None) => {}
                 Ok(Some(s)) => {

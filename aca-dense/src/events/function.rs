@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use aca_core::kernels::View;
-use aca_core::{Pullback, Result, Time, VectorField, linearize_by_autograd};
-use candle_core::{DType, Result as CandleResult, Tensor, bail};
+use aca_core::{Cotangents, Pullback, Result, Time, VectorField, linearize_by_autograd};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Result as CandleResult, Shape, Tensor, bail};
 
 use crate::DenseError;
 
@@ -101,10 +102,29 @@ impl EventFunction {
         y: &Tensor,
         rows: Option<usize>,
     ) -> Result<(Tensor, Pullback<'_>)> {
+        if let &Self::Component { index, .. } = self {
+            let g = self.trace(t, &y.detach(), rows)?;
+            let (shape, count) = (y.shape().clone(), rows.unwrap_or(1));
+            let pull = move |lambda: &Tensor| pull_component(&shape, (index, count), lambda);
+            return Ok((g, Pullback::new(pull)));
+        }
         let (g, pullback) = linearize_by_autograd(|t, y| self.trace(t, y, rows), t, y)?;
         check_shape(event, &g, rows)?;
         Ok((g, pullback))
     }
+}
+
+/// The cotangent of states of which one number each was looked at.
+fn pull_component(
+    shape: &Shape,
+    (index, rows): (usize, usize),
+    lambda: &Tensor,
+) -> CandleResult<Cotangents> {
+    let width = shape.elem_count() / rows.max(1);
+    let column = lambda.reshape((rows, 1))?;
+    let around = |count: usize| Tensor::zeros((rows, count), lambda.dtype(), lambda.device());
+    let y = Tensor::cat(&[&around(index)?, &column, &around(width - index - 1)?], 1)?;
+    Ok(Cotangents { y: y.reshape(shape)?, theta: GradStore::default(), t: None })
 }
 
 /// One number of each state against a threshold, without making tensors.

@@ -1,12 +1,14 @@
 //! One row's step, looked into.
 
-use aca_core::{Result, RowStep, Step};
+use std::cell::OnceCell;
+
+use aca_core::{Result, RowStep, Step, Time, kernels};
 use candle_core::Tensor;
 
 use super::crossing::{Motion, moments};
 use super::cursor::sign;
 use super::root::Root;
-use super::{Crossing, Events};
+use super::{Crossing, EventFunction, Events};
 use crate::{DenseError, Placement, interpolate_derivative};
 
 /// A point of a step, as a fraction, and a function's value there.
@@ -19,6 +21,8 @@ pub(crate) struct Inside<'s, 'a, 'b> {
     pub(crate) events: &'b Events,
     /// Weights of the slopes at a fraction of the step.
     weights: Vec<f64>,
+    /// All slopes, and a state of zeros, once someone asks.
+    slopes: &'s OnceCell<(Vec<Tensor>, Tensor)>,
     /// Width of the resolution of time, as a fraction of the step.
     pub(crate) tolerance: f64,
 }
@@ -29,10 +33,14 @@ pub(crate) fn moment(own: &RowStep, s: f64) -> f64 {
 }
 
 impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
-    pub(crate) fn new(step: &'s Step<'a>, own: RowStep, events: &'b Events) -> Self {
+    pub(crate) fn new(
+        (step, slopes): (&'s Step<'a>, &'s OnceCell<(Vec<Tensor>, Tensor)>),
+        own: RowStep,
+        events: &'b Events,
+    ) -> Self {
         let resolution = 2.0 * f64::EPSILON * own.t0.abs().max(own.t1.abs());
         let tolerance = f64::EPSILON + resolution / own.h().abs();
-        Self { step, own, events, weights: Vec::new(), tolerance }
+        Self { step, own, events, weights: Vec::new(), slopes, tolerance }
     }
 
     pub(crate) fn at(&self, s: f64) -> f64 {
@@ -52,12 +60,18 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
 
     /// The interpolant's slope at a fraction of the step, laid out as the state.
     pub(crate) fn slope(&self, s: f64) -> Result<Tensor> {
-        let slopes: Vec<Tensor> = self.step.stages()?.iter().map(Tensor::detach).collect();
-        let slope = interpolate_derivative(self.step.method(), &slopes, s)?;
-        Ok(match self.step.is_whole() {
-            true => slope,
-            false => slope.narrow(0, self.own.row, 1)?.contiguous()?,
-        })
+        if self.slopes.get().is_none() {
+            let slopes = self.step.stages()?.iter().map(Tensor::detach).collect();
+            let _ = self.slopes.set((slopes, self.step.y0.detach().zeros_like()?));
+        }
+        let Some((slopes, zero)) = self.slopes.get() else {
+            return Err(DenseError::NoSteps.into());
+        };
+        if self.step.is_whole() {
+            return interpolate_derivative(self.step.method(), slopes, s);
+        }
+        let weights = self.step.method().interpolant().derivative_weights(s);
+        kernels::combine_picked(zero, &[self.own.row], &weights, &slopes.iter().collect::<Vec<_>>())
     }
 
     /// How far a function goes within the step, by the step's size.
@@ -83,6 +97,16 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
             true => Ok(value),
             false => Err(DenseError::EventNotFinite { event, t: self.at(s), value }.into()),
         }
+    }
+
+    /// The magnitude that counts as zero once more after an event in the state `y`: what the function was around it, and is there.
+    pub(crate) fn zero(&self, event: usize, root: Root, y: &Tensor) -> Result<f64> {
+        let function = &self.events.list[event].function;
+        if !matches!(function, EventFunction::Component { .. }) {
+            return Ok(root.residual);
+        }
+        let values = function.eval(event, &Time::new(self.at(root.s)), y, self.rows())?;
+        Ok(values.iter().fold(root.residual, |most, value| most.max(value.abs())))
     }
 
     /// The sign of a function just after the start of the step, where it is zero: that of its derivative along the

@@ -5,7 +5,7 @@ use aca_core::Result;
 use super::EventFunction;
 use super::cursor::Cursor;
 use super::inside::{Inside, Point};
-use super::isolate::Bernstein;
+use super::isolate::{Bernstein, Polynomial};
 use super::root::Root;
 use super::watch::Mark;
 use crate::DenseError;
@@ -18,6 +18,8 @@ pub(crate) struct Lane {
     /// The next event.
     pub(crate) next: Option<Root>,
     pub(crate) pace: f64,
+    /// The function within the step, where it is one.
+    polynomial: Option<Polynomial>,
 }
 
 impl Lane {
@@ -32,11 +34,9 @@ impl Lane {
         match own.function {
             EventFunction::Steps => {
                 let end = Root { s: 1.0, residual: 0.0, rising: true };
-                return Ok(Self { points, cursor: None, next: Some(end), pace: 0.0 });
+                return Ok(Self { next: Some(end), ..Self::without_roots(points) });
             }
-            EventFunction::Times(_) => {
-                return Ok(Self { points, cursor: None, next: None, pace: 0.0 });
-            }
+            EventFunction::Times(_) => return Ok(Self::without_roots(points)),
             _ => {}
         }
         for &(s, value) in &points {
@@ -49,31 +49,52 @@ impl Lane {
         if known.is_some() {
             points.remove(0);
         }
+        let polynomial = match (&own.function, bernstein) {
+            (EventFunction::Component { .. }, Some(bernstein)) => {
+                let values = std::iter::once(start).chain(points.iter().map(|point| point.1));
+                Some(bernstein.through(&values.collect::<Vec<_>>()))
+            }
+            _ => None,
+        };
         let on_surface = start.abs() <= mark.surface;
         let leaving = match on_surface {
             // Along the surface, what came from one side goes back there: to pass it must not go unseen.
-            true => Some(inside.leaving(event)?).map(|s| if s == 0.0 { mark.before } else { s }),
+            true => match polynomial.as_ref().and_then(Polynomial::leaves) {
+                Some(sign) => Some(sign),
+                None => {
+                    Some(inside.leaving(event)?).map(|s| if s == 0.0 { mark.before } else { s })
+                }
+            },
             false => None,
         };
-        if let (EventFunction::Component { .. }, Some(bernstein)) = (&own.function, bernstein) {
-            let all: Vec<f64> =
-                std::iter::once(start).chain(points.iter().map(|point| point.1)).collect();
-            let mut between = Vec::new();
-            bernstein.isolate(&all, on_surface, &mut between);
-            for s in between.into_iter().filter(|s| 0.0 < *s && *s < 1.0) {
-                points.push((s, inside.value(event, s)?));
+        if let Some(polynomial) = &polynomial {
+            let (mut between, known) = (Vec::new(), points.len());
+            polynomial.isolate(on_surface, &mut between);
+            let between = between.into_iter().filter(|s| 0.0 < *s && *s < 1.0);
+            points.extend(between.map(|s| (s, polynomial.at(s))));
+            if points.len() > known {
+                points.sort_by(|a, b| a.0.total_cmp(&b.0));
             }
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
         let pace = inside.pace(start, &points);
-        Ok(Self { points, cursor: Some(Cursor::new(start, leaving)), next: None, pace })
+        let cursor = Some(Cursor::new(start, leaving));
+        Ok(Self { points, cursor, next: None, pace, polynomial })
+    }
+
+    fn without_roots(points: Vec<Point>) -> Self {
+        Self { points, cursor: None, next: None, pace: 0.0, polynomial: None }
     }
 
     /// Finds the next event that counts.
     pub(crate) fn advance(&mut self, inside: &mut Inside<'_, '_, '_>, event: usize) -> Result<()> {
         let (Some(cursor), None) = (&mut self.cursor, self.next) else { return Ok(()) };
         let (direction, tolerance) = (inside.events.list[event].direction, inside.tolerance);
-        while let Some(root) = cursor.next(&self.points, |s| inside.value(event, s), tolerance)? {
+        let polynomial = self.polynomial.as_ref();
+        let mut value = |s: f64| match polynomial {
+            Some(polynomial) => Ok(polynomial.at(s)),
+            None => inside.value(event, s),
+        };
+        while let Some(root) = cursor.next(&self.points, &mut value, tolerance)? {
             if direction.allows(root.rising) {
                 self.next = Some(root);
                 break;

@@ -22,10 +22,15 @@ impl Looked {
         let (mut rows, mut weights) = (Vec::with_capacity(count), vec![0.0; count * stages]);
         let (mut ts, mut samples) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut all = weights.chunks_exact_mut(stages);
+        let mut unit = vec![0.0; fractions.len() * stages];
+        for (&s, weights) in fractions.iter().zip(unit.chunks_exact_mut(stages)) {
+            interpolant.weights_into(s, weights);
+        }
         for own in step.accepted {
-            for (&s, weights) in fractions.iter().zip(&mut all) {
-                interpolant.weights_into(s, weights);
-                weights.iter_mut().for_each(|w| *w *= own.h());
+            let h = own.h();
+            let unit = fractions.iter().zip(unit.chunks_exact(stages));
+            for ((&s, unit), weights) in unit.zip(&mut all) {
+                weights.iter_mut().zip(unit).for_each(|(w, unit)| *w = h * unit);
                 rows.push(own.row);
                 ts.push(moment(own, s));
                 samples.push(own.sample);

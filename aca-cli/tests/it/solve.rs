@@ -45,9 +45,17 @@ fn linear_decay_is_the_exponential_function() {
 #[test]
 fn picture_of_every_system_is_a_png_with_ink() {
     let folder = TempDir::new().unwrap();
-    for system in
-        ["three-body", "lotka-volterra", "van-der-pol", "lorenz", "cubic-spiral", "linear-decay"]
-    {
+    for system in [
+        "three-body",
+        "lotka-volterra",
+        "van-der-pol",
+        "lorenz",
+        "cubic-spiral",
+        "linear-decay",
+        "bouncing-ball",
+        "thrown-ball",
+        "neuron",
+    ] {
         solve(folder.path(), system, &["--points", "3"]).succeeded();
         let file = BufReader::new(File::open(folder.path().join("out/trajectory.png")).unwrap());
         let mut png = png::Decoder::new(file).read_info().unwrap();
@@ -242,4 +250,54 @@ fn a_span_without_end_is_named() {
     let folder = TempDir::new().unwrap();
     let refusal = solve(folder.path(), "linear-decay", &["--t1", "inf"]).refused();
     assert!(refusal.contains("not finite"), "{refusal}");
+}
+
+/// The events that a solve wrote: names of the columns, and rows.
+fn events(folder: &Path) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut csv = csv::Reader::from_path(folder.join("out/events.csv")).unwrap();
+    let names = csv.headers().unwrap().iter().map(str::to_owned).collect();
+    (names, csv.deserialize().map(Result::unwrap).collect())
+}
+
+#[test]
+fn bounces_of_a_ball_are_listed() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--no-plots", "--rtol", "1e-10", "--t1", "5"];
+    let ran = solve(folder.path(), "bouncing-ball", &more);
+    ran.succeeded();
+    let (names, rows) = events(folder.path());
+    assert_eq!(names[..4], ["t", "event", "sample", "height_before"]);
+    let first = (10.0f64 / 9.81).sqrt();
+    let expected = [1.0, 2.6, 3.88, 4.904].map(|n| n * first);
+    assert_eq!(rows.len(), 4);
+    for (row, expected) in rows.iter().zip(expected) {
+        let t: f64 = row[0].parse().unwrap();
+        assert!((t - expected).abs() < 1e-8, "{t} for {expected}");
+        assert_eq!(row[1], "bounce");
+    }
+}
+
+#[test]
+fn throw_ends_where_the_ball_comes_down() {
+    let folder = TempDir::new().unwrap();
+    solve(folder.path(), "thrown-ball", &["--no-plots", "--param", "drag=0"]).succeeded();
+    let (_, rows) = events(folder.path());
+    let at = |i: usize| rows[i][0].parse::<f64>().unwrap();
+    assert_eq!([&rows[0][1], &rows[1][1]], ["apex", "ground"]);
+    assert!((at(0) - 15.0 / 9.81).abs() < 1e-7, "apex at {}", at(0));
+    let down = (15.0 + (225.0f64 + 2.0 * 9.81 * 1.5).sqrt()) / 9.81;
+    assert!((at(1) - down).abs() < 1e-6, "ground at {}, not {down}", at(1));
+    let (_, table) = table(folder.path());
+    assert!(table.iter().all(|row| row[0] <= at(1) && row.iter().all(|y| y.is_finite())));
+}
+
+#[test]
+fn neurons_spike_the_more_the_higher_their_current() {
+    let folder = TempDir::new().unwrap();
+    solve(folder.path(), "neuron", &["--no-plots", "--points", "3", "--t1", "100"]).succeeded();
+    let (names, rows) = table(folder.path());
+    assert_eq!((names.len(), rows.len()), (201, 3));
+    let (_, rows) = events(folder.path());
+    let count = |sample: &str| rows.iter().filter(|row| row[2] == sample).count();
+    assert!(count("100") > count("50") && count("50") > count("1"), "{} spikes", rows.len());
 }

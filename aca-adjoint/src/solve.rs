@@ -36,6 +36,10 @@ impl StepSink for Watching<'_> {
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         self.0.borrow_mut().accept(step)
     }
+
+    fn looks_inside(&self, sample: usize, t1: f64) -> bool {
+        self.0.borrow().looks_inside(sample, t1)
+    }
 }
 
 impl<'a> Solve<'a> {

@@ -94,6 +94,12 @@ impl Interpolant {
         self.table.c[extra]
     }
 
+    /// Degree of the polynomials b_i(s): three for the cubic Hermite, one more for each bubble on top of it.
+    #[inline]
+    pub fn degree(&self) -> usize {
+        3 + self.levels().len()
+    }
+
     /// Whether the first extra stage is f(t1, y1), which is also the first stage of the next step.
     #[inline]
     pub fn first_extra_is_end_slope(&self) -> bool {

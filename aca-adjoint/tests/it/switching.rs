@@ -4,8 +4,8 @@ use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::{
     Error, Method, Newton, Result, Solver, Step, StepSink, Time, Tolerance, VectorField,
 };
-use aca_dense::SaveAt;
-use aca_tableau::{DOPRI5, KVAERNO5};
+use aca_dense::{Event, Events, SaveAt};
+use aca_tableau::{DOP853, DOPRI5, KVAERNO5};
 use candle_core::{Device, Tensor, Var};
 
 use crate::common::{distance, loss};
@@ -103,5 +103,35 @@ fn strategies_that_cannot_go_through_switches_say_so() {
         let ode = Ode::new(solver(), Oscillator(mu.clone()), vec![mu.clone()]).unwrap();
         let error = ode.gradient(gradient).solve(&y0, SPAN, &SaveAt::End).map(|_| ()).unwrap_err();
         assert!(matches!(error, Error::TracedImplicit { .. } | Error::Other(_)), "{error}");
+    }
+}
+
+#[test]
+fn events_are_found_and_differentiated_on_the_interpolants_of_all_methods() {
+    let crossings = |solver: Solver| {
+        let mu = Var::new(&[20.0f64], &Device::Cpu).unwrap();
+        let ode = Ode::new(solver, Oscillator(mu.clone()), vec![mu.clone()]).unwrap();
+        let y0 = Tensor::new(&[2.0f64, 0.0], &Device::Cpu).unwrap();
+        // Within the fast layers and on the slow parts, which the two methods take.
+        let events = Events::new([0.0, 1.5].map(|level| Event::component(0, level).record()));
+        let sol = ode.solve_events(&y0, SPAN, &SaveAt::End, &events).unwrap();
+        let times = sol.event_times.to_vec1::<f64>().unwrap();
+        let slopes = (0..times.len()).map(|i| {
+            let grads = sol.event_times.get(i).unwrap().backward().unwrap();
+            grads.get(&mu).unwrap().to_vec1::<f64>().unwrap()[0]
+        });
+        (slopes.collect::<Vec<_>>(), times, sol.stats)
+    };
+    let tolerance = |tolerance| Tolerance { rtol: tolerance, atol: tolerance };
+    let auto =
+        Solver { newton: solver().newton, ..Solver::adaptive(Method::auto(), tolerance(1e-6)) };
+    let (slopes, times, stats) = crossings(auto);
+    assert!(stats.implicit > 0 && stats.implicit < stats.accepted, "{stats:?}");
+    let (exact_slopes, exact, _) = crossings(Solver::adaptive(DOP853, tolerance(1e-12)));
+    assert_eq!(times.len(), exact.len());
+    for i in 0..times.len() {
+        assert!((times[i] - exact[i]).abs() < 1e-4, "event {i}: {} for {}", times[i], exact[i]);
+        let off = (slopes[i] - exact_slopes[i]).abs();
+        assert!(off < 1e-4, "event {i}: {} for {}", slopes[i], exact_slopes[i]);
     }
 }

@@ -61,13 +61,11 @@ impl<'a> EventFinder<'a> {
 
     /// The points that tell the interpolant's polynomial apart from all others.
     fn fractions(&mut self, step: &Step<'_>, fresh: bool) -> Vec<f64> {
-        let interpolant = step.method().interpolant();
-        let bernstein = self.bernstein.get_or_insert_with(|| {
-            let degrees = (0..interpolant.stages()).map(|i| interpolant.coefficients(i));
-            let degree = degrees.filter_map(|c| c.iter().rposition(|c| *c != 0.0)).max();
-            Bernstein::new(degree.unwrap_or(0) + 1)
-        });
-        let degree = bernstein.degree();
+        let degree = step.method().interpolant().degree();
+        // A solve that switches between methods comes to interpolants of other degrees.
+        if self.bernstein.as_ref().is_none_or(|known| known.degree() != degree) {
+            self.bernstein = Some(Bernstein::new(degree));
+        }
         (usize::from(!fresh)..=degree)
             .map(|j| if j == degree { 1.0 } else { j as f64 / degree as f64 })
             .collect()
@@ -148,6 +146,10 @@ impl<'a> EventFinder<'a> {
 }
 
 impl StepSink for EventFinder<'_> {
+    fn looks_inside(&self, _sample: usize, _t1: f64) -> bool {
+        self.events.list.iter().any(|event| event.function.has_roots())
+    }
+
     fn accept(&mut self, step: &mut Step<'_>) -> Result<()> {
         if self.events.list.is_empty() {
             return Ok(());

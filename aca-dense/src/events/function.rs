@@ -94,7 +94,7 @@ impl EventFunction {
     /// Returns `g` at a point, in candle's graph, and its pullback.
     ///
     /// # Errors
-    /// As [`EventFunction::eval`].
+    /// [`DenseError::EventShape`], naming the `event`; whatever the function returns.
     pub fn linearize(
         &self,
         event: usize,

@@ -71,7 +71,8 @@ mod tests {
             let found = close_in(watched, ((0.0, g(0.0)), (1.0, g(1.0))), 1e-15).unwrap();
             (found.s, count)
         };
-        let smooth: [(fn(f64) -> f64, f64); 4] = [
+        type Smooth = (fn(f64) -> f64, f64);
+        let smooth: [Smooth; 4] = [
             (|s| s * s - 0.25, 0.5),
             (|s| 0.3 - s, 0.3),
             (|s| s.exp() - 2.0, 2f64.ln()),

@@ -169,55 +169,6 @@ fn meets(method: &Stepper, steps: &Steps, t: &[f64]) -> bool {
     (0..steps.rows()).all(meets)
 }
 
-/// Judges what is left of transposed linear systems `M^T lambda = right` while their solutions are refined: of each block
-/// by its own size, lest a large one hides what is wrong in another.
-pub(crate) struct Refinement {
-    epsilon: f64,
-    right: Vec<f64>,
-    /// Norms of the matrices.
-    matrices: Vec<f64>,
-    before: f64,
-    turns: usize,
-}
-
-impl Refinement {
-    pub(crate) fn new(epsilon: f64, right: Vec<f64>, matrices: Vec<f64>) -> Self {
-        Self { epsilon, right, matrices, before: f64::INFINITY, turns: 0 }
-    }
-
-    /// Whether the systems are solved, given the norms of what is left and of the solution in each block; `None` where
-    /// refining helps. One refinement at least makes small entries right beside large ones. Blocks whose right side is not
-    /// finite have no solution to wait for.
-    ///
-    /// # Source
-    /// Skeel, "Iterative refinement implies numerical stability for Gaussian elimination", 1980.
-    pub(crate) fn judge(&mut self, left: &[f64], solution: &[f64]) -> Option<bool> {
-        // Below the smallest number nothing can be refined.
-        let smallest = if self.epsilon > 1e-10 { f64::from(f32::from_bits(1)) } else { 5e-324 };
-        let mut worst = 0.0f64;
-        let blocks = self.right.iter().zip(&self.matrices).zip(left.iter().zip(solution));
-        for ((right, matrix), (left, solution)) in
-            blocks.filter(|((right, _), _)| right.is_finite())
-        {
-            let relative = self.epsilon * (right + matrix * solution);
-            let own = left / (1e3 * (relative + smallest * (1.0 + matrix)));
-            worst = if own.is_nan() { f64::NAN } else { worst.max(own) };
-            if worst.is_nan() {
-                break;
-            }
-        }
-        let (enough, falls) = (worst <= 1.0, worst < 0.5 * self.before);
-        self.before = worst;
-        self.turns += 1;
-        match (enough, falls) {
-            _ if worst == 0.0 => Some(true),
-            (true, _) if self.turns > 1 => Some(true),
-            (_, true) if self.turns < 20 => None,
-            (enough, _) => Some(enough),
-        }
-    }
-}
-
 /// Returns `base + sum(w_i x_i)`, with the rows' `sizes` in the weights of the terms where there are any, and the
 /// cotangents `g` of outputs, each with a weight that may depend on the size of its row's step.
 pub(crate) fn add_outputs(

@@ -152,13 +152,33 @@ pub enum Error {
     },
     /// An implicit stage would need the Jacobian of too many coupled numbers.
     #[error(
-        "an implicit method would need the dense Jacobian of {size} coupled numbers, and takes at most {largest}; give the state a first dimension of independent systems, or use an explicit method"
+        "the dense Jacobian of {size} coupled numbers was asked for, and at most {largest} are taken; let the field's `jacobian` tell a band, the places of its entries, or MatrixFree"
     )]
     JacobianTooLarge {
         /// Numbers of one system.
         size: usize,
         /// The most that are taken.
         largest: usize,
+    },
+    /// Places of a Jacobian's entries do not fit the systems.
+    #[error(
+        "the places of the Jacobian's entries are those of {got} numbers, but a system has {expected}: a row of a batch whose rows are independent, else the whole state"
+    )]
+    JacobianSize {
+        /// Rows of the pattern.
+        got: usize,
+        /// Numbers of a system.
+        expected: usize,
+    },
+    /// A row of a pattern names a column that is not there.
+    #[error("row {row} of the pattern names column {column}, but it has {size} rows and columns")]
+    SparsityOutside {
+        /// The row.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// Rows and columns.
+        size: usize,
     },
     /// A pair of methods to switch between does not hold what its place asks for.
     #[error(

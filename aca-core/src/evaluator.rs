@@ -1,12 +1,12 @@
 //! Checked and counted evaluations of a field.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use candle_core::{DType, Tensor, Var};
 
 use crate::coupling::first_coupled_row;
 use crate::kernels::has_kernels;
-use crate::{Error, Pullback, Result, Time, VectorField};
+use crate::{Error, Pullback, Result, Structure, Time, VectorField};
 
 /// A field beside the state that it must fit: checks every result against it and counts calls.
 pub struct Evaluator<'a> {
@@ -19,6 +19,8 @@ pub struct Evaluator<'a> {
     reads_single_times: Cell<bool>,
     /// Whether rows of a state are systems of their own, once that was asked.
     rows_are_apart: Cell<Option<bool>>,
+    /// How linear systems of so many numbers are set up, once that was asked.
+    structure: RefCell<Option<(usize, Structure)>>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -49,6 +51,7 @@ impl<'a> Evaluator<'a> {
             nfe: Cell::new(0),
             reads_single_times: Cell::new(false),
             rows_are_apart: Cell::new(None),
+            structure: RefCell::new(None),
         })
     }
 
@@ -128,6 +131,21 @@ impl<'a> Evaluator<'a> {
         let f = self.field.eval(t, &y);
         self.restore(&statistics)?;
         Ok(y.rank() > 1 && first_coupled_row(self.field, t, &y, &f?.detach())?.is_none())
+    }
+
+    /// How the linear systems of implicit stages are set up, of `size` numbers each.
+    ///
+    /// # Errors
+    /// [`Error::JacobianTooLarge`], [`Error::JacobianSize`].
+    pub fn structure(&self, size: usize) -> Result<Structure> {
+        if let Some((known, structure)) = &*self.structure.borrow()
+            && *known == size
+        {
+            return Ok(structure.clone());
+        }
+        let structure = self.field.jacobian().structure(size)?;
+        self.structure.replace(Some((size, structure.clone())));
+        Ok(structure)
     }
 
     /// What was found of the rows, if it was asked.

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, Var};
 
 use crate::vjp::pull_back;
-use crate::{Native, Time};
+use crate::{Jacobian, Native, Time};
 
 /// The right-hand side of `dy/dt = f(t, y)`.
 ///
@@ -67,6 +67,11 @@ pub trait VectorField: Send + Sync {
     fn native(&self, y: &Tensor) -> Option<Native<'_>> {
         let _ = y;
         None
+    }
+
+    /// What implicit methods should know of `df/dy`: a narrow band, say. The default is nothing.
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Unknown
     }
 
     /// Whether the field is separable: of states whose last dimension holds positions and then as many momenta, the

@@ -4,16 +4,25 @@ use candle_core::Tensor;
 
 use crate::{Error, Evaluator, Result, Steps, Time};
 
+mod band;
+mod convergence;
+mod gmres;
+mod jacobian;
 mod lu;
 mod matrices;
+mod matrix_free;
 mod newton;
+mod sparsity;
+mod transposed;
 
-pub use matrices::StageMatrices;
-pub(crate) use matrices::{jacobians, jacobians_on_slices, like, numbers};
-pub use newton::Newton;
-
-pub use newton::NewtonState;
-pub(crate) use newton::{NewtonRule, StageField, StageSystem};
+pub(crate) use convergence::NewtonRule;
+pub use jacobian::{Jacobian, Preconditioner, StagePoint, Structure};
+pub(crate) use matrices::{StageMatrices, like, numbers};
+pub use matrices::{products, products_on_slices};
+pub use newton::{Newton, NewtonState};
+pub(crate) use newton::{StageField, StageSystem};
+pub use sparsity::Sparsity;
+pub use transposed::TransposedSystems;
 
 /// Solves `k = f(t, base + h gamma k)` for all systems of a state, from the guess in `k`. Where the rows of a whole state
 /// seemed apart and are not solved, `are_apart` asks once more, and rows that are joined here are solved together.

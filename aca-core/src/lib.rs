@@ -28,6 +28,7 @@
 //! | adapt the step to a tolerance | [`Solver::adaptive`] |
 //! | take fixed steps | [`Solver::fixed`], [`Solver::fixed_count`] |
 //! | solve stiff problems | an implicit tableau such as `KVAERNO5`, [`Newton`] |
+//! | tell implicit methods that a Jacobian is a band, or sparse, or too large to be kept | [`Jacobian`], [`WithJacobian`] |
 //! | choose a method, or write one | [`Method`], [`Splitting`], [`Scheme`] |
 //! | integrate a given grid | [`Solver::replay`] |
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
@@ -80,6 +81,7 @@ mod time;
 mod tolerance;
 mod trace_guard;
 mod vjp;
+mod with_jacobian;
 
 pub use aca_tableau::{Interpolant, Tableau, TableauError};
 pub use batching::{Batching, OnFailure, Status};
@@ -88,7 +90,10 @@ pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use field::{Cotangents, Graph, Pullback, VectorField, linearize_by_autograd};
 pub use fingerprint::Fingerprint;
-pub use implicit::{Newton, NewtonState, StageMatrices, systems};
+pub use implicit::{
+    Jacobian, Newton, NewtonState, Preconditioner, Sparsity, StagePoint, Structure,
+    TransposedSystems, products, products_on_slices, systems,
+};
 pub use large_stack::with_large_stack;
 pub use method::{Method, Switching};
 pub use native::{Native, NativeField, NativeTime};
@@ -108,3 +113,4 @@ pub use steps::{Steps, pays_to_gather};
 pub use threads::{init, init_with_threads};
 pub use time::Time;
 pub use tolerance::{Tolerance, Tolerances};
+pub use with_jacobian::WithJacobian;

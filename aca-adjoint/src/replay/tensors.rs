@@ -2,15 +2,15 @@
 
 use aca_core::kernels::{self, RowDifferences, Terms};
 use aca_core::{
-    Cotangents, Error, Halves, Point, Pullback, Result, StageCotangents, StageMatrices, Steps,
-    TensorStages, half_of, systems,
+    Cotangents, Halves, Jacobian, Point, Pullback, Result, StageCotangents, Structure,
+    TensorStages, TransposedSystems, half_of, products, systems,
 };
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use smallvec::SmallVec;
 
 use super::{
-    Arriving, Found, Known, Refinement, Replay, ReplayStep, Replayed, RowTimes, Times, add_outputs,
-    add_whole, looked_into, meets, output_weights,
+    Arriving, Found, Known, Replay, ReplayStep, Replayed, RowTimes, Times, add_outputs, add_whole,
+    looked_into, meets, output_weights,
 };
 use crate::GradientError;
 use crate::outputs::RowOutput;
@@ -53,14 +53,23 @@ impl StageCotangents for Pull<'_, '_, '_> {
         let (y0, steps) = (self.step.y0, self.step.steps);
         let (now, start) = (|| self.step.method.times(steps, 0.0), || Ok(y0.clone()));
         let blocks = systems(self.step.field, steps, y0.dims(), now, start)?;
-        let lambda = match solve_transposed(&pullback, &right, (steps, gamma, blocks))? {
-            Some(lambda) => lambda,
-            // Rows that seemed apart may be joined here.
-            None if steps.is_whole() && blocks > 1 => {
-                solve_transposed(&pullback, &right, (steps, gamma, 1))?.ok_or_else(unsolved)?
-            }
-            None => return Err(unsolved()),
+        let size = right.elem_count() / blocks;
+        let flat = right.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+        let point = || Ok((self.step.method.times(steps, self.step.method.c(i))?, self.state(i)?));
+        let solve = |blocks: usize, structure: &Structure| {
+            let epsilon = self.step.field.epsilon();
+            let systems =
+                TransposedSystems { structure, blocks, steps, gamma, epsilon, point: &point };
+            systems.solve(&flat, products(&pullback, &right))
         };
+        let mut solved = solve(blocks, &self.step.field.structure(size)?)?;
+        if solved.is_none() && steps.is_whole() && blocks > 1 {
+            // Rows that seemed apart may be joined here.
+            solved = solve(1, &Jacobian::Unknown.structure(flat.len())?)?;
+        }
+        let lambda = solved.ok_or(GradientError::StageUnsolved)?;
+        let lambda = Tensor::from_vec(lambda, right.shape(), &Device::Cpu)?;
+        let lambda = lambda.to_dtype(right.dtype())?.to_device(right.device())?;
         self.pull_at(i, (t, pullback), &lambda)
     }
 
@@ -86,39 +95,6 @@ fn per_row(dt: &Tensor, rows: usize) -> Result<Vec<f64>> {
         rows => dt.broadcast_as(rows)?,
     };
     Ok(dt.to_vec1::<f64>()?)
-}
-
-/// Why a backward pass through an implicit stage ends.
-fn unsolved() -> Error {
-    GradientError::StageUnsolved.into()
-}
-
-/// Solves `(I - h gamma J)^T lambda = right` at the point of a pullback: by the factors of its Jacobian, found block by
-/// block, and refined by the pullback itself until it says that nothing is left; `None` if it never does.
-fn solve_transposed(
-    pullback: &Pullback<'_>,
-    right: &Tensor,
-    (steps, gamma, blocks): (&Steps, f64, usize),
-) -> Result<Option<Tensor>> {
-    let mut matrices = StageMatrices::of(pullback, right, blocks)?;
-    if !matrices.factor(steps.h(), gamma) {
-        return Ok(None);
-    }
-    let epsilon = if right.dtype() == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
-    let norms = |x: &Tensor| -> Result<Vec<f64>> {
-        Ok(kernels::dots(blocks, x, x)?.into_iter().map(f64::sqrt).collect())
-    };
-    let mut refinement = Refinement::new(epsilon, norms(right)?, matrices.norms());
-    let mut lambda = matrices.solve_transposed(right)?;
-    loop {
-        let mu = pullback.apply(&lambda)?.y.detach();
-        let left = kernels::combine_steps(Some(&(right - &lambda)?), steps.h(), &[(gamma, &mu)])?;
-        match refinement.judge(&norms(&left)?, &norms(&lambda)?) {
-            None => lambda = (lambda + matrices.solve_transposed(&left)?)?,
-            Some(true) => return Ok(Some(lambda)),
-            Some(false) => return Ok(None),
-        }
-    }
 }
 
 impl Pull<'_, '_, '_> {
@@ -147,6 +123,12 @@ impl Pull<'_, '_, '_> {
             .into());
         }
         Ok(cotangents)
+    }
+
+    /// The state at which slope `i` is evaluated.
+    fn state(&self, i: usize) -> Result<Tensor> {
+        let terms = weighted(1.0, self.step.method.a_row(i), self.k);
+        kernels::combine_steps(Some(self.step.y0), self.step.steps.h(), &terms)
     }
 
     /// The cotangent of slope `i`; `None` when nothing depends on it.

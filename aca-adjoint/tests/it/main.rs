@@ -12,6 +12,7 @@ mod events;
 mod explicit;
 mod half;
 mod implicit;
+mod jacobian;
 mod large_stack;
 mod mali;
 mod refusals;

@@ -1,7 +1,10 @@
 //! Newton's iteration for the slope of an implicit stage.
 
-use super::StageMatrices;
-use crate::{Error, Result, Solver, Stepping, Tolerances, kernels};
+use std::sync::Arc;
+
+use super::convergence::{NewtonRule, Progress};
+use super::{Jacobian, Preconditioner, Sparsity, StageMatrices, Structure};
+use crate::Result;
 
 /// How implicit stages are solved.
 ///
@@ -27,67 +30,6 @@ impl Default for Newton {
 /// How many iterations of Newton's full method, with a Jacobian each, follow where the simplified one fails.
 const FULL: usize = 15;
 
-/// When an iteration has come near enough.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NewtonRule {
-    newton: Newton,
-    rtol: f64,
-    /// `None` where steps are fixed.
-    atol: Option<f64>,
-    epsilon: f64,
-    /// The smallest number that keeps all its digits.
-    smallest: f64,
-}
-
-impl NewtonRule {
-    /// The rule of a solver for states whose numbers are rounded by `epsilon`; with fixed steps, which follow no
-    /// tolerance, stages are solved to some thousand roundings.
-    pub(crate) fn new(solver: &Solver, epsilon: f64) -> Result<Self> {
-        let (rtol, atol) = match &solver.stepping {
-            Stepping::Adaptive(Tolerances::Uniform(tolerance)) => {
-                (tolerance.rtol, Some(tolerance.atol))
-            }
-            Stepping::Adaptive(Tolerances::Each { rtol, atol }) => {
-                (kernels::extremes(rtol)?[0], Some(kernels::extremes(atol)?[0]))
-            }
-            _ => (256.0 * epsilon / solver.newton.fraction, None),
-        };
-        let single = epsilon > 1e-10;
-        let smallest = if single { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
-        Ok(Self { newton: solver.newton, rtol, atol, epsilon, smallest })
-    }
-
-    /// Measures the changes of a block's states `y`, which are `base` and what the stage adds; `noise` is what rounding of
-    /// states leaves in each of them.
-    fn measure(
-        &self,
-        change: impl Iterator<Item = f64>,
-        (y, base): (&[f64], &[f64]),
-        noise: impl Iterator<Item = f64>,
-    ) -> Moved {
-        let (mut allowed, mut rounding) = (0.0, 0.0f64);
-        for ((change, (y, base)), noise) in change.zip(y.iter().zip(base)).zip(noise) {
-            let size = y.abs().max(base.abs());
-            let own = match self.atol {
-                Some(atol) => atol + self.rtol * y.abs(),
-                None => self.rtol * size,
-            };
-            // No error can be smaller than rounding, and none smaller than the smallest number.
-            let floor = 4.0 * self.epsilon * size + self.smallest;
-            allowed += (change / (self.newton.fraction * own).max(floor)).powi(2);
-            rounding = rounding.max(change.abs() / (floor + 4.0 * self.epsilon * noise));
-        }
-        Moved { allowed: (allowed / y.len() as f64).sqrt(), rounding }
-    }
-}
-
-/// How far an iteration moved a block's states: the root mean square in units of the error that a stage may keep, and the
-/// largest in units of rounding.
-struct Moved {
-    allowed: f64,
-    rounding: f64,
-}
-
 /// The systems of a stage, `k = f(t, base + h gamma k)`.
 #[derive(Clone, Copy)]
 pub(crate) struct StageSystem<'a> {
@@ -102,7 +44,7 @@ pub(crate) struct StageSystem<'a> {
 
 impl StageSystem<'_> {
     /// `h gamma` of a system.
-    fn reach(&self, block: usize) -> f64 {
+    pub(super) fn reach(&self, block: usize) -> f64 {
         self.gamma * if self.h.len() == 1 { self.h[0] } else { self.h[block] }
     }
 }
@@ -112,9 +54,26 @@ pub(crate) trait StageField {
     /// Writes `f(t, y)`.
     fn eval(&mut self, y: &[f64], f: &mut [f64]) -> Result<()>;
 
-    /// Writes the Jacobians at the stage's time and the states `y`, or at the start of the step, block by block and
-    /// row-major.
-    fn jacobians(&mut self, y: Option<&[f64]>, blocks: usize, out: &mut [f64]) -> Result<()>;
+    /// How systems of so many numbers are set up.
+    fn structure(&self, size: usize) -> Result<Structure>;
+
+    /// Writes the entries of the Jacobians at the stage's time and the states `y`, or at the start of the step, for so many
+    /// systems of so many numbers.
+    fn jacobians(
+        &mut self,
+        y: Option<&[f64]>,
+        systems: (usize, usize, Option<&Sparsity>),
+        out: &mut [f64],
+    ) -> Result<()>;
+
+    /// Lets a preconditioner solve all systems nearly, at the stage's time and the states `y`.
+    fn precondition(
+        &mut self,
+        own: &dyn Preconditioner,
+        y: &[f64],
+        reach: &[f64],
+        b: &[f64],
+    ) -> Result<Vec<f64>>;
 }
 
 /// What Newton's iterations keep from stage to stage of a step: all of it follows from where the step starts and how long
@@ -125,34 +84,14 @@ pub struct NewtonState {
     start: Vec<f64>,
     is_started: bool,
     matrices: StageMatrices,
+    /// How far products stretched vectors where there are no matrices: a bound of the Jacobian's norm from below.
+    stretch: Option<f64>,
     /// Where the iteration of each block stands.
-    progress: Vec<Progress>,
+    pub(super) progress: Vec<Progress>,
     /// States and slopes of an iteration, and the guess that it began with: buffers that every stage uses again.
-    y: Vec<f64>,
-    f: Vec<f64>,
+    pub(super) y: Vec<f64>,
+    pub(super) f: Vec<f64>,
     guess: Vec<f64>,
-}
-
-/// Where the iteration of a block stands.
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    /// The worst rate of convergence with the present Jacobian, and the latest.
-    worst: f64,
-    latest: f64,
-    /// How far the last iteration moved it.
-    moved: f64,
-    is_active: bool,
-    is_solved: bool,
-}
-
-impl Progress {
-    const NEW: Self = Self {
-        worst: 0.0,
-        latest: f64::INFINITY,
-        moved: f64::NAN,
-        is_active: false,
-        is_solved: false,
-    };
 }
 
 impl NewtonState {
@@ -164,17 +103,18 @@ impl NewtonState {
         }
     }
 
-    /// The largest sum of magnitudes in a row of the Jacobians at the start of the step, a bound of their spectral radius;
-    /// `None` where they are not there.
+    /// The largest sum of magnitudes in a row of the Jacobians at the start of the step, a bound of their spectral radius, or
+    /// how far they were seen to stretch vectors; `None` where nothing is known of them.
     pub(crate) fn jacobian_norm(&self) -> Option<f64> {
-        let (size, _) = self.matrices.sizes();
-        let rows = self.start.chunks_exact(size.max(1)).filter(|_| self.is_started);
-        rows.map(|row| row.iter().map(|x| x.abs()).sum::<f64>()).reduce(f64::max)
+        match self.is_started {
+            true => self.matrices.largest_row(&self.start),
+            false => self.stretch,
+        }
     }
 
     /// Goes on to another step.
     pub(crate) fn forget(&mut self) {
-        self.is_started = false;
+        (self.is_started, self.stretch) = (false, None);
     }
 
     /// Solves `k = f(t, base + h gamma k)` for every system, from the guess in `k`; returns how many systems were solved,
@@ -188,29 +128,30 @@ impl NewtonState {
         k: &mut [f64],
         (field, blocks): (&mut dyn StageField, usize),
     ) -> Result<usize> {
-        let (rule, size) = (system.rule, system.base.len() / blocks);
-        if !self.is_started {
-            if self.matrices.sizes() != (size, blocks) {
-                self.matrices = StageMatrices::new(size, blocks)?;
-                self.start.resize(blocks * size * size, 0.0);
-                self.progress.resize(blocks, Progress::NEW);
-            }
-            field.jacobians(None, blocks, &mut self.start)?;
-            self.is_started = true;
-            self.begin();
-        }
+        let structure = field.structure(system.base.len() / blocks)?;
+        self.solve_by(structure, system, k, (field, blocks))
+    }
+
+    /// The same, with the systems set up as told.
+    fn solve_by(
+        &mut self,
+        structure: Structure,
+        system: &StageSystem<'_>,
+        k: &mut [f64],
+        (field, blocks): (&mut dyn StageField, usize),
+    ) -> Result<usize> {
+        let size = system.base.len() / blocks;
         self.guess.clear();
         self.guess.extend_from_slice(k);
-        for own in &mut self.progress {
-            (own.is_active, own.is_solved) = (true, false);
-        }
-        self.iterate(system, k, field, (0, rule.newton.max_iterations))?;
-        for turn in 0..FULL {
-            if self.progress.iter().all(|own| own.is_solved) {
-                break;
+        match &structure {
+            Structure::Dense => self.solve_by_matrices(None, system, k, (field, blocks))?,
+            Structure::Sparse(sparsity) => {
+                self.solve_by_matrices(Some(sparsity), system, k, (field, blocks))?;
             }
-            self.begin_anew(system, k, field, turn)?;
-            self.iterate(system, k, field, (turn, 1))?;
+            Structure::MatrixFree(own) => {
+                let stretch = self.solve_by_products(own.as_deref(), system, k, (field, blocks))?;
+                self.stretch = Some(self.stretch.map_or(stretch, |known| known.max(stretch)));
+            }
         }
         for (own, k) in self.progress.iter().zip(k.chunks_exact_mut(size)) {
             if !own.is_solved {
@@ -218,6 +159,41 @@ impl NewtonState {
             }
         }
         Ok(self.progress.iter().filter(|own| own.is_solved).count())
+    }
+
+    /// Iterates with the Jacobians at the start of the step; those that do not converge with it go on by Newton's full
+    /// method.
+    fn solve_by_matrices(
+        &mut self,
+        sparsity: Option<&Arc<Sparsity>>,
+        system: &StageSystem<'_>,
+        k: &mut [f64],
+        (field, blocks): (&mut dyn StageField, usize),
+    ) -> Result<()> {
+        let size = system.base.len() / blocks;
+        let systems = (size, blocks, sparsity.map(Arc::as_ref));
+        if !self.is_started {
+            if !self.matrices.fits(systems) {
+                self.matrices = StageMatrices::new(size, blocks, sparsity.cloned());
+                self.start.resize(self.matrices.len(), 0.0);
+                self.progress.resize(blocks, Progress::NEW);
+            }
+            field.jacobians(None, systems, &mut self.start)?;
+            self.is_started = true;
+            self.begin();
+        }
+        for own in &mut self.progress {
+            (own.is_active, own.is_solved) = (true, false);
+        }
+        self.iterate(system, k, field, (0, system.rule.max_iterations()))?;
+        for turn in 0..FULL {
+            if self.progress.iter().all(|own| own.is_solved) {
+                break;
+            }
+            self.begin_anew(system, k, (field, systems), turn)?;
+            self.iterate(system, k, field, (turn, 1))?;
+        }
+        Ok(())
     }
 
     /// Solves all systems as one, from the guess that they began with; returns whether that is solved, as a number. What it
@@ -230,10 +206,8 @@ impl NewtonState {
     ) -> Result<usize> {
         self.forget();
         k.copy_from_slice(&self.guess);
-        let solved = match self.solve(system, k, (field, 1)) {
-            Err(Error::JacobianTooLarge { .. }) => Ok(0),
-            solved => solved,
-        };
+        let structure = Jacobian::Unknown.structure(k.len())?;
+        let solved = self.solve_by(structure, system, k, (field, 1));
         self.forget();
         solved
     }
@@ -244,11 +218,10 @@ impl NewtonState {
         &mut self,
         system: &StageSystem<'_>,
         k: &mut [f64],
-        field: &mut dyn StageField,
+        (field, systems): (&mut dyn StageField, (usize, usize, Option<&Sparsity>)),
         turn: usize,
     ) -> Result<()> {
-        let blocks = self.progress.len();
-        let size = system.base.len() / blocks;
+        let (size, ..) = systems;
         let mut y = system.base.to_vec();
         for (block, own) in self.progress.iter_mut().enumerate() {
             let range = block * size..(block + 1) * size;
@@ -262,8 +235,8 @@ impl NewtonState {
             let reach = system.reach(block);
             y[range.clone()].iter_mut().zip(&k[range]).for_each(|(y, k)| *y += reach * k);
         }
-        let mut found = vec![0.0; blocks * size * size];
-        field.jacobians(Some(&y), blocks, &mut found)?;
+        let mut found = vec![0.0; self.matrices.len()];
+        field.jacobians(Some(&y), systems, &mut found)?;
         self.matrices.set(&found, |block| self.progress[block].is_active);
         Ok(())
     }
@@ -305,28 +278,5 @@ impl NewtonState {
         }
         progress.iter_mut().for_each(|own| own.is_active = false);
         Ok(())
-    }
-}
-
-impl Progress {
-    /// Takes in how far an iteration moved the block.
-    fn judge(&mut self, iteration: usize, moved: &Moved) {
-        let rate = match iteration {
-            // Before two changes tell the rate, what it was at worst with this Jacobian.
-            0 if self.worst > 0.0 => self.worst.max(0.01),
-            0 => 0.9,
-            _ => moved.allowed / self.moved,
-        };
-        self.moved = moved.allowed;
-        if iteration > 0 && rate.is_finite() {
-            (self.worst, self.latest) = (self.worst.max(rate), rate);
-        }
-        let left = rate / (1.0 - rate) * moved.allowed;
-        // Where rounding rules, changes no longer fall.
-        let at_rounding = iteration > 0 && rate > 0.3 && moved.rounding < 4.0;
-        self.is_solved = (0.0..=1.0).contains(&left) || at_rounding;
-        // Steps too far at the beginning are forgiven.
-        let diverges = !moved.allowed.is_finite() || (iteration > 3 && rate >= 2.0);
-        self.is_active = !self.is_solved && !diverges;
     }
 }

@@ -4,7 +4,10 @@ use candle_core::Tensor;
 use smallvec::SmallVec;
 
 use super::{Register, Space, Trial};
-use crate::implicit::{NewtonState, StageField, jacobians, like, numbers, solve_stage, systems};
+use crate::implicit::{
+    NewtonState, Preconditioner, Sparsity, StageField, StageMatrices, StagePoint, Structure, like,
+    numbers, products, solve_stage, systems,
+};
 use crate::kernels::{self, Differences, Scale, Terms};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
 use crate::{Error, Evaluator, Pullback, Result, Stepper, Steps, Time};
@@ -193,13 +196,34 @@ impl StageField for FieldOnTensors<'_, '_> {
         Ok(())
     }
 
-    fn jacobians(&mut self, y: Option<&[f64]>, blocks: usize, out: &mut [f64]) -> Result<()> {
+    fn structure(&self, size: usize) -> Result<Structure> {
+        self.field.structure(size)
+    }
+
+    fn jacobians(
+        &mut self,
+        y: Option<&[f64]>,
+        systems: (usize, usize, Option<&Sparsity>),
+        out: &mut [f64],
+    ) -> Result<()> {
         let (t, y) = match y {
             Some(y) => (self.t, like(y.to_vec(), self.y0)?),
             None => (self.t0, self.y0.clone()),
         };
         let (_, pullback) = self.field.linearize_at(t, &y)?;
-        jacobians(&pullback, &y, blocks, out)
+        StageMatrices::find(systems, products(&pullback, &y), out)
+    }
+
+    fn precondition(
+        &mut self,
+        own: &dyn Preconditioner,
+        y: &[f64],
+        reach: &[f64],
+        b: &[f64],
+    ) -> Result<Vec<f64>> {
+        let y = like(y.to_vec(), self.y0)?;
+        let at = StagePoint { t: self.t, y: &y, reach };
+        numbers(&own.apply(&at, &like(b.to_vec(), &y)?, false)?)
     }
 }
 

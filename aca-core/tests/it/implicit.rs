@@ -1,6 +1,8 @@
 //! Diagonally implicit methods: orders on smooth and stiff problems, Newton's iteration, refusals.
 
-use aca_core::{Batching, Error, Newton, OnFailure, Solver, Time, Tolerance};
+use aca_core::{
+    Batching, Error, Jacobian, Newton, OnFailure, Solver, Sparsity, Time, Tolerance, WithJacobian,
+};
 use aca_tableau::{
     ESDIRK4, IMPLICIT, IMPLICIT_EULER, KVAERNO3, KVAERNO4, KVAERNO5, TRAPEZOID, Tableau,
 };
@@ -183,8 +185,16 @@ fn what_an_implicit_method_cannot_do_is_refused_by_name() {
     let jump = Solver { jump_ts: vec![0.5], ..adaptive(&ESDIRK4, 1e-6) };
     jump.solve(&decay, &y0, (0.0, 1.0), &mut ()).unwrap();
     let large = Tensor::ones(3000, DType::F64, &Device::Cpu).unwrap();
-    let error = adaptive(&KVAERNO5, 1e-6).solve(&decay, &large, (0.0, 1.0), &mut ()).unwrap_err();
-    assert!(matches!(error, Error::JacobianTooLarge { size: 3000, .. }), "{error}");
+    let dense = WithJacobian::new(decay, Jacobian::Dense);
+    let larger = Tensor::cat(&[&large, &large], 0).unwrap();
+    let error = adaptive(&KVAERNO5, 1e-6).solve(&dense, &larger, (0.0, 1.0), &mut ()).unwrap_err();
+    assert!(matches!(error, Error::JacobianTooLarge { size: 6000, .. }), "{error}");
+    let other = Sparsity::new([[0], [1]]).unwrap();
+    let other = WithJacobian::new(decay, Jacobian::Sparse(other.into()));
+    let error = adaptive(&KVAERNO5, 1e-6).solve(&other, &large, (0.0, 1.0), &mut ()).unwrap_err();
+    assert!(matches!(error, Error::JacobianSize { got: 2, expected: 3000 }), "{error}");
+    let error = Sparsity::new([[0], [2]]).unwrap_err();
+    assert!(matches!(error, Error::SparsityOutside { row: 1, column: 2, size: 2 }), "{error}");
     let rows = large.reshape((1500, 2)).unwrap();
     adaptive(&KVAERNO5, 1e-6).solve(&decay, &rows, (0.0, 1.0), &mut ()).unwrap();
     for newton in [

@@ -13,6 +13,7 @@ mod fields;
 mod first_step;
 mod implicit;
 mod inputs;
+mod jacobian;
 mod kernel_sums;
 mod kernel_threads;
 mod kernels;

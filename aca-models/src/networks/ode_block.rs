@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::kernels::Element;
-use aca_core::{Method, Native, NativeField, NativeTime, Pullback, Stepping, Time, VectorField};
+use aca_core::{
+    Jacobian, Method, Native, NativeField, NativeTime, Pullback, Stepping, Time, VectorField,
+};
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
 
@@ -123,6 +125,10 @@ impl VectorField for Metered {
 
     fn is_separable(&self) -> bool {
         self.field.is_separable()
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        self.field.jacobian()
     }
 
     fn supports_row_subset(&self) -> bool {

@@ -2,15 +2,15 @@
 
 use aca_core::kernels::{self, Element};
 use aca_core::{
-    Evaluator, Halves, NativeField, NativeTime, Result, StageCotangents, StageMatrices, Stepper,
-    Steps, half_of, systems,
+    Evaluator, Halves, Jacobian, NativeField, NativeTime, Result, StageCotangents, Stepper, Steps,
+    Structure, TransposedSystems, half_of, products_on_slices, systems,
 };
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
 
 use crate::GradientError;
 use crate::outputs::RowOutput;
-use crate::replay::{Refinement, ReplayStep, looked_into, output_weights};
+use crate::replay::{ReplayStep, looked_into, output_weights};
 
 /// What enters a step, as slices.
 pub(super) struct Entering<'a, T> {
@@ -162,47 +162,24 @@ impl<T: Element> Pull<'_, '_, '_, T> {
 }
 
 impl<T: Element> Pull<'_, '_, '_, T> {
-    /// Writes the cotangent that solves `(I - h gamma J)^T lambda = right` at stage `i`, refined by the field's pullback
-    /// until that says that nothing is left; `false` if it never does.
+    /// The cotangents that solve `(I - h gamma J)^T lambda = right` at stage `i`, for so many systems.
     fn solve_transposed(
         &mut self,
-        i: usize,
-        gamma: f64,
+        (i, gamma): (usize, f64),
         right: &[f64],
-        blocks: usize,
-    ) -> Result<bool> {
+        (blocks, structure): (usize, &Structure),
+    ) -> Result<Option<Vec<f64>>> {
         let (entering, size) = (self.entering, self.entering.size());
-        let (steps, length) = (entering.steps, size / entering.steps.rows());
-        let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
+        let (steps, c) = (entering.steps_of(i), entering.method.c(i));
         let state = row(self.states, i, size);
-        let mut matrices = StageMatrices::on_slices(&mut *self.field, t, state, blocks)?;
-        if !matrices.factor(steps.h(), gamma) {
-            return Ok(false);
-        }
-        let norms = |x: &[f64]| -> Vec<f64> {
-            let of = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-            x.chunks_exact(size / blocks).map(of).collect()
+        let point = || {
+            let y = Tensor::from_slice(state, entering.dims, &Device::Cpu)?;
+            Ok((entering.method.times(steps, c)?, y))
         };
-        let mut refinement =
-            Refinement::new(entering.counter.epsilon(), norms(right), matrices.norms());
-        let mut lambda = right.to_vec();
-        matrices.solve_transposed_slice(&mut lambda);
-        // What parameters and times get waits for the last word.
-        let (mut theta, mut dt) = (self.theta.to_vec(), vec![0.0; t.rows()]);
-        let mut mu = vec![T::zero(); size];
-        loop {
-            self.lambda.iter_mut().zip(&lambda).for_each(|(own, x)| *own = T::from_f64(*x));
-            self.field.pull(t, state, self.lambda, &mut mu, &mut theta, &mut dt);
-            let h = |i: usize| steps.h()[i / length];
-            let terms = right.iter().zip(&lambda).zip(&mu).enumerate();
-            let left = terms.map(|(i, ((r, x), mu))| r - x + gamma * h(i) * mu.to_f64());
-            let mut left: Vec<f64> = left.collect();
-            if let Some(solved) = refinement.judge(&norms(&left), &norms(&lambda)) {
-                return Ok(solved);
-            }
-            matrices.solve_transposed_slice(&mut left);
-            lambda.iter_mut().zip(left).for_each(|(x, left)| *x += left);
-        }
+        let epsilon = entering.counter.epsilon();
+        let systems = TransposedSystems { structure, blocks, steps, gamma, epsilon, point: &point };
+        let t = NativeTime::of(entering.method, steps, c);
+        systems.solve(right, products_on_slices(&mut *self.field, t, state))
     }
 }
 
@@ -231,14 +208,15 @@ impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
             || Ok(Tensor::from_slice(entering.y0, entering.dims, &Device::Cpu)?),
         )?;
         let right: Vec<f64> = self.lambda.iter().map(|x| x.to_f64()).collect();
-        let mut solved = self.solve_transposed(i, gamma, &right, blocks)?;
-        if !solved && steps.is_whole() && blocks > 1 {
+        let structure = entering.counter.structure(right.len() / blocks)?;
+        let mut solved = self.solve_transposed((i, gamma), &right, (blocks, &structure))?;
+        if solved.is_none() && steps.is_whole() && blocks > 1 {
             // Rows that seemed apart may be joined here.
-            solved = self.solve_transposed(i, gamma, &right, 1)?;
+            let structure = Jacobian::Unknown.structure(right.len())?;
+            solved = self.solve_transposed((i, gamma), &right, (1, &structure))?;
         }
-        if !solved {
-            return Err(GradientError::StageUnsolved.into());
-        }
+        let lambda = solved.ok_or(GradientError::StageUnsolved)?;
+        self.lambda.iter_mut().zip(lambda).for_each(|(own, x)| *own = T::from_f64(x));
         self.reached[i] = true;
         self.pull_lambda(i);
         Ok(())

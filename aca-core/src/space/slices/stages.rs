@@ -2,11 +2,14 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::implicit::{NewtonState, StageField, jacobians_on_slices, solve_stage, systems};
+use crate::implicit::{
+    NewtonState, Preconditioner, Sparsity, StageField, StageMatrices, StagePoint, Structure, like,
+    numbers, products_on_slices, solve_stage, systems,
+};
 use crate::kernels::{self, Element};
 use crate::native::{NativeField, NativeTime};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
-use crate::{Evaluator, Result, Stepper, Steps};
+use crate::{Evaluator, Result, Stepper, Steps, Time};
 
 /// The slopes of a step on slices, in buffers that every step uses again.
 pub struct SliceStages<'s, 'f, T> {
@@ -115,6 +118,8 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
             t0: NativeTime::of(self.method, self.steps, 0.0),
             y0: self.y0,
             counter: self.counter,
+            time: &|| self.method.times(self.steps, c),
+            dims: self.dims,
             y: vec![T::zero(); size],
             f: vec![T::zero(); size],
         };
@@ -165,6 +170,9 @@ struct FieldOnSlices<'s, 'f, T> {
     t0: NativeTime<'s>,
     y0: &'s [T],
     counter: &'s Evaluator<'s>,
+    /// The time, and dimensions of the state, for what wants tensors.
+    time: &'s dyn Fn() -> Result<Time>,
+    dims: &'s [usize],
     y: Vec<T>,
     f: Vec<T>,
 }
@@ -184,7 +192,16 @@ impl<T: Element> StageField for FieldOnSlices<'_, '_, T> {
         Ok(())
     }
 
-    fn jacobians(&mut self, y: Option<&[f64]>, blocks: usize, out: &mut [f64]) -> Result<()> {
+    fn structure(&self, size: usize) -> Result<Structure> {
+        self.counter.structure(size)
+    }
+
+    fn jacobians(
+        &mut self,
+        y: Option<&[f64]>,
+        systems: (usize, usize, Option<&Sparsity>),
+        out: &mut [f64],
+    ) -> Result<()> {
         self.counter.count(1);
         let (t, y) = match y {
             Some(y) => {
@@ -193,8 +210,20 @@ impl<T: Element> StageField for FieldOnSlices<'_, '_, T> {
             }
             None => (self.t0, self.y0),
         };
-        jacobians_on_slices(&mut *self.field, t, y, blocks, out);
-        Ok(())
+        StageMatrices::find(systems, products_on_slices(&mut *self.field, t, y), out)
+    }
+
+    fn precondition(
+        &mut self,
+        own: &dyn Preconditioner,
+        y: &[f64],
+        reach: &[f64],
+        b: &[f64],
+    ) -> Result<Vec<f64>> {
+        self.set(y);
+        let y = Tensor::from_slice(&self.y, self.dims, &Device::Cpu)?;
+        let at = StagePoint { t: &(self.time)()?, y: &y, reach };
+        numbers(&own.apply(&at, &like(b.to_vec(), &y)?, false)?)
     }
 }
 

@@ -160,6 +160,11 @@ pub enum Error {
         /// The most that are taken.
         largest: usize,
     },
+    /// An additive method needs to know the stiff part of a field.
+    #[error(
+        "an additive method steps the stiff part of a field apart, and this field tells no parts; join two fields by aca_core::Split, or take an implicit method such as KVAERNO5"
+    )]
+    FieldNotSplit,
     /// Places of a Jacobian's entries do not fit the systems.
     #[error(
         "the places of the Jacobian's entries are those of {got} numbers, but a system has {expected}: a row of a batch whose rows are independent, else the whole state"

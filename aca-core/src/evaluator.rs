@@ -6,7 +6,10 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::coupling::first_coupled_row;
 use crate::kernels::has_kernels;
-use crate::{Error, Pullback, Result, Structure, Time, VectorField};
+use crate::{Error, Part, Pullback, Result, Structure, Time, VectorField};
+
+/// How linear systems of a part of the field are set up, of so many numbers each.
+type KnownStructure = ((Option<Part>, usize), Structure);
 
 /// A field beside the state that it must fit: checks every result against it and counts calls.
 pub struct Evaluator<'a> {
@@ -20,7 +23,7 @@ pub struct Evaluator<'a> {
     /// Whether rows of a state are systems of their own, once that was asked.
     rows_are_apart: Cell<Option<bool>>,
     /// How linear systems of so many numbers are set up, once that was asked.
-    structure: RefCell<Option<(usize, Structure)>>,
+    structure: RefCell<Option<KnownStructure>>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -60,6 +63,11 @@ impl<'a> Evaluator<'a> {
         Self { trace, ..self }
     }
 
+    /// Whether results stay in candle's graph.
+    pub(crate) fn traces(&self) -> bool {
+        self.trace
+    }
+
     /// Returns `f(t, y)`, detached unless the evaluator traces.
     ///
     /// # Errors
@@ -73,15 +81,32 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`Evaluator::eval`]; [`Error::TimesDiffer`] when the field wants one time for all rows.
     pub fn eval_at(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+        self.eval_part(None, t, y)
+    }
+
+    /// The same of a part of the field.
+    pub(crate) fn eval_part(&self, part: Option<Part>, t: &Time, y: &Tensor) -> Result<Tensor> {
         self.nfe.set(self.nfe.get() + 1);
+        let field = self.part(part)?;
         if self.trace {
-            let f = self.field.trace(t, y)?;
+            let f = field.trace(t, y)?;
             self.check(t, y, &f)?;
             return Ok(f);
         }
-        let f = self.field.eval(t, y)?;
+        let f = field.eval(t, y)?;
         self.check(t, y, &f)?;
         own(&f)
+    }
+
+    /// A part of the field, or all of it.
+    ///
+    /// # Errors
+    /// [`Error::FieldNotSplit`].
+    pub(crate) fn part(&self, part: Option<Part>) -> Result<&'a dyn VectorField> {
+        match part {
+            None => Ok(self.field),
+            Some(part) => Ok(self.field.parts().ok_or(Error::FieldNotSplit)?.get(part)),
+        }
     }
 
     /// Returns `f(t, y)`, detached, and its pullback.
@@ -97,8 +122,18 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`Evaluator::eval_at`].
     pub fn linearize_at(&self, t: &Time, y: &Tensor) -> Result<(Tensor, Pullback<'a>)> {
+        self.linearize_part(None, t, y)
+    }
+
+    /// The same of a part of the field.
+    pub(crate) fn linearize_part(
+        &self,
+        part: Option<Part>,
+        t: &Time,
+        y: &Tensor,
+    ) -> Result<(Tensor, Pullback<'a>)> {
         self.nfe.set(self.nfe.get() + 1);
-        let (f, pullback) = self.field.linearize(t, y)?;
+        let (f, pullback) = self.part(part)?.linearize(t, y)?;
         self.check(t, y, &f)?;
         Ok((own(&f)?, pullback))
     }
@@ -133,18 +168,18 @@ impl<'a> Evaluator<'a> {
         Ok(y.rank() > 1 && first_coupled_row(self.field, t, &y, &f?.detach())?.is_none())
     }
 
-    /// How the linear systems of implicit stages are set up, of `size` numbers each.
+    /// How the linear systems of implicit stages are set up, of `size` numbers each, for a part of the field or all of it.
     ///
     /// # Errors
-    /// [`Error::JacobianTooLarge`], [`Error::JacobianSize`].
-    pub fn structure(&self, size: usize) -> Result<Structure> {
+    /// [`Error::JacobianTooLarge`], [`Error::JacobianSize`], [`Error::FieldNotSplit`].
+    pub fn structure(&self, part: Option<Part>, size: usize) -> Result<Structure> {
         if let Some((known, structure)) = &*self.structure.borrow()
-            && *known == size
+            && *known == (part, size)
         {
             return Ok(structure.clone());
         }
-        let structure = self.field.jacobian().structure(size)?;
-        self.structure.replace(Some((size, structure.clone())));
+        let structure = self.part(part)?.jacobian().structure(size)?;
+        self.structure.replace(Some(((part, size), structure.clone())));
         Ok(structure)
     }
 

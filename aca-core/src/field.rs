@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, Var};
 
 use crate::vjp::pull_back;
-use crate::{Jacobian, Native, Time};
+use crate::{Jacobian, Native, Parts, Time};
 
 /// The right-hand side of `dy/dt = f(t, y)`.
 ///
@@ -72,6 +72,12 @@ pub trait VectorField: Send + Sync {
     /// What implicit methods should know of `df/dy`: a narrow band, say. The default is nothing.
     fn jacobian(&self) -> Jacobian {
         Jacobian::Unknown
+    }
+
+    /// The field's two parts, one of them stiff, for [additive](aca_tableau::Additive) methods. The default is none:
+    /// [`Split`](crate::Split) joins two fields.
+    fn parts(&self) -> Option<Parts<'_>> {
+        None
     }
 
     /// Whether the field is separable: of states whose last dimension holds positions and then as many momenta, the

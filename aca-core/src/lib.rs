@@ -29,6 +29,7 @@
 //! | take fixed steps | [`Solver::fixed`], [`Solver::fixed_count`] |
 //! | solve stiff problems | an implicit tableau such as `KVAERNO5`, [`Newton`] |
 //! | tell implicit methods that a Jacobian is a band, or sparse, or too large to be kept | [`Jacobian`], [`WithJacobian`] |
+//! | solve linear systems for a field's stiff part alone | [`Split`] and an additive method such as `KENCARP4` |
 //! | choose a method, or write one | [`Method`], [`Splitting`], [`Scheme`] |
 //! | integrate a given grid | [`Solver::replay`] |
 //! | hit given times, cross jumps of the field | [`Solver::step_ts`], [`Solver::jump_ts`] |
@@ -45,6 +46,7 @@
 //! either, candle asks the operating system for the number of cores in every matrix product, and a small
 //! network takes many times as long.
 
+mod additive;
 mod batching;
 mod clock;
 mod clocks;
@@ -63,6 +65,7 @@ mod method;
 mod native;
 mod number;
 mod packed;
+mod parts;
 mod run;
 mod scheme;
 mod sink;
@@ -99,6 +102,7 @@ pub use method::{Method, Switching};
 pub use native::{Native, NativeField, NativeTime};
 pub use number::Number;
 pub use packed::{PackedField, Packing};
+pub use parts::{Part, Parts, Split};
 pub use scheme::{Facts, Half, Halves, Scheme, StageCotangents, Stages, half_of};
 pub use sink::{RowStep, Step, StepSink};
 pub use solve::{SampleEnd, SolveEnd};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aca_tableau::{Tableau, TableauError};
+use aca_tableau::{ADDITIVE, Additive, Tableau, TableauError};
 
 use crate::{Error, Result, Scheme, Splitting};
 
@@ -98,6 +98,18 @@ impl From<&Tableau> for Method {
     }
 }
 
+impl From<Additive> for Method {
+    fn from(additive: Additive) -> Self {
+        Self::Custom(Arc::new(additive))
+    }
+}
+
+impl From<&Additive> for Method {
+    fn from(additive: &Additive) -> Self {
+        additive.clone().into()
+    }
+}
+
 impl From<&Self> for Method {
     fn from(method: &Self) -> Self {
         method.clone()
@@ -131,7 +143,7 @@ impl Method {
     }
 
     /// The method of that name or alias: a tableau's, `alf` (also `asynchronous_leapfrog`, `sym12async`, `mali`), a
-    /// splitting's, or `auto`.
+    /// splitting's, an additive pair's, or `auto`.
     ///
     /// # Errors
     /// [`TableauError::UnknownName`], which lists the names that look most like this one.
@@ -142,6 +154,9 @@ impl Method {
         }
         if plain == Self::AUTO {
             return Ok(Self::auto());
+        }
+        if let Some(additive) = ADDITIVE.into_iter().find(|additive| additive.name() == plain) {
+            return Ok(additive.into());
         }
         match Splitting::by_name(&plain) {
             Some(splitting) => Ok(splitting.into()),

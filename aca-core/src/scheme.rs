@@ -9,7 +9,7 @@ use std::fmt;
 
 use aca_tableau::Interpolant;
 
-use crate::{Error, Result};
+use crate::{Error, Part, Result};
 
 /// A method that you write: it computes the slopes of a step, and takes their cotangents back.
 ///
@@ -86,6 +86,12 @@ pub trait Stages {
     /// [`Error::SchemeFailed`] where the iteration does not converge for any row; slopes of single rows of samples are
     /// NaN then, which rejects their steps. [`Error::JacobianTooLarge`].
     fn solve(&mut self, c: f64, gamma: f64, weights: &[f64], guess: &[f64]) -> Result<()>;
+
+    /// Lets the slopes that follow be those of one part of the field, or of all of it again.
+    ///
+    /// # Errors
+    /// [`Error::FieldNotSplit`] where the field tells no [parts](crate::VectorField::parts).
+    fn select(&mut self, part: Option<Part>) -> Result<()>;
 
     /// Evaluates slope `i` again as `f(t0 + c h, y0 + h sum(w_j k_j))`, its own present value among the `k_j`: one step
     /// of an iteration for an implicit stage. It keeps its half, if it has one. Returns the largest change of a row,

@@ -104,7 +104,7 @@ impl Stepper {
             method,
             b,
             b_error,
-            inside_error: (!diagonal.is_empty())
+            inside_error: (!diagonal.is_empty() || interpolant.goes_through_states())
                 .then(|| interpolant.error_weights())
                 .flatten()
                 .map(|weights| [weights]),
@@ -231,7 +231,7 @@ impl Stepper {
 
     /// The number of stages that they are taken over: the tableau's, and the slope at `t1`.
     pub(crate) fn stages_with_end(&self) -> usize {
-        self.interpolant.end_stage() + 1
+        self.interpolant.end_stage().saturating_add(1)
     }
 
     /// The weights of the estimate of the error inside a step, of methods whose steps may be right at their ends alone.
@@ -247,7 +247,7 @@ impl Stepper {
 }
 
 /// Weights by which slopes at the last three distinct nodes are continued to that of the next.
-fn guesses(diagonal: &[f64], c: &[f64]) -> Vec<Vec<f64>> {
+pub(crate) fn guesses(diagonal: &[f64], c: &[f64]) -> Vec<Vec<f64>> {
     let guess = |i: usize| {
         let mut nodes: Vec<usize> = Vec::new();
         for j in (0..i).rev() {

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
-use crate::{Jacobian, Native, Pullback, Time, VectorField};
+use crate::{Jacobian, Native, Parts, Pullback, Time, VectorField};
 
 /// A field with what is known of its Jacobian: for closures, and for models that do not know it themselves.
 ///
@@ -56,6 +56,10 @@ impl<F: VectorField> VectorField for WithJacobian<F> {
 
     fn jacobian(&self) -> Jacobian {
         self.jacobian.clone()
+    }
+
+    fn parts(&self) -> Option<Parts<'_>> {
+        self.field.parts()
     }
 
     fn is_separable(&self) -> bool {

@@ -17,8 +17,8 @@ pub(crate) struct InterpolantTable {
 
 /// The continuous solution inside one step: `y(t0 + s h) = y0 + h sum(b_i(s) k_i)`, s in [0, 1].
 ///
-/// Every interpolant is continuously differentiable across steps, so its weights have the form
-/// `Hermite_i(s) + s^2 (1 - s)^2 (d0_i + s (d1_i + (1 - s) (d2_i + s (d3_i + ..))))`, and are
+/// Every interpolant but those [through states](Self::through_states) is continuously differentiable across steps, so its
+/// weights have the form `Hermite_i(s) + s^2 (1 - s)^2 (d0_i + s (d1_i + (1 - s) (d2_i + s (d3_i + ..))))`, and are
 /// evaluated as such: the ends are exact, where monomials of high degree would cancel.
 ///
 /// # Source
@@ -30,6 +30,17 @@ pub struct Interpolant {
     /// The stage that holds f(t0, y0).
     start_slope: usize,
     pub(crate) end_slope: usize,
+    /// Slopes at the ends that are sums of those of stages, where no stage holds them.
+    sums: Option<Sums>,
+}
+
+/// The slopes at the ends of a step as weighted sums of those of stages.
+#[derive(Clone, Debug, PartialEq)]
+struct Sums {
+    start: Vec<f64>,
+    end: Vec<f64>,
+    /// Weights of the estimate of the error inside a step.
+    error: Vec<f64>,
 }
 
 impl Interpolant {
@@ -40,7 +51,7 @@ impl Interpolant {
         }
         let table = tableau.interpolant.clone().unwrap_or_else(|| hermite(tableau));
         let end_slope = tableau.stages() - usize::from(tableau.is_fsal());
-        Self { table, b: tableau.b.clone(), start_slope: 0, end_slope }
+        Self { table, b: tableau.b.clone(), start_slope: 0, end_slope, sums: None }
     }
 
     /// The cubic Hermite interpolant of a step `y1 = y0 + h sum(b_i k_i)` of any kind. Slope number `start` is the one
@@ -52,7 +63,7 @@ impl Interpolant {
         assert!(start.max(end) < b.len(), "slopes at both ends");
         let none = || Cow::Borrowed(&[] as &[f64]);
         let table = InterpolantTable { order: order.min(3), a: none(), c: none(), d: none() };
-        Self { table, b: b.to_vec().into(), start_slope: start, end_slope: end }
+        Self { table, b: b.to_vec().into(), start_slope: start, end_slope: end, sums: None }
     }
 
     /// The cubic Hermite interpolant of a step `y1 = y0 + h sum(b_i k_i)` of any kind, with two extra stages: f(t0, y0)
@@ -61,7 +72,54 @@ impl Interpolant {
         let a = [&vec![0.0; b.len()][..], b, &[0.0]].concat();
         let (c, d) = (vec![0.0, 1.0].into(), Cow::Borrowed(&[] as &[f64]));
         let table = InterpolantTable { order: order.min(3), a: a.into(), c, d };
-        Self { table, b: b.to_vec().into(), start_slope: b.len(), end_slope: b.len() + 1 }
+        let (b, start_slope) = (Cow::Owned(b.to_vec()), b.len());
+        Self { table, b, start_slope, end_slope: start_slope + 1, sums: None }
+    }
+
+    /// The polynomial through both ends of a step `y1 = y0 + h sum(b_i k_i)` and the states of one or two stages inside, of
+    /// which each has its node, its weights of slopes, and those of the field's slope there. The slopes at the ends of a stiff
+    /// step tell how far the state is from where fast modes rest, and not where the solution goes; the states of implicit
+    /// stages lie on its way.
+    ///
+    /// Its error is estimated by how far the field's slope at the last of the states is from its own.
+    ///
+    /// # Panics
+    /// For other numbers of states, nodes that are not inside, or lists of other lengths than `b`.
+    pub fn through_states(order: usize, b: &[f64], states: &[(f64, Vec<f64>, Vec<f64>)]) -> Self {
+        assert!((1..=2).contains(&states.len()), "one or two states");
+        let inside = states.iter().map(|(c, weights, _)| (*c, &weights[..]));
+        let nodes: Vec<(f64, &[f64])> = inside.chain([(1.0, b)]).collect();
+        assert!(nodes.iter().all(|(c, w)| *c > 0.0 && *c <= 1.0 && w.len() == b.len()), "states");
+        // The derivative at `s` of the polynomial that is 1 at node `n` and 0 at the others and at the start.
+        let rise = |n: usize, s: f64| -> f64 {
+            let own = nodes[n].0;
+            let others: Vec<f64> = std::iter::once(0.0)
+                .chain(nodes.iter().enumerate().filter(|(m, _)| *m != n).map(|(_, node)| node.0))
+                .collect();
+            let without = |left: usize| -> f64 {
+                let kept = others.iter().enumerate().filter(|(m, _)| *m != left);
+                kept.map(|(_, other)| s - other).product()
+            };
+            let slope: f64 = (0..others.len()).map(without).sum();
+            slope / others.iter().map(|other| own - other).product::<f64>()
+        };
+        let slope = |s: f64| -> Vec<f64> {
+            let of = |i: usize| (0..nodes.len()).map(|n| rise(n, s) * nodes[n].1[i]).sum();
+            (0..b.len()).map(of).collect()
+        };
+        let (last, field) = (states[states.len() - 1].0, &states[states.len() - 1].2);
+        // The error has the form of the polynomial of all nodes: its largest value beside its slope at the last state.
+        let omega = |s: f64| s * nodes.iter().map(|node| s - node.0).product::<f64>();
+        let others = nodes.iter().filter(|node| node.0 != last);
+        let own = last * others.map(|node| last - node.0).product::<f64>();
+        let largest = (1..100).map(|i| omega(f64::from(i) / 100.0).abs()).fold(0.0, f64::max);
+        let own_slope = slope(last);
+        let error = own_slope.iter().zip(field).map(|(p, k)| (p - k) * largest / own.abs());
+        let sums = Sums { start: slope(0.0), end: slope(1.0), error: error.collect() };
+        let none = || Cow::Borrowed(&[] as &[f64]);
+        let table = InterpolantTable { order: order.min(3), a: none(), c: none(), d: none() };
+        let (b, sums) = (b.to_vec().into(), Some(sums));
+        Self { table, b, start_slope: usize::MAX, end_slope: usize::MAX, sums }
     }
 
     /// The order of the continuous solution at every s.
@@ -92,6 +150,11 @@ impl Interpolant {
     #[inline]
     pub fn c(&self, extra: usize) -> f64 {
         self.table.c[extra]
+    }
+
+    /// Whether it is one [through states](Self::through_states).
+    pub fn goes_through_states(&self) -> bool {
+        self.sums.is_some()
     }
 
     /// Degree of the polynomials b_i(s): three for the cubic Hermite, one more for each bubble on top of it.
@@ -137,6 +200,9 @@ impl Interpolant {
         if self.extra_stages() > 0 {
             return None;
         }
+        if let Some(sums) = &self.sums {
+            return Some(sums.error.clone());
+        }
         let last = self.levels().next_back();
         if let Some(last) = last {
             return Some(last.iter().map(|d| d / 16.0).collect());
@@ -150,8 +216,13 @@ impl Interpolant {
     /// The coefficients of s^1, s^2, .. of b_i(s) of one stage.
     pub fn coefficients(&self, stage: usize) -> Vec<f64> {
         let b = self.b.get(stage).copied().unwrap_or(0.0);
-        let start = f64::from(u8::from(stage == self.start_slope));
-        let finish = f64::from(u8::from(stage == self.end_slope));
+        let (start, finish) = match &self.sums {
+            Some(sums) => (sums.start[stage], sums.end[stage]),
+            None => (
+                f64::from(u8::from(stage == self.start_slope)),
+                f64::from(u8::from(stage == self.end_slope)),
+            ),
+        };
         let mut nested = vec![b, start - b, 2.0 * b - start - finish];
         nested.extend(self.levels().map(|d| d[stage]));
         polynomial::expand(&nested)
@@ -185,8 +256,17 @@ impl Interpolant {
         let (from_b, extra) = out.split_at_mut(self.b.len());
         from_b.iter_mut().zip(self.b.iter()).for_each(|(out, b)| *out = pick(rise) * b);
         extra.fill(0.0);
-        out[self.start_slope] += pick(s * r * r);
-        out[self.end_slope] -= pick(s * s * r);
+        let (first, last) = (pick(s * r * r), pick(s * s * r));
+        match &self.sums {
+            None => {
+                out[self.start_slope] += first;
+                out[self.end_slope] -= last;
+            }
+            Some(Sums { start, end, .. }) => {
+                let ends = start.iter().zip(end);
+                out.iter_mut().zip(ends).for_each(|(out, (p, q))| *out += first * p - last * q);
+            }
+        }
 
         let mut bubble = s * s * r * r;
         for (level, d) in self.levels().enumerate() {

@@ -31,6 +31,7 @@
 //!
 //! With the feature `serde` a tableau is read from TOML or JSON and written to it: `Tableau::from_toml` has the format.
 
+mod additive;
 mod conditions;
 mod dop853;
 mod dopri5;
@@ -52,6 +53,7 @@ mod tree;
 mod triangle;
 mod tsit5;
 
+pub use additive::{ADDITIVE, Additive, KENCARP3, KENCARP4};
 pub use dop853::DOP853;
 pub use dopri5::DOPRI5;
 pub use draft::{EmbeddedDraft, InterpolantDraft, TableauDraft};

@@ -84,6 +84,31 @@ impl RootedTree {
     }
 }
 
+impl RootedTree {
+    /// Phi for two methods on the same stages, with every choice of the method whose slope each node but the root is.
+    pub(crate) fn mixed_weights(&self, methods: [&Tableau; 2]) -> Vec<Vec<f64>> {
+        let mut all = vec![vec![1.0; methods[0].stages()]];
+        for child in &self.children {
+            let inner = child.mixed_weights(methods);
+            let sums = inner.iter().flat_map(|inner| methods.map(|method| method.row_sums(inner)));
+            let sums: Vec<Vec<f64>> = sums.collect();
+            let times =
+                |phi: &[f64], sums: &[f64]| phi.iter().zip(sums).map(|(p, s)| p * s).collect();
+            all =
+                all.iter().flat_map(|phi| sums.iter().map(move |sums| times(phi, sums))).collect();
+        }
+        all
+    }
+}
+
+impl Tableau {
+    /// `sum(a_ij x_j)` of every stage.
+    fn row_sums(&self, x: &[f64]) -> Vec<f64> {
+        let own = |i: usize| self.diagonal.get(i).map_or(0.0, |diagonal| diagonal * x[i]);
+        (0..self.stages()).map(|i| dot(triangle::row(self.a_flat(), i), x) + own(i)).collect()
+    }
+}
+
 impl fmt::Display for RootedTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.children.is_empty() {

@@ -22,6 +22,8 @@ pub(crate) struct OnSlices<'a, T> {
     k: Vec<T>,
     /// The halves that slopes were cut down to.
     halves: Halves,
+    /// Where in the step a scheme of the user's evaluated its slopes.
+    nodes: Vec<f64>,
     /// Cotangents of the states.
     mu: Vec<T>,
     /// Whether anything depends on the stage.
@@ -51,6 +53,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             states: zeros(stages * size),
             k: zeros(stages * size),
             halves: Halves::new(),
+            nodes: Vec::new(),
             mu: zeros(stages * size),
             reached: vec![false; stages],
             lambda: zeros(size),
@@ -96,15 +99,17 @@ impl<'a, T: Element> OnSlices<'a, T> {
             end: None,
             dims: entering.dims,
             halves: std::mem::take(&mut self.halves),
+            nodes: std::mem::take(&mut self.nodes),
             newton: NewtonState::default(),
         };
         stages.halves.clear();
+        stages.nodes.clear();
         stages.fill(count.min(method.stages()))?;
         if let Some(looked_into) = &entering.looked_into {
             stages.steps = looked_into;
         }
         stages.fill(count)?;
-        self.halves = stages.halves;
+        (self.halves, self.nodes) = (stages.halves, stages.nodes);
         // One linearization per stage that anything depends on, though its value may be known.
         step.field.count(usize::from(given.is_some_and(|(given, _)| given < entering.count)));
         Ok(())
@@ -121,6 +126,7 @@ impl<'a, T: Element> OnSlices<'a, T> {
             field: &mut *self.field,
             states: &self.states,
             halves: &self.halves,
+            nodes: &self.nodes,
             mu: &mut self.mu,
             reached: &mut self.reached,
             lambda: &mut self.lambda[..size],

@@ -49,20 +49,20 @@ impl StageCotangents for Pull<'_, '_, '_> {
 
     fn solve(&mut self, i: usize, gamma: f64, weights: &[f64]) -> Result<()> {
         let Some(right) = self.lambda(i, weights)? else { return Ok(()) };
-        let Some((t, pullback)) = self.points[i].take() else { return Ok(()) };
+        let Some(point) = self.points[i].take() else { return Ok(()) };
         let (y0, steps) = (self.step.y0, self.step.steps);
         let (now, start) = (|| self.step.method.times(steps, 0.0), || Ok(y0.clone()));
         let blocks = systems(self.step.field, steps, y0.dims(), now, start)?;
         let size = right.elem_count() / blocks;
         let flat = right.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
-        let point = || Ok((self.step.method.times(steps, self.step.method.c(i))?, self.state(i)?));
+        let stage = || Ok((point.t.track(), point.y.clone()));
         let solve = |blocks: usize, structure: &Structure| {
             let epsilon = self.step.field.epsilon();
             let systems =
-                TransposedSystems { structure, blocks, steps, gamma, epsilon, point: &point };
-            systems.solve(&flat, products(&pullback, &right))
+                TransposedSystems { structure, blocks, steps, gamma, epsilon, point: &stage };
+            systems.solve(&flat, products(&point.pullback, &right))
         };
-        let mut solved = solve(blocks, &self.step.field.structure(size)?)?;
+        let mut solved = solve(blocks, &self.step.field.structure(point.part, size)?)?;
         if solved.is_none() && steps.is_whole() && blocks > 1 {
             // Rows that seemed apart may be joined here.
             solved = solve(1, &Jacobian::Unknown.structure(flat.len())?)?;
@@ -70,12 +70,12 @@ impl StageCotangents for Pull<'_, '_, '_> {
         let lambda = solved.ok_or(GradientError::StageUnsolved)?;
         let lambda = Tensor::from_vec(lambda, right.shape(), &Device::Cpu)?;
         let lambda = lambda.to_dtype(right.dtype())?.to_device(right.device())?;
-        self.pull_at(i, (t, pullback), &lambda)
+        self.pull_at(i, point, &lambda)
     }
 
     fn settle(&mut self, i: usize, weights: &[f64]) -> Result<f64> {
         let Some(lambda) = self.lambda(i, weights)? else { return Ok(0.0) };
-        let Some((_, pullback)) = &self.points[i] else { return Ok(0.0) };
+        let Some(Point { pullback, .. }) = &self.points[i] else { return Ok(0.0) };
         let mu = self.apply(pullback, &lambda)?.y.detach();
         let moved = match &self.mu[i] {
             Some(before) => kernels::largest_move(self.step.steps.rows(), before, &mu)?,
@@ -99,7 +99,8 @@ fn per_row(dt: &Tensor, rows: usize) -> Result<Vec<f64>> {
 
 impl Pull<'_, '_, '_> {
     /// Pulls the whole cotangent of slope `i` back.
-    fn pull_at(&mut self, i: usize, (t, pullback): Point<'_>, lambda: &Tensor) -> Result<()> {
+    fn pull_at(&mut self, i: usize, point: Point<'_>, lambda: &Tensor) -> Result<()> {
+        let Point { t, pullback, .. } = point;
         let cotangents = self.apply(&pullback, lambda)?;
         self.theta.add(&cotangents.theta, pullback.graph().as_ref())?;
         self.mu[i] = Some(cotangents.y.detach());
@@ -123,12 +124,6 @@ impl Pull<'_, '_, '_> {
             .into());
         }
         Ok(cotangents)
-    }
-
-    /// The state at which slope `i` is evaluated.
-    fn state(&self, i: usize) -> Result<Tensor> {
-        let terms = weighted(1.0, self.step.method.a_row(i), self.k);
-        kernels::combine_steps(Some(self.step.y0), self.step.steps.h(), &terms)
     }
 
     /// The cotangent of slope `i`; `None` when nothing depends on it.

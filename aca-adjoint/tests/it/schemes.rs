@@ -281,20 +281,22 @@ mod closed_form {
     struct OnSlices;
 
     impl NativeField<f64> for OnSlices {
-        fn eval(&mut self, _t: NativeTime<'_>, y: &[f64], dy: &mut [f64]) {
-            dy.iter_mut().zip(y).for_each(|(dy, y)| *dy = -*y);
+        fn eval(&mut self, t: NativeTime<'_>, y: &[f64], dy: &mut [f64]) {
+            let rate = t.of_row(0).sin();
+            dy.iter_mut().zip(y).for_each(|(dy, y)| *dy = *y * -rate);
         }
 
         fn pull(
             &mut self,
-            _t: NativeTime<'_>,
+            t: NativeTime<'_>,
             _y: &[f64],
             lambda: &[f64],
             y_bar: &mut [f64],
             _theta_bar: &mut [f64],
             _t_bar: &mut [f64],
         ) {
-            y_bar.iter_mut().zip(lambda).for_each(|(bar, lambda)| *bar = -*lambda);
+            let rate = t.of_row(0).sin();
+            y_bar.iter_mut().zip(lambda).for_each(|(bar, lambda)| *bar = *lambda * -rate);
         }
 
         fn variables(&self) -> Vec<Var> {
@@ -303,8 +305,8 @@ mod closed_form {
     }
 
     impl super::VectorField for Decay {
-        fn eval(&self, _t: &Time, y: &Tensor) -> Result<Tensor> {
-            y.neg()
+        fn eval(&self, t: &Time, y: &Tensor) -> Result<Tensor> {
+            y * -t.value().sin()
         }
 
         fn native(&self, _y: &Tensor) -> Option<Native<'_>> {

@@ -96,6 +96,7 @@ impl<'a, T: Element> SliceSpace<'a, T> {
             end: Some(&self.y1[..]).filter(|_| tried),
             dims: self.shape.dims(),
             halves: Halves::new(),
+            nodes: Vec::new(),
             newton: std::mem::take(&mut self.newton),
         };
         let worked = work(&mut stages);

@@ -10,7 +10,7 @@ use crate::implicit::{
 };
 use crate::kernels::{self, Differences, Scale, Terms};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
-use crate::{Error, Evaluator, Pullback, Result, Stepper, Steps, Time};
+use crate::{Error, Evaluator, Part, Pullback, Result, Stepper, Steps, Time};
 
 /// The slopes of a step on tensors, wherever it starts: what solves and replays are made of.
 pub struct TensorStages<'a> {
@@ -29,10 +29,21 @@ pub struct TensorStages<'a> {
     points: Option<Vec<Option<Point<'a>>>>,
     halves: Halves,
     newton: NewtonState,
+    /// The part of the field that slopes are those of.
+    part: Option<Part>,
 }
 
-/// A stage's time and the pullback of the field there.
-pub type Point<'a> = (Time, Pullback<'a>);
+/// Where a slope was evaluated.
+pub struct Point<'a> {
+    /// The time.
+    pub t: Time,
+    /// The state.
+    pub y: Tensor,
+    /// The pullback of the field there.
+    pub pullback: Pullback<'a>,
+    /// The part of the field.
+    pub part: Option<Part>,
+}
 
 impl<'a> TensorStages<'a> {
     /// Starts a step from `y0`, `[..state]` or `[rows, ..state]`, with the slopes `k` that are known.
@@ -54,6 +65,7 @@ impl<'a> TensorStages<'a> {
             points: None,
             halves: Halves::new(),
             newton: NewtonState::default(),
+            part: None,
         }
     }
 
@@ -88,10 +100,11 @@ impl<'a> TensorStages<'a> {
         let t = self.method.times(self.steps, c)?;
         match self.points.is_some() {
             true => {
-                let (slope, pullback) = self.field.linearize_at(&t, state)?;
-                Ok((slope, Some((t, pullback))))
+                let (slope, pullback) = self.field.linearize_part(self.part, &t, state)?;
+                let y = state.clone();
+                Ok((slope, Some(Point { t, y, pullback, part: self.part })))
             }
-            false => Ok((self.field.eval_at(&t, state)?, None)),
+            false => Ok((self.field.eval_part(self.part, &t, state)?, None)),
         }
     }
 
@@ -137,6 +150,10 @@ impl Stages for TensorStages<'_> {
     fn solve(&mut self, c: f64, gamma: f64, weights: &[f64], guess: &[f64]) -> Result<()> {
         check_weights(weights, self.k.len())?;
         check_weights(guess, self.k.len())?;
+        if self.field.traces() {
+            let method = self.method.method().name().to_owned();
+            return Err(Error::TracedImplicit { method });
+        }
         let t = self.method.times(self.steps, c)?;
         let (h, whole) = (self.steps.h(), self.steps.is_whole());
         let base = self.sum(Some(self.y0), h, weights)?;
@@ -148,7 +165,8 @@ impl Stages for TensorStages<'_> {
             None => vec![0.0; base.elem_count()],
         };
         let t0 = self.method.times(self.steps, 0.0)?;
-        let field = &mut FieldOnTensors { field: self.field, t: &t, t0: &t0, y0: self.y0 };
+        let (field, part) = (self.field, self.part);
+        let field = &mut FieldOnTensors { field, part, t: &t, t0: &t0, y0: self.y0 };
         let base_numbers = numbers(&base)?;
         let system = self.method.stage_system(&base_numbers, h, gamma);
         let apart = || self.field.seem_rows_apart(&t0, self.y0);
@@ -157,11 +175,17 @@ impl Stages for TensorStages<'_> {
         let state = kernels::combine_steps(Some(&base), h, &[(gamma, &k)])?;
         if let Some(points) = &mut self.points {
             points.resize_with(self.k.len(), || None);
-            let (_, pullback) = self.field.linearize_at(&t, &state)?;
-            points.push(Some((t, pullback)));
+            let (_, pullback) = self.field.linearize_part(part, &t, &state)?;
+            points.push(Some(Point { t, y: state.clone(), pullback, part }));
         }
         self.k.push(k);
         self.state = Some(state);
+        Ok(())
+    }
+
+    fn select(&mut self, part: Option<Part>) -> Result<()> {
+        self.field.part(part)?;
+        self.part = part;
         Ok(())
     }
 
@@ -183,6 +207,7 @@ impl Stages for TensorStages<'_> {
 /// A field at a time, on flat numbers.
 struct FieldOnTensors<'a, 'f> {
     field: &'a Evaluator<'f>,
+    part: Option<Part>,
     t: &'a Time,
     /// The start of the step.
     t0: &'a Time,
@@ -191,13 +216,13 @@ struct FieldOnTensors<'a, 'f> {
 
 impl StageField for FieldOnTensors<'_, '_> {
     fn eval(&mut self, y: &[f64], f: &mut [f64]) -> Result<()> {
-        let slope = self.field.eval_at(self.t, &like(y.to_vec(), self.y0)?)?;
+        let slope = self.field.eval_part(self.part, self.t, &like(y.to_vec(), self.y0)?)?;
         f.copy_from_slice(&numbers(&slope)?);
         Ok(())
     }
 
     fn structure(&self, size: usize) -> Result<Structure> {
-        self.field.structure(size)
+        self.field.structure(self.part, size)
     }
 
     fn jacobians(
@@ -210,7 +235,7 @@ impl StageField for FieldOnTensors<'_, '_> {
             Some(y) => (self.t, like(y.to_vec(), self.y0)?),
             None => (self.t0, self.y0.clone()),
         };
-        let (_, pullback) = self.field.linearize_at(t, &y)?;
+        let (_, pullback) = self.field.linearize_part(self.part, t, &y)?;
         StageMatrices::find(systems, products(&pullback, &y), out)
     }
 

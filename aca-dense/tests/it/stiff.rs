@@ -1,9 +1,9 @@
 //! What lies inside the steps of implicit methods.
 
-use aca_core::Time;
-use aca_dense::SaveAt;
-use aca_tableau::{IMPLICIT, Tableau};
-use candle_core::Tensor;
+use aca_core::{Solver, Split, Time, Tolerance, VectorField};
+use aca_dense::{SaveAt, solve};
+use aca_tableau::{ADDITIVE, IMPLICIT, Tableau};
+use candle_core::{Device, Tensor};
 
 use crate::common::{adaptive, state, values};
 
@@ -45,6 +45,34 @@ fn outputs_inside_steps_follow_the_tolerance_however_stiff_the_problem_is() {
                     assert!(off < 10.0 * tolerance, "{name} {rate:e} {tolerance:e}: {off:e}");
                     assert!(nfe < 12_000 && (nfe < 1200 || tolerance < 1e-4), "{name}: {nfe}");
                 }
+            }
+        }
+    }
+}
+
+/// `y' = -sin t + rate (cos t - y)`, whose solution from 1 is cos t.
+fn pulled(rate: f64) -> Split<impl VectorField, impl VectorField> {
+    let push = |t: &Time, y: &Tensor| y.affine(0.0, -t.value().sin());
+    let pull = move |t: &Time, y: &Tensor| y.affine(-rate, rate * t.value().cos());
+    Split { nonstiff: push, stiff: pull }
+}
+
+#[test]
+fn outputs_inside_steps_of_additive_methods_are_right_at_any_stiffness() {
+    for pair in ADDITIVE {
+        for rate in [1.0, 1e3, 1e6, 1e9] {
+            for tolerance in [1e-4, 1e-6] {
+                let solver = Solver::adaptive(pair, Tolerance { rtol: tolerance, atol: tolerance });
+                let solver = Solver { max_steps: 100_000, ..solver };
+                let ts: Vec<f64> = (0..=400).map(|i| 0.01 * f64::from(i)).collect();
+                let y0 = Tensor::new(&[1f64], &Device::Cpu).unwrap();
+                let save_at = SaveAt::Times(ts.clone());
+                let sol = solve(&solver, &pulled(rate), &y0, (0.0, 4.0), &save_at).unwrap();
+                let ys = sol.ys.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                let off = ts.iter().zip(&ys).map(|(t, y)| (t.cos() - y).abs());
+                let off = off.fold(0.0, f64::max);
+                let name = pair.name();
+                assert!(off < 60.0 * tolerance, "{name} at {rate:e}, {tolerance:e}: {off:e}");
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aca_adjoint::{Backsolve, Gradient, Ode};
 use aca_core::kernels::Element;
 use aca_core::{
-    Jacobian, Method, Native, NativeField, NativeTime, Pullback, Stepping, Time, VectorField,
+    Jacobian, Method, Native, NativeField, NativeTime, Parts, Pullback, Stepping, Time, VectorField,
 };
 use aca_dense::SaveAt;
 use candle_core::{Tensor, Var};
@@ -125,6 +125,10 @@ impl VectorField for Metered {
 
     fn is_separable(&self) -> bool {
         self.field.is_separable()
+    }
+
+    fn parts(&self) -> Option<Parts<'_>> {
+        self.field.parts()
     }
 
     fn jacobian(&self) -> Jacobian {

@@ -104,6 +104,7 @@ pub(super) struct Pull<'p, 'e, 'f, T> {
     pub(super) field: &'p mut (dyn NativeField<T> + 'f),
     pub(super) states: &'p [T],
     pub(super) halves: &'p Halves,
+    pub(super) nodes: &'p [f64],
     pub(super) mu: &'p mut [T],
     pub(super) reached: &'p mut [bool],
     pub(super) lambda: &'p mut [T],
@@ -149,11 +150,17 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         true
     }
 
+    /// The fraction of the step at which slope `i` was evaluated.
+    #[inline]
+    fn node(&self, i: usize) -> f64 {
+        self.nodes.get(i).copied().unwrap_or_else(|| self.entering.method.c(i))
+    }
+
     /// Pulls the cotangent of slope `i` back through the field.
     #[inline]
     fn pull_lambda(&mut self, i: usize) {
         let (entering, size) = (self.entering, self.entering.size());
-        let t = NativeTime::of(entering.method, entering.steps_of(i), entering.method.c(i));
+        let t = NativeTime::of(entering.method, entering.steps_of(i), self.node(i));
         let rows = entering.steps.rows();
         let (state, mu) = (row(self.states, i, size), &mut self.mu[i * size..][..size]);
         let dt = &mut self.dt[i * rows..][..rows];
@@ -170,7 +177,7 @@ impl<T: Element> Pull<'_, '_, '_, T> {
         (blocks, structure): (usize, &Structure),
     ) -> Result<Option<Vec<f64>>> {
         let (entering, size) = (self.entering, self.entering.size());
-        let (steps, c) = (entering.steps_of(i), entering.method.c(i));
+        let (steps, c) = (entering.steps_of(i), self.node(i));
         let state = row(self.states, i, size);
         let point = || {
             let y = Tensor::from_slice(state, entering.dims, &Device::Cpu)?;
@@ -208,7 +215,7 @@ impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
             || Ok(Tensor::from_slice(entering.y0, entering.dims, &Device::Cpu)?),
         )?;
         let right: Vec<f64> = self.lambda.iter().map(|x| x.to_f64()).collect();
-        let structure = entering.counter.structure(right.len() / blocks)?;
+        let structure = entering.counter.structure(None, right.len() / blocks)?;
         let mut solved = self.solve_transposed((i, gamma), &right, (blocks, &structure))?;
         if solved.is_none() && steps.is_whole() && blocks > 1 {
             // Rows that seemed apart may be joined here.

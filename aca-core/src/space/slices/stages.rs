@@ -9,7 +9,7 @@ use crate::implicit::{
 use crate::kernels::{self, Element};
 use crate::native::{NativeField, NativeTime};
 use crate::scheme::{Half, Halves, MixedStages, Stages, check_weights, half_of};
-use crate::{Evaluator, Result, Stepper, Steps, Time};
+use crate::{Error, Evaluator, Method, Part, Result, Stepper, Steps, Time};
 
 /// The slopes of a step on slices, in buffers that every step uses again.
 pub struct SliceStages<'s, 'f, T> {
@@ -39,6 +39,8 @@ pub struct SliceStages<'s, 'f, T> {
     pub dims: &'s [usize],
     /// The halves that slopes were cut down to.
     pub halves: Halves,
+    /// The fractions of the step at which a scheme of the user's evaluated its slopes; other methods know theirs.
+    pub nodes: Vec<f64>,
     /// What Newton's iterations keep from stage to stage.
     pub newton: NewtonState,
 }
@@ -49,6 +51,13 @@ impl<T: Element> SliceStages<'_, '_, T> {
     pub fn fill(&mut self, count: usize) -> Result<()> {
         let method = self.method;
         method.fill(self, count)
+    }
+
+    #[inline]
+    fn note_node(&mut self, c: f64) {
+        if matches!(self.method.method(), Method::Custom(_)) && self.known < self.method.stages() {
+            self.nodes.push(c);
+        }
     }
 }
 
@@ -83,6 +92,7 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
             kernels::keep_half_of_slice(&mut rest[..size], width(self.dims), half);
             self.halves.push((i, half));
         }
+        self.note_node(c);
         self.known += 1;
         Ok(())
     }
@@ -135,8 +145,14 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
             *out = T::from_f64(*k);
             state[j] = T::from_f64(base[j] + gamma * h[j / length] * k);
         }
+        self.note_node(c);
         self.known += 1;
         Ok(())
+    }
+
+    fn select(&mut self, part: Option<Part>) -> Result<()> {
+        // Fields on slices are whole.
+        if part.is_none() { Ok(()) } else { Err(Error::FieldNotSplit) }
     }
 
     fn renew(&mut self, i: usize, c: f64, weights: &[f64]) -> Result<f64> {
@@ -148,6 +164,9 @@ impl<T: Element> Stages for SliceStages<'_, '_, T> {
         let (own, t) =
             (&mut self.k[i * size..][..size], NativeTime::of(self.method, self.steps, c));
         let before = own.to_vec();
+        if let Some(node) = self.nodes.get_mut(i) {
+            *node = c;
+        }
         self.field.eval(t, state, own);
         self.counter.count(1);
         if let Some(half) = half_of(&self.halves, i) {
@@ -193,7 +212,7 @@ impl<T: Element> StageField for FieldOnSlices<'_, '_, T> {
     }
 
     fn structure(&self, size: usize) -> Result<Structure> {
-        self.counter.structure(size)
+        self.counter.structure(None, size)
     }
 
     fn jacobians(

@@ -61,23 +61,42 @@ pub struct Motion {
 }
 
 impl Motion {
+    /// What rounding may make of a function that is zero at the state `y`, given the cotangents of its inputs.
+    ///
+    /// # Errors
+    /// Only if candle cannot read the numbers.
+    pub fn rounding(cotangents: &Cotangents, y: &Tensor, t: f64) -> Result<f64> {
+        let g_y = cotangents.y.to_dtype(y.dtype())?.contiguous()?;
+        let terms = kernels::dot(&g_y.abs()?, &y.abs()?.contiguous()?)?;
+        Ok(4.0 * (epsilon(y.dtype()) * terms + f64::EPSILON * (time_rate(cotangents)? * t).abs()))
+    }
+
     /// Joins the cotangents of one function's inputs to the solution's slope there.
     ///
     /// # Errors
     /// Only if candle cannot read the numbers.
     pub fn new(cotangents: &Cotangents, slope: &Tensor) -> Result<Self> {
-        let g_t = match &cotangents.t {
-            Some(g_t) => g_t.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?,
-            None => 0.0,
-        };
+        let g_t = time_rate(cotangents)?;
         let g_y = cotangents.y.to_dtype(slope.dtype())?.contiguous()?;
         let size = |x: &Tensor| Ok::<_, aca_core::Error>(kernels::dot(x, x)?.sqrt());
         let terms = kernels::dot(&g_y.abs()?, &slope.abs()?)? + g_t.abs();
-        let epsilon = if slope.dtype() == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON };
         Ok(Self {
             rate: kernels::dot(&g_y, slope)? + g_t,
             size: size(&g_y)? * size(slope)? + g_t.abs(),
-            noise: 4.0 * epsilon * terms,
+            noise: 4.0 * epsilon(slope.dtype()) * terms,
         })
     }
+}
+
+/// The part of the cotangents that belongs to time.
+fn time_rate(cotangents: &Cotangents) -> Result<f64> {
+    Ok(match &cotangents.t {
+        Some(g_t) => g_t.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?,
+        None => 0.0,
+    })
+}
+
+/// The unit of rounding.
+fn epsilon(dtype: DType) -> f64 {
+    if dtype == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Cursor {
     at: usize,
 }
 
+/// Part of the way to a zero that is looked back from it.
+const CLOSE: f64 = 1e-9;
+
 /// Sign of a number, 0 for zero.
 pub(crate) fn sign(x: f64) -> f64 {
     if x == 0.0 { 0.0 } else { x.signum() }
@@ -42,16 +45,42 @@ impl Cursor {
             let found = match (before, now) {
                 (0.0, _) => None,
                 (before, now) if before == now => None,
-                (_, 0.0) => Some(Root { s, residual: 0.0, rising: before < 0.0 }),
+                (before, 0.0) => Some(Root { s, residual: 0.0, rising: before < 0.0 }),
                 _ if self.leaves => Some(self.reach(&mut g, (s, value), tolerance)?),
                 _ => Some(close_in(&mut g, (self.low, (s, value)), tolerance)?),
             };
+            let found = found.map(|root| self.first(&mut g, root, tolerance)).transpose()?;
             (self.sign, self.low, self.leaves) = (now, (s, value), false);
             if found.is_some() {
                 return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// Where a function that may stay zero comes to zero, given a place at which it is: what leaves its sign for a while does
+    /// so at the start of that while.
+    fn first(
+        &self,
+        mut g: impl FnMut(f64) -> Result<f64>,
+        root: Root,
+        tolerance: f64,
+    ) -> Result<Root> {
+        let before = if root.rising { -1.0 } else { 1.0 };
+        // Nearer by, a function of rounded numbers may be zero that crosses.
+        let near = root.s - (CLOSE * (root.s - self.low.0)).max(16.0 * tolerance);
+        if root.residual != 0.0 || near <= self.low.0 || sign(g(near)?) == before {
+            return Ok(root);
+        }
+        let (mut low, mut high) = (self.low.0, near);
+        while high - low > tolerance {
+            let middle = 0.5 * (low + high);
+            match sign(g(middle)?) == before {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        Ok(Root { s: high, residual: g(high)?.abs(), ..root })
     }
 
     /// The crossing before `high` of a function that is zero at the start of the step, where it leaves to this side: looks

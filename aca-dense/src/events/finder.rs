@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use aca_core::{Result, RowStep, Step, StepSink};
+use candle_core::Tensor;
 
 use super::inside::{Inside, Point};
 use super::isolate::Bernstein;
@@ -10,7 +11,7 @@ use super::lane::Lane;
 use super::look::Looked;
 use super::root::Root;
 use super::watch::Watch;
-use super::{Crossing, EventFunction, Events};
+use super::{Action, Crossing, EventFunction, Events};
 use crate::DenseError;
 
 /// Finds events in accepted steps, and ends the solves of samples where an event acts.
@@ -99,9 +100,7 @@ impl<'a> EventFinder<'a> {
             let crossing = inside.crossing((event, lanes[event].pace), root, acts)?;
             lanes[event].next = None;
             if acts {
-                let zero = inside.zero(event, root, &crossing.y)?;
-                let mark = &mut self.watches[sample].marks[event];
-                (mark.surface, mark.before) = (zero, if root.rising { -1.0 } else { 1.0 });
+                self.mark_surfaces(inside, &lanes, (event, root), &crossing.y)?;
             }
             self.crossings.push(crossing);
             if acts {
@@ -114,6 +113,30 @@ impl<'a> EventFinder<'a> {
             (mark.surface, mark.before) = (0.0, 0.0);
         }
         Ok(None)
+    }
+
+    /// Notes which functions are zero where an event ends a piece in the state `y`: after a jump they may be so still.
+    fn mark_surfaces(
+        &mut self,
+        inside: &Inside<'_, '_, '_>,
+        lanes: &[Lane],
+        (event, root): (usize, Root),
+        y: &Tensor,
+    ) -> Result<()> {
+        let jumps = matches!(self.events.list[event].action, Action::Jump(_));
+        for (other, lane) in lanes.iter().enumerate() {
+            let mark = &mut self.watches[inside.own.sample].marks[other];
+            (mark.surface, mark.before) = (0.0, 0.0);
+            if !(jumps && self.events.list[other].function.has_roots()) {
+                continue;
+            }
+            let (value, noise) = inside.zero((other, lane.pace), root.s, y)?;
+            let own = if other == event { value.max(root.residual) } else { 0.0 };
+            if other == event || value <= noise {
+                (mark.surface, mark.before) = (own.max(noise), lane.before());
+            }
+        }
+        Ok(())
     }
 
     /// Records what else happens at the time of an event that acts; refuses a second one that acts.

@@ -2,8 +2,8 @@
 
 use std::cell::OnceCell;
 
-use aca_core::{Result, RowStep, Step, Time, kernels};
-use candle_core::Tensor;
+use aca_core::{Result, RowStep, Step, kernels};
+use candle_core::{DType, Tensor};
 
 use super::crossing::{Motion, moments};
 use super::cursor::sign;
@@ -99,14 +99,27 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
         }
     }
 
-    /// The magnitude that counts as zero once more after an event in the state `y`: what the function was around it, and is there.
-    pub(crate) fn zero(&self, event: usize, root: Root, y: &Tensor) -> Result<f64> {
+    /// A function's magnitude in the state `y` at a fraction of the step, and what rounding may make of it where it is
+    /// zero: of its own terms, and of the step's, by how far it goes.
+    pub(crate) fn zero(
+        &self,
+        (event, pace): (usize, f64),
+        s: f64,
+        y: &Tensor,
+    ) -> Result<(f64, f64)> {
+        let t = moments(self.step.is_whole(), &[self.at(s)], &[self.own.sample])?;
         let function = &self.events.list[event].function;
-        if !matches!(function, EventFunction::Component { .. }) {
-            return Ok(root.residual);
+        let epsilon = if y.dtype() == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON };
+        let far = 64.0 * epsilon * pace * self.own.h().abs();
+        if let EventFunction::Component { threshold, .. } = function {
+            let values = function.eval(event, &t, y, self.rows())?;
+            let value = values.first().map_or(0.0, |value| value.abs());
+            return Ok((value, far + 4.0 * epsilon * threshold.abs()));
         }
-        let values = function.eval(event, &Time::new(self.at(root.s)), y, self.rows())?;
-        Ok(values.iter().fold(root.residual, |most, value| most.max(value.abs())))
+        let (g, pullback) = function.linearize(event, &t, y, self.rows())?;
+        let noise = Motion::rounding(&pullback.apply(&g.ones_like()?)?, y, self.at(s))?;
+        let value = g.detach().to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+        Ok((value.abs(), far + noise))
     }
 
     /// The sign of a function just after the start of the step, where it is zero: that of its derivative along the

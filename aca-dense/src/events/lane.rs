@@ -17,6 +17,8 @@ pub(crate) struct Lane {
     cursor: Option<Cursor>,
     /// The next event.
     pub(crate) next: Option<Root>,
+    /// The last crossing that was found, whether it counts or not.
+    found: Option<Root>,
     pub(crate) pace: f64,
     /// The function within the step, where it is one.
     polynomial: Option<Polynomial>,
@@ -78,11 +80,16 @@ impl Lane {
         }
         let pace = inside.pace(start, &points);
         let cursor = Some(Cursor::new(start, leaving));
-        Ok(Self { points, cursor, next: None, pace, polynomial })
+        Ok(Self { points, cursor, next: None, found: None, pace, polynomial })
     }
 
     fn without_roots(points: Vec<Point>) -> Self {
-        Self { points, cursor: None, next: None, pace: 0.0, polynomial: None }
+        Self { points, cursor: None, next: None, found: None, pace: 0.0, polynomial: None }
+    }
+
+    /// The sign before the crossing that was found last, or 0.
+    pub(crate) fn before(&self) -> f64 {
+        self.found.map_or(0.0, |root| if root.rising { -1.0 } else { 1.0 })
     }
 
     /// Finds the next event that counts.
@@ -95,6 +102,7 @@ impl Lane {
             None => inside.value(event, s),
         };
         while let Some(root) = cursor.next(&self.points, &mut value, tolerance)? {
+            self.found = Some(root);
             if direction.allows(root.rising) {
                 self.next = Some(root);
                 break;

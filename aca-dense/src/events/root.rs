@@ -7,7 +7,7 @@ use aca_core::Result;
 pub(crate) struct Root {
     /// Fraction of the step.
     pub(crate) s: f64,
-    /// The larger magnitude of the function at the ends of the last bracket: what zero means here.
+    /// The larger magnitude of the function at the ends of the last bracket, what zero means here; 0 where it is exactly that.
     pub(crate) residual: f64,
     /// Whether the function rises.
     pub(crate) rising: bool,
@@ -41,7 +41,9 @@ pub(crate) fn close_in(
         let (s, least) = if fa.abs() < fb.abs() { (a, fa) } else { (b, fb) };
         let narrow = tolerance / (b - a).abs();
         if least == 0.0 || narrow > 0.5 {
-            return Ok(Root { s, residual: fa.abs().max(fb.abs()), rising });
+            // Beside an exact zero the bracket may still be wide.
+            let residual = if least == 0.0 { 0.0 } else { fa.abs().max(fb.abs()) };
+            return Ok(Root { s, residual, rising });
         }
         let (chi, phi) = ((a - b) / (c - b), (fa - fb) / (fc - fb));
         t = match phi * phi < chi && (1.0 - phi) * (1.0 - phi) < 1.0 - chi {

@@ -69,6 +69,14 @@ pub enum DenseError {
         /// Numbers of the state.
         size: usize,
     },
+    /// An event shall end the solve at its occurrence number 0.
+    #[error(
+        "event {event} shall end the solve at its occurrence number 0; they are counted from 1"
+    )]
+    UntilZero {
+        /// The event, counted from 0.
+        event: usize,
+    },
     /// Events come ever closer together.
     #[error(
         "event {event} happens again and again at t = {t}, {count} times so far: its times accumulate there (Zeno), and no solve gets beyond; end the solve with until or Stop before, or let the jump leave the surface for good"

@@ -17,6 +17,7 @@ mod isolate;
 mod lane;
 mod look;
 mod outcome;
+mod outputs;
 mod pieces;
 mod root;
 mod rounds;
@@ -184,7 +185,7 @@ impl Event {
         Self { action: Action::Jump(Arc::new(jump)), ..self }
     }
 
-    /// Ends the solve at the occurrence number `count`, once the action is done.
+    /// Ends the solve at the occurrence number `count`, once the action is done; 0 is refused by the solve.
     pub fn until(self, count: usize) -> Self {
         Self { until: Some(count), ..self }
     }

@@ -119,6 +119,7 @@ impl Saver {
         for (sample, end) in self.samples.iter_mut().zip(&end.samples) {
             sample.end_at(end.t1);
         }
+        self.save_stops(&end)?;
         let dense = self.take_dense(&end)?;
         let (ys, layout) = if self.whole { self.whole_outputs()? } else { self.sample_outputs()? };
         let (mut ts, mut placements) = (Vec::new(), Vec::new());
@@ -128,6 +129,30 @@ impl Saver {
         }
         self.samples.into_iter().for_each(|sample| placements.extend(sample.placements));
         Ok(Solution::new((ts, ys), (placements, layout), end).with_dense(dense))
+    }
+
+    /// Keeps the ends of solves that stopped inside a step, where the ends of steps were asked for.
+    fn save_stops(&mut self, end: &SolveEnd) -> Result<()> {
+        let piece = if self.whole { 1 } else { self.pieces.len() };
+        let mut stopped = false;
+        for (row, (sample, own)) in self.samples.iter_mut().zip(&end.samples).enumerate() {
+            let before = |t: &f64| sample.span.before(*t, own.t1);
+            let inside = own.stats.accepted > 0 && sample.ts.last().is_some_and(before);
+            if sample.request.steps && own.status.is_finished() && inside {
+                let reached = sample.ts.len();
+                let placement = Placement { step: own.stats.accepted - 1, s: own.s };
+                sample.push(own.t1, placement, (piece, row));
+                if self.whole {
+                    let known = Tensor::cat(&self.pieces, 0)?.narrow(0, 0, reached)?;
+                    self.pieces = vec![known, end.y1.unsqueeze(0)?];
+                }
+                stopped = true;
+            }
+        }
+        if stopped && !self.whole {
+            self.pieces.push(end.y1.clone());
+        }
+        Ok(())
     }
 
     /// The outputs of a whole state.

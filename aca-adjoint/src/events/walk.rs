@@ -149,6 +149,9 @@ impl<'a> Walk<'a> {
             let (mut g, mut t) = (self.arriving.before.get(place)?, self.arriving.times[place]);
             if crossing.acts {
                 g = (g + self.a.get(sample)?)?;
+                if let Some(output) = piece.moving[sample] {
+                    g = (g + self.arriving.ys.get(output)?)?;
+                }
                 t += self.t[sample];
             } else {
                 g = (g + self.arriving.after.get(place)?)?;

@@ -9,6 +9,7 @@ mod common;
 mod cuda;
 mod differences;
 mod discrete;
+mod event_rows;
 mod events;
 mod explicit;
 mod half;

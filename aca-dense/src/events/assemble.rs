@@ -86,6 +86,7 @@ impl<T> Rounds<'_, T> {
                 let places: Vec<usize> = layout.rows(i).collect();
                 let numbered = |&(place, at): &(usize, Placement)| (places[place], at);
                 *own = own.iter().map(numbered).collect();
+                piece.moving[i] = piece.moving[i].map(|place| places[place]);
             }
         }
     }

@@ -31,6 +31,9 @@ pub(crate) fn check_jump(event: usize, after: &Tensor, before: &Tensor) -> Resul
 pub(crate) fn check(events: &Events, y: &Tensor, whole: bool, spans: &[TimeSpan]) -> Result<()> {
     let size = if whole { y.elem_count() } else { y.elem_count() / spans.len().max(1) };
     for (event, own) in events.list.iter().enumerate() {
+        if own.until == Some(0) {
+            return Err(DenseError::UntilZero { event }.into());
+        }
         match &own.function {
             &EventFunction::Component { index, .. } if index >= size => {
                 return Err(DenseError::NoSuchComponent { event, index, size }.into());

@@ -15,6 +15,8 @@ pub struct Piece<T> {
     pub crossings: Vec<Crossing>,
     /// For each sample, its outputs: their places among those of the whole solve, and where they lie.
     pub outputs: Vec<Vec<(usize, Placement)>>,
+    /// For each sample, the place of the output that is where an event ended the piece, and moves with it.
+    pub moving: Vec<Option<usize>>,
     /// Where each sample's end lies.
     pub ends: Vec<Placement>,
     /// The event whose jump each sample makes at the end, and when.

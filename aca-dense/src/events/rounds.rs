@@ -7,6 +7,7 @@ use candle_core::Tensor;
 
 use super::check::{check, check_jump, note};
 use super::crossing::moments;
+use super::outputs::Reached;
 use super::pieces::{Piece, Pieces, jumping};
 use super::sample::Sample;
 use super::watch::Watch;
@@ -23,7 +24,7 @@ pub(crate) struct Rounds<'a, T> {
     pub(crate) whole: bool,
     pub(crate) samples: Vec<Sample>,
     pub(crate) y: Tensor,
-    finder: EventFinder<'a>,
+    pub(crate) finder: EventFinder<'a>,
     pub(crate) pieces: Pieces<T>,
     /// The outputs of each piece.
     pub(crate) outputs: Vec<Tensor>,
@@ -91,7 +92,8 @@ impl<'a, T> Rounds<'a, T> {
         let mut crossings = std::mem::take(&mut self.finder.crossings);
         crossings.sort_by_key(|crossing| crossing.sample);
         let ends: Vec<Placement> = sol.end_placements().collect();
-        let outputs = self.take_outputs(self.pieces.list.len(), &sol)?;
+        let Reached { outputs, moving } =
+            self.take_outputs((self.pieces.list.len(), &ends), &sol)?;
         let mut jumps = vec![None; self.samples.len()];
         for (i, jump) in jumps.iter_mut().enumerate() {
             let (own, end) = (&mut self.samples[i], &sol.samples[i]);
@@ -102,6 +104,10 @@ impl<'a, T> Rounds<'a, T> {
             own.arrive(end);
             if own.failure.is_some() {
                 self.pieces.failed[i] = true;
+                continue;
+            }
+            if let Some(error) = own.over_budget(self.solver.max_steps) {
+                self.fail(i, error)?;
                 continue;
             }
             let acted = self.finder.watches[i].acted;
@@ -129,7 +135,7 @@ impl<'a, T> Rounds<'a, T> {
         self.y = self.jump(&y1, &jumps)?;
         self.starts.push(self.y.clone());
         self.stats = Stats::total([&self.stats, &sol.stats].into_iter());
-        self.pieces.list.push(Piece { kept, crossings, outputs, ends, jumps, y1 });
+        self.pieces.list.push(Piece { kept, crossings, outputs, moving, ends, jumps, y1 });
         Ok(())
     }
 
@@ -149,38 +155,6 @@ impl<'a, T> Rounds<'a, T> {
         let met = Crossing { sample: i, event, place: 0, t, placement, y, slope, pace: 0.0, acts };
         crossings.insert(after, met);
         Ok(Some(event))
-    }
-
-    /// Notes where the outputs of a piece lie that the solve came to.
-    fn take_outputs(
-        &mut self,
-        number: usize,
-        sol: &Solution,
-    ) -> Result<Vec<Vec<(usize, Placement)>>> {
-        let mut placements = sol.placements().iter();
-        let mut outputs = Vec::new();
-        for (i, own) in self.samples.iter_mut().enumerate() {
-            let (ts, mut reached) = (sol.sample_ts(i)?, Vec::new());
-            for (row, &t) in sol.layout().rows(i).zip(ts) {
-                let Some(&placement) = placements.next() else { break };
-                if placement.step == usize::MAX || own.done {
-                    continue;
-                }
-                if own.request.times.get(own.served) == Some(&t) {
-                    own.served += 1;
-                }
-                reached.push((own.found.len(), placement));
-                own.found.push((t, (number, row)));
-            }
-            outputs.push(reached);
-            if own.request.dense && !own.done {
-                own.dense.push(sol.sample_dense(i)?.clone());
-            }
-        }
-        let state = &self.y.dims()[usize::from(!self.whole)..];
-        let rows = sol.layout().len();
-        self.outputs.push(sol.ys.detach().reshape([&[rows], state].concat())?);
-        Ok(outputs)
     }
 
     /// Gives a sample up whose events come ever closer together.

@@ -61,6 +61,14 @@ impl Sample {
         }
     }
 
+    /// The error of a sample whose pieces took more steps together than one solve may.
+    pub(crate) fn over_budget(&self, max_steps: usize) -> Option<Error> {
+        let Stats { accepted, rejected, stability_limited, .. } = self.stats;
+        let TimeSpan { t0, t1 } = self.span;
+        let error = Error::MaxSteps { max_steps, t: self.t, t0, t1, accepted, stability_limited };
+        (accepted + rejected > max_steps).then_some(error)
+    }
+
     /// The next given time, and the event that it belongs to.
     pub(crate) fn given(&self, events: &Events) -> Option<(usize, f64)> {
         let next =

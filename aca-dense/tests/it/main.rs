@@ -5,6 +5,7 @@
 mod common;
 mod counts;
 mod errors;
+mod event_edges;
 mod events;
 mod interpolants;
 mod save_at;

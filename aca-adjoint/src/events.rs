@@ -9,10 +9,11 @@ use aca_dense::{Action, Event, EventFinder, EventSolution, Events, SaveAt};
 use candle_core::{DType, Tensor};
 
 use crate::attach::attach;
-use crate::{Gradient, GradientError, GradientReport, LossError, Ode, Params, Solve};
+use crate::{Gradient, GradientError, GradientReport, LossError, Ode, Params, Solve, Untrusted};
 
 mod tape;
 mod walk;
+mod weight;
 
 use tape::{EventTape, Shapes};
 
@@ -97,7 +98,9 @@ impl Ode {
         self.check_covered(y0, spans.t0())?;
         let piece = |y: &Tensor, spans: &Spans, ask: &SaveAt, finder: &mut EventFinder<'_>| {
             let watch = RefCell::new(finder);
-            Solve { watch: Some(&watch), ..self.at(y, spans, ask) }.solve(&self.gradient)
+            // A piece alone does not know what its cotangents weigh in the loss.
+            let (watch, untrusted) = (Some(&watch as &_), Untrusted::Flag);
+            Solve { watch, untrusted, ..self.at(y, spans, ask) }.solve(&self.gradient)
         };
         let rules = (self.solver(), events);
         let (mut solution, pieces) = EventSolution::piecewise(rules, y0, (&spans, save_at), piece)?;
@@ -114,6 +117,7 @@ impl Ode {
             pieces,
             shapes: shapes.clone(),
             report: report.clone(),
+            untrusted: self.untrusted,
         };
         let constant = Tensor::zeros(1, DType::F64, y0.device())?;
         let joined = attach(&shapes.join(&solution)?, y0, &params, &constant, tape)?;

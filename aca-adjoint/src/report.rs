@@ -60,6 +60,19 @@ pub struct GradientReport {
     pub unreached: Vec<usize>,
     /// Why the gradient cannot be trusted, where [`Untrusted::Flag`] let it pass.
     pub doubt: Option<Arc<GradientError>>,
+    /// What a judgement of several pieces together needs.
+    pub(crate) totals: Totals,
+}
+
+/// What a judgement of several pieces of a solve together needs beside their reports.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    /// Sum of `|a . e|` over steps.
+    magnitude: f64,
+    /// The largest norm of each sample's states.
+    pub(crate) sizes: Vec<f64>,
+    /// Whether the growth of cotangents in a step says something.
+    bounds_growth: bool,
 }
 
 impl GradientReport {
@@ -72,6 +85,10 @@ impl GradientReport {
         add(&mut self.loss_error, &later.loss_error);
         let samples = self.sample_loss_errors.iter_mut().zip(&later.sample_loss_errors);
         samples.for_each(|(own, later)| add(own, later));
+        self.totals.magnitude += later.totals.magnitude;
+        self.totals.bounds_growth |= later.totals.bounds_growth;
+        let sizes = self.totals.sizes.iter_mut().zip(&later.totals.sizes);
+        sizes.for_each(|(own, later)| *own = own.max(*later));
         if later.growth > self.growth {
             (self.growth, self.growth_t) = (later.growth, later.growth_t);
         }
@@ -81,6 +98,25 @@ impl GradientReport {
             stability_limited: self.stability_limited + later.stability_limited,
             doubt: self.doubt.or(later.doubt),
             ..self
+        }
+    }
+
+    /// Judges the gradient by what the outputs weigh in the loss.
+    ///
+    /// # Errors
+    /// [`GradientError::UntrustedGradient`] unless such gradients are flagged.
+    pub(crate) fn judge(self, untrusted: Untrusted) -> Result<Self> {
+        let Self { loss_weight, growth, growth_t: t, stability_limited: limited, steps, .. } = self;
+        let bound = self.totals.magnitude / loss_weight;
+        // A solution that is zero all along weighs nothing.
+        let meaningless = bound > MEANINGLESS && loss_weight > 0.0;
+        if !(meaningless || (self.totals.bounds_growth && growth > IMPLAUSIBLE)) {
+            return Ok(Self { doubt: None, ..self });
+        }
+        let doubt = GradientError::UntrustedGradient { bound, growth, t, limited, steps };
+        match untrusted {
+            Untrusted::Refuse => Err(doubt.into()),
+            Untrusted::Flag => Ok(Self { doubt: Some(Arc::new(doubt)), ..self }),
         }
     }
 }
@@ -191,6 +227,11 @@ impl Audit {
             growth_t: self.growth_t,
             steps,
             stability_limited,
+            totals: Totals {
+                magnitude: self.magnitude,
+                sizes: self.outputs.iter().map(|[_, size]| *size).collect(),
+                bounds_growth,
+            },
             ..GradientReport::default()
         };
         for own in &self.samples {
@@ -200,17 +241,6 @@ impl Audit {
         if self.samples.len() > 1 {
             report.sample_loss_errors = self.samples;
         }
-        let bound = self.magnitude / report.loss_weight;
-        // A solution that is zero all along weighs nothing.
-        let meaningless = bound > MEANINGLESS && report.loss_weight > 0.0;
-        if meaningless || (bounds_growth && report.growth > IMPLAUSIBLE) {
-            let GradientReport { growth, growth_t: t, stability_limited: limited, .. } = report;
-            let doubt = GradientError::UntrustedGradient { bound, growth, t, limited, steps };
-            match untrusted {
-                Untrusted::Refuse => return Err(doubt.into()),
-                Untrusted::Flag => report.doubt = Some(Arc::new(doubt)),
-            }
-        }
-        Ok(report)
+        report.judge(untrusted)
     }
 }

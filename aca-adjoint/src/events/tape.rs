@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 
 use super::walk::Walk;
 use crate::attach::Pull;
-use crate::{Backward, GradientError, GradientReport, Gradients, Params};
+use crate::{Backward, GradientError, GradientReport, Gradients, Params, Untrusted};
 
 /// What a solve with events keeps for its backward pass.
 pub(crate) struct EventTape {
@@ -21,6 +21,7 @@ pub(crate) struct EventTape {
     pub(crate) pieces: Pieces<Arc<dyn Backward>>,
     pub(crate) shapes: Shapes,
     pub(crate) report: Arc<Mutex<Option<GradientReport>>>,
+    pub(crate) untrusted: Untrusted,
 }
 
 impl Pull for EventTape {

@@ -13,6 +13,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 
 use super::tape::{Arriving, EventTape};
+use super::weight::Weight;
 use crate::params::Accumulator;
 use crate::{Backward, GradientError, GradientReport, Gradients, Outputs, TimeGradients};
 
@@ -27,6 +28,7 @@ pub(crate) struct Walk<'a> {
     t: Vec<f64>,
     nfe: usize,
     report: Option<GradientReport>,
+    weight: Weight,
     /// Number of the pieces before the one that is walked next.
     left: usize,
 }
@@ -38,6 +40,7 @@ impl<'a> Walk<'a> {
             theta: Accumulator::new(&tape.params),
             a: arriving.y1.clone(),
             t: vec![0.0; tape.shapes.samples],
+            weight: Weight::new(tape, &arriving)?,
             arriving,
             nfe: 0,
             report: None,
@@ -189,6 +192,7 @@ impl<'a> Walk<'a> {
         if rate.abs() <= grazing(y.dtype()) * size || rate.is_nan() {
             return Err(GradientError::GrazingEvent { event, t: crossing.t, rate, size }.into());
         }
+        self.weight.add_time(crossing, (&one.y, rate), self.arriving.times[crossing.place])?;
         let weight = value.ones_like()?.affine(-along / rate, 0.0)?;
         let moved = self.pull(event, &time, &pullback, &weight, true)?;
         Ok((g + moved.y.reshape(&shapes.state[..])?)?)
@@ -247,10 +251,12 @@ impl<'a> Walk<'a> {
 
     pub(crate) fn finish(self) -> Result<Gradients> {
         let y0 = if self.tape.shapes.whole { self.a.squeeze(0)? } else { self.a };
-        let mut report = self.report;
-        if let Some(report) = &mut report {
-            report.unreached = self.theta.unreached();
-        }
+        let report = self.report.map(|report| {
+            let loss_weight = self.weight.of_loss(&report.totals.sizes);
+            let unreached = self.theta.unreached();
+            GradientReport { loss_weight, unreached, ..report }.judge(self.tape.untrusted)
+        });
+        let report = report.transpose()?;
         let found = Gradients::new(y0, self.theta.finish()?, self.nfe);
         Ok(Gradients { report, ..found })
     }

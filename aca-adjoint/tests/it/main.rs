@@ -10,6 +10,7 @@ mod cuda;
 mod differences;
 mod discrete;
 mod event_rows;
+mod event_trust;
 mod events;
 mod explicit;
 mod half;

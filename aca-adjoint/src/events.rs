@@ -11,6 +11,7 @@ use candle_core::{DType, Tensor};
 use crate::attach::attach;
 use crate::{Gradient, GradientError, GradientReport, LossError, Ode, Params, Solve, Untrusted};
 
+mod cross;
 mod tape;
 mod walk;
 mod weight;

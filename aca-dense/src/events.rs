@@ -24,7 +24,7 @@ mod rounds;
 mod sample;
 mod watch;
 
-pub use crossing::{Crossing, Motion, moments};
+pub use crossing::{Crossing, Motion, crossings_of, moments};
 pub use finder::EventFinder;
 pub use function::EventFunction;
 pub use outcome::{EventSolution, solve_events};

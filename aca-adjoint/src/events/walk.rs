@@ -1,14 +1,10 @@
 //! The way back over the pieces of a solve with events, newest first.
-//!
-//! With cotangents `G` of the state and `T` of the time at an event, `lambda = G - g_y (G . y' + T) / (g_y . y' + g_t)`
-//! enters as that of an output at a fixed fraction of its step, and the parameters of `g` get `-g_theta` times the same
-//! quotient. Behind a jump, `G` and `T` are what its pullback makes of the cotangents of the next piece's start.
 
 use std::sync::Arc;
 
 use aca_core::kernels::RowTerm;
 use aca_core::{Cotangents, Pullback, Result, Time, kernels};
-use aca_dense::{Action, Crossing, Motion, Piece, Placement, jumping, moments};
+use aca_dense::{Action, Crossing, Piece, Placement, crossings_of, jumping, moments};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 
@@ -19,16 +15,16 @@ use crate::{Backward, GradientError, GradientReport, Gradients, Outputs, TimeGra
 
 /// One way back.
 pub(crate) struct Walk<'a> {
-    tape: &'a EventTape,
-    arriving: Arriving,
+    pub(super) tape: &'a EventTape,
+    pub(super) arriving: Arriving,
     theta: Accumulator<'a>,
     /// Cotangents of the states where the piece walked last starts, a row for each sample.
-    a: Tensor,
+    pub(super) a: Tensor,
     /// Cotangents of the times there.
-    t: Vec<f64>,
+    pub(super) t: Vec<f64>,
     nfe: usize,
     report: Option<GradientReport>,
-    weight: Weight,
+    pub(super) weight: Weight,
     /// Number of the pieces before the one that is walked next.
     left: usize,
 }
@@ -124,7 +120,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Applies a pullback, and takes in what it finds for variables.
-    fn pull(
+    pub(super) fn pull(
         &mut self,
         event: usize,
         time: &Time,
@@ -140,83 +136,23 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// The cotangents that the events of a piece enter with, each a row.
-    fn cross(&mut self, piece: &Piece<Arc<dyn Backward>>) -> Result<Vec<Tensor>> {
-        let mut lambdas = Vec::with_capacity(piece.crossings.len());
-        for crossing in &piece.crossings {
-            let (place, sample) = (crossing.place, crossing.sample);
-            if self.tape.pieces.failed[sample] {
-                lambdas.push(self.arriving.before.get(place)?.zeros_like()?);
-                continue;
-            }
-            let (mut g, mut t) = (self.arriving.before.get(place)?, self.arriving.times[place]);
-            if crossing.acts {
-                g = (g + self.a.get(sample)?)?;
-                if let Some(output) = piece.moving[sample] {
-                    g = (g + self.arriving.ys.get(output)?)?;
-                }
-                t += self.t[sample];
-            } else {
-                g = (g + self.arriving.after.get(place)?)?;
-            }
-            lambdas.push(match &crossing.slope {
-                Some(slope) => self.cross_surface(crossing, slope, (g, t))?,
-                None => g,
-            });
-        }
-        Ok(lambdas)
-    }
-
-    /// The cotangent that a crossing enters with.
-    fn cross_surface(
-        &mut self,
-        crossing: &Crossing,
-        slope: &Tensor,
-        (g, t): (Tensor, f64),
-    ) -> Result<Tensor> {
-        let shapes = &self.tape.shapes;
-        let (event, y) = (crossing.event, &crossing.y);
-        let along = t + kernels::dot(&g, &slope.reshape(g.shape())?)?;
-        if along == 0.0 {
-            return Ok(g);
-        }
-        let (time, rows) = (crossing.time(shapes.whole)?, (!shapes.whole).then_some(1));
-        let function = &self.tape.events.list[event].function;
-        let (value, pullback) = function.linearize(event, &time, y, rows)?;
-        let one = pullback.apply(&value.ones_like()?)?;
-        let Motion { rate, size, .. } = Motion::new(&one, slope)?;
-        let size = size.max(crossing.pace);
-        if time.hides_from(one.t.as_ref()) {
-            return Err(GradientError::EventTimeRead { event }.into());
-        }
-        if rate.abs() <= grazing(y.dtype()) * size || rate.is_nan() {
-            return Err(GradientError::GrazingEvent { event, t: crossing.t, rate, size }.into());
-        }
-        self.weight.add_time(crossing, (&one.y, rate), self.arriving.times[crossing.place])?;
-        let weight = value.ones_like()?.affine(-along / rate, 0.0)?;
-        let moved = self.pull(event, &time, &pullback, &weight, true)?;
-        Ok((g + moved.y.reshape(&shapes.state[..])?)?)
-    }
-
     /// Lays out all cotangents that enter a piece, with where they do.
     fn enter(
         &self,
         piece: &Piece<Arc<dyn Backward>>,
-        lambdas: &[Tensor],
+        lambdas: &Tensor,
     ) -> Result<(Outputs, Tensor)> {
-        let lambdas: Vec<Tensor> =
-            lambdas.iter().map(|l| l.unsqueeze(0)).collect::<candle_core::Result<_>>()?;
         let (mut counts, mut placements, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for sample in 0..self.tape.shapes.samples {
             let mut own: Vec<(Placement, (&Tensor, usize))> = Vec::new();
             if !self.tape.pieces.failed[sample] {
                 let outputs = piece.outputs[sample].iter();
                 own.extend(outputs.map(|&(row, placement)| (placement, (&self.arriving.ys, row))));
-                let crossings = piece.crossings.iter().zip(&lambdas);
-                let crossings = crossings.filter(|(crossing, _)| crossing.sample == sample);
-                own.extend(crossings.map(|(crossing, l)| (crossing.placement, (l, 0))));
-                let acts = |crossing: &&Crossing| crossing.sample == sample && crossing.acts;
-                if !piece.crossings.iter().any(|crossing| acts(&crossing)) {
+                let range = crossings_of(&piece.crossings, sample);
+                let crossings = &piece.crossings[range.clone()];
+                let crossed = crossings.iter().map(|crossing| crossing.placement).zip(range);
+                own.extend(crossed.map(|(placement, row)| (placement, (lambdas, row))));
+                if !crossings.iter().any(|crossing| crossing.acts) {
                     own.push((piece.ends[sample], (&self.a, sample)));
                 }
                 own.sort_by(|a, b| {
@@ -259,15 +195,6 @@ impl<'a> Walk<'a> {
         let report = report.transpose()?;
         let found = Gradients::new(y0, self.theta.finish()?, self.nfe);
         Ok(Gradients { report, ..found })
-    }
-}
-
-/// Part of `|g_y| |y'| + |g_t|`, or of the mean rate within the step, below which a rate counts as none. A surface that is only just reached is met at a rate
-/// of the square root of what it is passed by: where that is some rounding, nothing is left of the time.
-fn grazing(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => 10.0 * f64::from(f32::EPSILON).sqrt(),
-        _ => 10.0 * f64::EPSILON.sqrt(),
     }
 }
 

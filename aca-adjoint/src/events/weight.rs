@@ -1,7 +1,6 @@
 //! What the outputs of a solve with events weigh in a loss.
 
-use aca_core::{Result, kernels};
-use aca_dense::Crossing;
+use aca_core::Result;
 use candle_core::{DType, Tensor};
 
 use super::tape::{Arriving, EventTape};
@@ -32,19 +31,9 @@ impl Weight {
         Ok(Self(own))
     }
 
-    /// Adds an event's time with its cotangent: the time follows the state by `g_y` over the rate.
-    pub(crate) fn add_time(
-        &mut self,
-        crossing: &Crossing,
-        (g_y, rate): (&Tensor, f64),
-        cotangent: f64,
-    ) -> Result<()> {
-        if cotangent != 0.0 {
-            let g_y = g_y.contiguous()?;
-            let norm = kernels::dot(&g_y, &g_y)?.sqrt();
-            self.0[crossing.sample] += (cotangent / rate).abs() * norm;
-        }
-        Ok(())
+    /// Adds the norm of the cotangent that an event's time hands on to the state.
+    pub(crate) fn add_time(&mut self, sample: usize, norm: f64) {
+        self.0[sample] += norm;
     }
 
     /// The weight of the loss, given the largest norm of each sample's states.

@@ -3,6 +3,7 @@
 use aca_core::{Result, kernels};
 use candle_core::Tensor;
 
+use super::crossing::crossings_of;
 use super::rounds::Rounds;
 use crate::{Layout, Placement};
 
@@ -75,10 +76,12 @@ impl<T> Rounds<'_, T> {
     fn number(&mut self, layout: &Layout) {
         let mut place = 0;
         for i in 0..self.samples.len() {
-            let all = self.pieces.list.iter_mut().flat_map(|piece| &mut piece.crossings);
-            for crossing in all.filter(|crossing| crossing.sample == i) {
-                crossing.place = place;
-                place += 1;
+            for piece in &mut self.pieces.list {
+                let range = crossings_of(&piece.crossings, i);
+                for crossing in &mut piece.crossings[range] {
+                    crossing.place = place;
+                    place += 1;
+                }
             }
         }
         for piece in &mut self.pieces.list {
@@ -94,35 +97,37 @@ impl<T> Rounds<'_, T> {
     fn happened(&self) -> Result<Happened> {
         let (mut times, mut which, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut before, mut after) = (Vec::new(), Vec::new());
-
+        let row = |y: &Tensor| if self.whole { y.unsqueeze(0) } else { Ok(y.clone()) };
+        let starts = self.starts.iter().map(row).collect::<candle_core::Result<Vec<_>>>()?;
         for i in 0..self.samples.len() {
             let start = times.len();
-            for (number, piece) in self.pieces.list.iter().enumerate() {
-                for crossing in piece.crossings.iter().filter(|crossing| crossing.sample == i) {
+            for (piece, starts) in self.pieces.list.iter().zip(&starts) {
+                for crossing in &piece.crossings[crossings_of(&piece.crossings, i)] {
                     times.push(crossing.t);
                     which.push(crossing.event);
-                    let y = if self.whole { crossing.y.unsqueeze(0)? } else { crossing.y.clone() };
                     let jumps = crossing.acts && piece.jumps[i].is_some();
-                    after.push(match (jumps, self.whole) {
-                        (false, _) => y.clone(),
-                        (true, true) => self.starts[number].unsqueeze(0)?,
-                        (true, false) => kernels::pick_rows(&self.starts[number], &[i])?,
-                    });
-                    before.push(y);
+                    after.push(jumps.then_some((starts, i)));
+                    before.push(row(&crossing.y)?);
                 }
             }
             counts.push(times.len() - start);
         }
-        let join = |rows: &[Tensor]| match rows {
-            [] => {
-                let shape = [&[0], self.state()].concat();
-                Ok(Tensor::zeros(shape, self.y.dtype(), self.y.device())?)
-            }
-            rows => Ok::<_, aca_core::Error>(Tensor::cat(rows, 0)?),
-        };
-        let (before, after) = (join(&before)?, join(&after)?);
+        let after = before.iter().zip(after).map(|(y, after)| after.unwrap_or((y, 0)));
+        let after = self.join(&after.collect::<Vec<_>>())?;
+        let before = self.join(&before.iter().map(|y| (y, 0)).collect::<Vec<_>>())?;
         let count = times.len();
         let times = Tensor::from_vec(times, count, self.y.device())?;
         Ok(Happened { times, before, after, which, counts })
+    }
+
+    /// Rows of states one below the other.
+    fn join(&self, rows: &[(&Tensor, usize)]) -> Result<Tensor> {
+        match rows.is_empty() {
+            true => {
+                let shape = [&[0], self.state()].concat();
+                Ok(Tensor::zeros(shape, self.y.dtype(), self.y.device())?)
+            }
+            false => kernels::gather_rows(rows),
+        }
     }
 }

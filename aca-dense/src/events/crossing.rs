@@ -1,5 +1,7 @@
 //! An event that happened.
 
+use std::ops::Range;
+
 use aca_core::{Cotangents, Result, Time, kernels};
 use candle_core::{DType, Tensor};
 
@@ -36,6 +38,12 @@ impl Crossing {
     pub fn time(&self, whole: bool) -> Result<Time> {
         moments(whole, &[self.t], &[self.sample])
     }
+}
+
+/// Where the events of one sample lie among those of a piece, which are one sample's after the other's.
+pub fn crossings_of(crossings: &[Crossing], sample: usize) -> Range<usize> {
+    let before = |sample: usize| crossings.partition_point(|crossing| crossing.sample < sample);
+    before(sample)..before(sample + 1)
 }
 
 /// The times of states: of one whole state, or one for each row.

@@ -6,7 +6,7 @@ use aca_core::{Batching, Error, OnFailure, Result, Solver, Spans, Stats, kernels
 use candle_core::Tensor;
 
 use super::check::{check, check_jump, note};
-use super::crossing::moments;
+use super::crossing::{crossings_of, moments};
 use super::outputs::Reached;
 use super::pieces::{Piece, Pieces, jumping};
 use super::sample::Sample;
@@ -112,7 +112,7 @@ impl<'a, T> Rounds<'a, T> {
             }
             let acted = self.finder.watches[i].acted;
             let happened = match acted {
-                true => crossings.iter().rfind(|own| own.sample == i).map(|own| own.event),
+                true => crossings[crossings_of(&crossings, i)].last().map(|own| own.event),
                 false => self.meet_given((i, targets[i]), (&sol.y1, ends[i]), &mut crossings)?,
             };
             let own = &mut self.samples[i];

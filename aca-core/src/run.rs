@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
         let interpolant = self.rules.method.interpolant();
         let (t0, t1) = self.clocks.steps.ends(row);
         let weights: Vec<f64> = interpolant.weights(s).iter().map(|w| (t1 - t0) * w).collect();
-        let y = self.space.combine(trial, &[row], &weights)?;
+        let y = self.space.combine(trial, &[row], &weights, true)?;
         let whole = self.clocks.are_whole();
         let y = if whole { y.squeeze(0)? } else { y };
         self.space.set_end((!whole).then_some(row), &y)?;

@@ -150,12 +150,24 @@ impl<'a> Step<'a> {
     /// # Errors
     /// [`Error::StageCount`] for weights of more stages, or of fewer; [`Error::NoSuchPlace`] for a row that is not there.
     pub fn combine(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        self.combined(rows, weights, true)
+    }
+
+    /// Returns `sum(w_mi k_i[r_m])`, as [`Step::combine`] without the states at the starts: slopes inside steps, say.
+    ///
+    /// # Errors
+    /// As [`Step::combine`].
+    pub fn combine_slopes(&self, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+        self.combined(rows, weights, false)
+    }
+
+    fn combined(&self, rows: &[usize], weights: &[f64], from_start: bool) -> Result<Tensor> {
         if let Some(&row) = rows.iter().find(|row| **row >= self.trial.steps.rows()) {
             return Err(Error::NoSuchPlace { row, s: 0.0 });
         }
         let (got, expected) = (weights.len() / rows.len().max(1), self.space.known());
         match weights.len() == rows.len() * expected {
-            true => self.space.combine(self.trial, rows, weights),
+            true => self.space.combine(self.trial, rows, weights, from_start),
             false => Err(Error::StageCount { what: "weights", got, expected }),
         }
     }

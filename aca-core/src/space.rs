@@ -73,8 +73,14 @@ pub(crate) trait Space {
     /// A slope.
     fn slope(&self, i: usize) -> Result<Tensor>;
 
-    /// `y0[r_m] + sum(w_mi k_i[r_m])` for every picked row `r_m`; the whole state is row 0.
-    fn combine(&self, trial: Trial<'_>, rows: &[usize], weights: &[f64]) -> Result<Tensor>;
+    /// `y0[r_m] + sum(w_mi k_i[r_m])` for every picked row `r_m`; the whole state is row 0. Without a start the sum alone.
+    fn combine(
+        &self,
+        trial: Trial<'_>,
+        rows: &[usize],
+        weights: &[f64],
+        from_start: bool,
+    ) -> Result<Tensor>;
 
     /// Replaces the end of a row.
     fn set_end(&mut self, row: Option<usize>, y: &Tensor) -> Result<()>;

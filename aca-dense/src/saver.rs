@@ -16,6 +16,7 @@ pub struct Saver {
     whole: bool,
     /// Whether samples may come to have different numbers of outputs.
     ragged: bool,
+    /// What dense output needs, if it was asked for.
     methods: Arc<[Stepper]>,
     y0: Tensor,
     /// One for a whole state.
@@ -110,7 +111,10 @@ impl Saver {
             false => vec![y0.clone()],
         };
         let ragged = save_at.is_ragged() || matches!(spans, Spans::PerSample(_));
-        let methods = Stepper::all(solver, y0.dtype())?.into();
+        let methods = match samples.iter().any(|sample| sample.request.dense) {
+            true => Stepper::all(solver, y0.dtype())?.into(),
+            false => Arc::from([]),
+        };
         Ok(Self { whole, ragged, methods, y0: y0.clone(), samples, pieces })
     }
 

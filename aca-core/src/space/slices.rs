@@ -189,13 +189,21 @@ impl<T: Element> Space for SliceSpace<'_, T> {
         self.tensor(self.k(i))
     }
 
-    fn combine(&self, trial: Trial<'_>, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+    fn combine(
+        &self,
+        trial: Trial<'_>,
+        rows: &[usize],
+        weights: &[f64],
+        from_start: bool,
+    ) -> Result<Tensor> {
         let (slopes, dims) = (self.slopes(self.known), self.shape.dims());
         let (length, state) = match trial.steps.is_whole() {
             true => (self.size(), dims),
             false => (self.size() / dims[0], &dims[1..]),
         };
-        let out = kernels::combine_slices_picked(&self.y, length, rows, weights, &slopes);
+        let nothing = if from_start { Vec::new() } else { vec![T::zero(); self.size()] };
+        let start = if from_start { &self.y } else { &nothing };
+        let out = kernels::combine_slices_picked(start, length, rows, weights, &slopes);
         Ok(Tensor::from_vec(out, [&[rows.len()], state].concat(), &Device::Cpu)?)
     }
 

@@ -381,11 +381,18 @@ impl Space for TensorSpace {
         self.register(Register::Slope(i)).cloned()
     }
 
-    fn combine(&self, trial: Trial<'_>, rows: &[usize], weights: &[f64]) -> Result<Tensor> {
+    fn combine(
+        &self,
+        trial: Trial<'_>,
+        rows: &[usize],
+        weights: &[f64],
+        from_start: bool,
+    ) -> Result<Tensor> {
         let k: SmallVec<[&Tensor; 8]> = self.k.iter().collect();
+        let start = if from_start { trial.y0.clone() } else { trial.y0.zeros_like()? };
         match trial.steps.is_whole() {
-            true => kernels::combine_rows(trial.y0, weights, &k),
-            false => kernels::combine_picked(trial.y0, rows, weights, &k),
+            true => kernels::combine_rows(&start, weights, &k),
+            false => kernels::combine_picked(&start, rows, weights, &k),
         }
     }
 

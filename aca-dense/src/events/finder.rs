@@ -1,7 +1,5 @@
 //! The sink that finds events.
 
-use std::cell::OnceCell;
-
 use aca_core::{Result, RowStep, Step, StepSink};
 use candle_core::Tensor;
 
@@ -179,9 +177,9 @@ impl StepSink for EventFinder<'_> {
         }
         step.complete()?;
         let points = self.look(step)?;
-        let (mut ends, slopes) = (Vec::new(), OnceCell::new());
+        let mut ends = Vec::new();
         for (&own, points) in step.accepted.iter().zip(points) {
-            let mut inside = Inside::new((step, &slopes), own, self.events);
+            let mut inside = Inside::new(step, own, self.events);
             match self.walk(&mut inside, points) {
                 Ok(None) => {}
                 Ok(Some(s)) => {

@@ -1,15 +1,13 @@
 //! One row's step, looked into.
 
-use std::cell::OnceCell;
-
-use aca_core::{Result, RowStep, Step, kernels};
+use aca_core::{Result, RowStep, Step};
 use candle_core::{DType, Tensor};
 
 use super::crossing::{Motion, moments};
 use super::cursor::sign;
 use super::root::Root;
 use super::{Crossing, EventFunction, Events};
-use crate::{DenseError, Placement, interpolate_derivative};
+use crate::{DenseError, Placement};
 
 /// A point of a step, as a fraction, and a function's value there.
 pub(crate) type Point = (f64, f64);
@@ -21,8 +19,6 @@ pub(crate) struct Inside<'s, 'a, 'b> {
     pub(crate) events: &'b Events,
     /// Weights of the slopes at a fraction of the step.
     weights: Vec<f64>,
-    /// All slopes, and a state of zeros, once someone asks.
-    slopes: &'s OnceCell<(Vec<Tensor>, Tensor)>,
     /// Width of the resolution of time, as a fraction of the step.
     pub(crate) tolerance: f64,
 }
@@ -33,14 +29,10 @@ pub(crate) fn moment(own: &RowStep, s: f64) -> f64 {
 }
 
 impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
-    pub(crate) fn new(
-        (step, slopes): (&'s Step<'a>, &'s OnceCell<(Vec<Tensor>, Tensor)>),
-        own: RowStep,
-        events: &'b Events,
-    ) -> Self {
+    pub(crate) fn new(step: &'s Step<'a>, own: RowStep, events: &'b Events) -> Self {
         let resolution = 2.0 * f64::EPSILON * own.t0.abs().max(own.t1.abs());
         let tolerance = f64::EPSILON + resolution / own.h().abs();
-        Self { step, own, events, weights: Vec::new(), slopes, tolerance }
+        Self { step, own, events, weights: Vec::new(), tolerance }
     }
 
     pub(crate) fn at(&self, s: f64) -> f64 {
@@ -60,18 +52,9 @@ impl<'s, 'a, 'b> Inside<'s, 'a, 'b> {
 
     /// The interpolant's slope at a fraction of the step, laid out as the state.
     pub(crate) fn slope(&self, s: f64) -> Result<Tensor> {
-        if self.slopes.get().is_none() {
-            let slopes = self.step.stages()?.iter().map(Tensor::detach).collect();
-            let _ = self.slopes.set((slopes, self.step.y0.detach().zeros_like()?));
-        }
-        let Some((slopes, zero)) = self.slopes.get() else {
-            return Err(DenseError::NoSteps.into());
-        };
-        if self.step.is_whole() {
-            return interpolate_derivative(self.step.method(), slopes, s);
-        }
         let weights = self.step.method().interpolant().derivative_weights(s);
-        kernels::combine_picked(zero, &[self.own.row], &weights, &slopes.iter().collect::<Vec<_>>())
+        let slope = self.step.combine_slopes(&[self.own.row], &weights)?.detach();
+        Ok(if self.step.is_whole() { slope.squeeze(0)? } else { slope })
     }
 
     /// How far a function goes within the step, by the step's size.

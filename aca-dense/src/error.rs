@@ -1,6 +1,7 @@
 //! What can go wrong in dense output.
 
 use aca_core::Error;
+use candle_core::DType;
 
 /// What can go wrong in dense output. Functions return it
 /// as [`Error::Other`], where [`DenseError::of`] finds it.
@@ -47,9 +48,9 @@ pub enum DenseError {
         /// Numbers that are needed.
         expected: usize,
     },
-    /// The jump of an event returned another shape or type.
+    /// The jump of an event returned another shape.
     #[error(
-        "the jump of event {event} returned shape {got:?} for states of shape {expected:?}; let it return shape and type of its argument"
+        "the jump of event {event} returned shape {got:?} for states of shape {expected:?}; let it return the shape of its argument"
     )]
     JumpShape {
         /// The event, counted from 0.
@@ -58,6 +59,30 @@ pub enum DenseError {
         got: Vec<usize>,
         /// Shape of the states.
         expected: Vec<usize>,
+    },
+    /// The jump of an event returned another type.
+    #[error(
+        "the jump of event {event} returned {got:?} for states of {expected:?}; let it return the type of its argument"
+    )]
+    JumpType {
+        /// The event, counted from 0.
+        event: usize,
+        /// Type of the result.
+        got: DType,
+        /// Type of the states.
+        expected: DType,
+    },
+    /// The jump of an event returned a state that is not finite.
+    #[error(
+        "the jump of event {event} at t = {t} returned a state that is not finite at entry {index}; let it be finite wherever the event happens"
+    )]
+    JumpNotFinite {
+        /// The event, counted from 0.
+        event: usize,
+        /// When.
+        t: f64,
+        /// The first such entry, counted through the dimensions of the state, or of the sample's.
+        index: usize,
     },
     /// An event looks at a number that the state does not have.
     #[error("event {event} looks at number {index} of a state of {size}; count from 0")]

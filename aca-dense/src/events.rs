@@ -14,6 +14,7 @@ mod finder;
 mod function;
 mod inside;
 mod isolate;
+mod jump;
 mod lane;
 mod look;
 mod outcome;

@@ -18,12 +18,15 @@ pub(crate) fn note(variables: &mut Vec<Var>, x: &Tensor) -> Result<()> {
 
 /// Checks what a jump made of states.
 pub(crate) fn check_jump(event: usize, after: &Tensor, before: &Tensor) -> Result<()> {
-    match after.dims() == before.dims() && after.dtype() == before.dtype() {
-        true => Ok(()),
-        false => {
-            let (got, expected) = (after.dims().to_vec(), before.dims().to_vec());
-            Err(DenseError::JumpShape { event, got, expected }.into())
+    if after.dims() != before.dims() {
+        let (got, expected) = (after.dims().to_vec(), before.dims().to_vec());
+        return Err(DenseError::JumpShape { event, got, expected }.into());
+    }
+    match (after.dtype(), before.dtype()) {
+        (got, expected) if got != expected => {
+            Err(DenseError::JumpType { event, got, expected }.into())
         }
+        _ => Ok(()),
     }
 }
 

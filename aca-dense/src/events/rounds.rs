@@ -5,10 +5,10 @@ use std::sync::Arc;
 use aca_core::{Batching, Error, OnFailure, Result, Solver, Spans, Stats, kernels};
 use candle_core::Tensor;
 
-use super::check::{check, check_jump, note};
-use super::crossing::{crossings_of, moments};
+use super::check::{check, note};
+use super::crossing::crossings_of;
 use super::outputs::Reached;
-use super::pieces::{Piece, Pieces, jumping};
+use super::pieces::{Piece, Pieces};
 use super::sample::Sample;
 use super::watch::Watch;
 use super::{Action, Crossing, EventFinder, EventFunction, Events};
@@ -19,7 +19,7 @@ const PATIENCE: usize = 3;
 
 /// Solves piece by piece.
 pub(crate) struct Rounds<'a, T> {
-    events: &'a Events,
+    pub(crate) events: &'a Events,
     solver: &'a Solver,
     pub(crate) whole: bool,
     pub(crate) samples: Vec<Sample>,
@@ -132,7 +132,7 @@ impl<'a, T> Rounds<'a, T> {
         }
         self.note_functions(&crossings)?;
         let y1 = sol.y1.detach();
-        self.y = self.jump(&y1, &jumps)?;
+        self.y = self.jump(&y1, &mut jumps)?;
         self.starts.push(self.y.clone());
         self.stats = Stats::total([&self.stats, &sol.stats].into_iter());
         self.pieces.list.push(Piece { kept, crossings, outputs, moving, ends, jumps, y1 });
@@ -171,7 +171,7 @@ impl<'a, T> Rounds<'a, T> {
     }
 
     /// Ends a sample with an error, or all of them.
-    fn fail(&mut self, i: usize, error: Error) -> Result<()> {
+    pub(crate) fn fail(&mut self, i: usize, error: Error) -> Result<()> {
         if self.whole {
             return Err(error);
         }
@@ -187,33 +187,6 @@ impl<'a, T> Rounds<'a, T> {
     /// The state of a sample, as a row where samples step on their own.
     fn row(&self, y: &Tensor, i: usize) -> Result<Tensor> {
         if self.whole { Ok(y.detach()) } else { kernels::pick_rows(&y.detach(), &[i]) }
-    }
-
-    /// The states after the jumps of one piece's end.
-    fn jump(&mut self, y1: &Tensor, jumps: &[Option<(usize, f64)>]) -> Result<Tensor> {
-        let mut sources: Vec<(Tensor, usize)> = (0..jumps.len()).map(|i| (y1.clone(), i)).collect();
-        for (event, own) in self.events.list.iter().enumerate() {
-            let Action::Jump(jump) = &own.action else { continue };
-            let (samples, ts) = jumping(jumps, event);
-            if samples.is_empty() {
-                continue;
-            }
-            let before = if self.whole { y1.clone() } else { kernels::pick_rows(y1, &samples)? };
-            let after = jump(&moments(self.whole, &ts, &samples)?, &before)?;
-            check_jump(event, &after, &before)?;
-            note(&mut self.pieces.variables, &after)?;
-            let after = after.detach().contiguous()?;
-            if self.whole {
-                return Ok(after);
-            }
-            for (row, &sample) in samples.iter().enumerate() {
-                sources[sample] = (after.clone(), row);
-            }
-        }
-        if self.whole {
-            return Ok(y1.clone());
-        }
-        kernels::gather_rows(&sources.iter().map(|(y, row)| (y, *row)).collect::<Vec<_>>())
     }
 
     /// Notes which variables the functions read whose events happened.

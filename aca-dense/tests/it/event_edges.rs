@@ -3,7 +3,7 @@
 use aca_core::{Batching, Error, OnFailure, Solver, Time, Tolerance};
 use aca_dense::{DenseError, Event, EventSolution, Events, SaveAt, solve_events};
 use aca_tableau::{DOPRI5, RK4};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 const G: f64 = 9.81;
 
@@ -166,4 +166,27 @@ fn occurrence_number_0_is_refused() {
     let error = solve_events((&adaptive(1e-6), &events), &clock, &y0, (0.0, 1.0), &SaveAt::End);
     let error = error.err().unwrap();
     assert!(matches!(DenseError::of(&error), Some(DenseError::UntilZero { event: 0 })), "{error}");
+}
+
+#[test]
+fn jumps_of_another_type_or_without_a_value_are_refused() {
+    let refused = |event: Event, solver: Solver| {
+        let y0 = Tensor::new(&[[0.0f64], [0.4], [7.0]], &Device::Cpu).unwrap();
+        let y0 = if solver.batching == Batching::Shared { y0.get(0).unwrap() } else { y0 };
+        solve_events((&solver, &event.into()), &clock, &y0, (0.0, 1.0), &SaveAt::End)
+    };
+    let single = Event::component(0, 0.5).jump(|_t, y| y.to_dtype(DType::F32));
+    let error = refused(single, adaptive(1e-6)).err().unwrap().to_string();
+    assert!(error.starts_with("the jump of event 0 returned F32 for states of F64"), "{error}");
+    let lost = || Event::component(0, 0.5).jump(|_t, y| y.affine(f64::NAN, 0.0)).until(1);
+    let error = refused(lost(), adaptive(1e-6)).err().unwrap();
+    let found = DenseError::of(&error);
+    assert!(matches!(found, Some(DenseError::JumpNotFinite { event: 0, index: 0, .. })), "{error}");
+    // The sample that does not jump goes on.
+    let solver =
+        Solver { batching: Batching::PerSample, on_failure: OnFailure::Keep, ..adaptive(1e-6) };
+    let sol = refused(lost(), solver).unwrap();
+    let finished: Vec<bool> = sol.samples.iter().map(|own| own.status.is_finished()).collect();
+    assert_eq!(finished, [false, false, true]);
+    close(&sol.y1.flatten_all().unwrap().to_vec1().unwrap(), &[0.5, 0.5, 8.0], 1e-9);
 }

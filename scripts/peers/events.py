@@ -101,7 +101,8 @@ def jax_rows():
 
 
 if len(sys.argv) > 1:
-    bench = max(glob.glob(f"{sys.argv[1]}/release/deps/events-*[!d]"), key=os.path.getmtime)
+    found = glob.glob(f"{sys.argv[1]}/release/deps/events-*")
+    bench = max((path for path in found if os.access(path, os.X_OK)), key=os.path.getmtime)
     subprocess.run([bench, "--bench"], check=True)
 torch_rows()
 jax_rows()

@@ -106,7 +106,7 @@ fn watched(list: Vec<Event>, names: &'static [&'static str], view: View) -> Watc
     Watched { events: Events::new(list), names, samples: 1, view }
 }
 
-/// "7 bounces, the last at t = 3.1".
+/// "bounce 7 times, the last at t = 3.1".
 pub fn told(watched: &Watched, happened: &[Happened]) -> String {
     let each = watched.names.iter().filter_map(|name| {
         let own = happened.iter().filter(|own| own.event == *name);
@@ -115,7 +115,7 @@ pub fn told(watched: &Watched, happened: &[Happened]) -> String {
         match own.count() {
             0 => None,
             1 => Some(format!("{name} at t = {last}")),
-            count => Some(format!("{count} times {name}, the last at t = {last}")),
+            count => Some(format!("{name} {count} times, the last at t = {last}")),
         }
     });
     let each: Vec<String> = each.collect();

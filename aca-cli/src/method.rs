@@ -19,9 +19,21 @@ pub fn method(name: &str) -> Result<Method> {
 /// The same of a Runge-Kutta method's tableau.
 ///
 /// # Errors
-/// As [`method`].
+/// As [`method`]; [`Refusal::NoTableau`] for a method of another kind.
 pub fn tableau(name: &str) -> Result<Tableau> {
-    find(name, by_name)
+    match Method::by_name(name) {
+        Ok(Method::Auto(pair)) => {
+            let (explicit, implicit) = (pair.explicit.name(), pair.implicit.name());
+            let instead =
+                format!("it switches between {explicit} and {implicit}, which have one each");
+            Err(Refusal::NoTableau { method: name.to_owned(), instead }.into())
+        }
+        Ok(other) if other.tableau().is_none() => {
+            let instead = "`aca tableau list` shows those that have one".to_owned();
+            Err(Refusal::NoTableau { method: name.to_owned(), instead }.into())
+        }
+        _ => find(name, by_name),
+    }
 }
 
 fn find<M: From<Tableau>>(

@@ -70,11 +70,16 @@ impl Row {
     }
 }
 
+/// Methods that the table cannot hold.
+const WITHOUT_TABLEAU: &str = "\
+--method also takes auto (dopri5 where a problem is not stiff, kvaerno5 where it is), and alf, verlet and yoshida4, which have
+no tableau.";
+
 fn list(json: bool) -> Result<()> {
     let rows: Vec<_> = ALL.into_iter().chain(IMPLICIT).map(Row::of).collect();
     let heads = Row::HEADS.map(str::to_owned).to_vec();
     let cells: Vec<_> = std::iter::once(heads).chain(rows.iter().map(Row::cells)).collect();
-    report::line(&aligned(&cells, |_| Side::Left).join("\n"))?;
+    report::line(&format!("{}\n\n{WITHOUT_TABLEAU}", aligned(&cells, |_| Side::Left).join("\n")))?;
     if json { report::json(&rows) } else { Ok(()) }
 }
 

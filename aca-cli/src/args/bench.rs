@@ -52,8 +52,8 @@ pub struct BenchArgs {
     /// States that --gradient aca-budget keeps, 1 or more [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoints: Option<u32>,
-    /// Adaptive method: a name of `aca tableau list`, or a TOML or JSON file [default: the workload's; alf with
-    /// --gradient mali]
+    /// Adaptive method: auto, a name of `aca tableau list`, or a TOML or JSON file [default: the workload's; alf
+    /// with --gradient mali]
     #[arg(long)]
     pub method: Option<String>,
     /// Relative tolerance [default: the workload's]

@@ -67,8 +67,8 @@ pub enum Mode {
 /// checkpoint that is resumed or tested. The defaults in brackets are those of `Setting::preset`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SolverArgs {
-    /// Method of the ODE blocks: a name of `aca tableau list`, or a TOML or JSON file [default: heun_euler; alf with
-    /// --gradient mali]
+    /// Method of the ODE blocks: auto, a name of `aca tableau list`, or a TOML or JSON file [default: heun_euler;
+    /// alf with --gradient mali]
     #[arg(long)]
     pub method: Option<String>,
     /// Fixed step, or the first step of an adaptive method

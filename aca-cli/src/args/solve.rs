@@ -55,7 +55,7 @@ pub struct SolveArgs {
     /// Number of equally spaced output times, both ends included, at most a million
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub points: u32,
-    /// Method: a name of `aca tableau list`, or a TOML or JSON file
+    /// Method: auto, a name of `aca tableau list`, or a TOML or JSON file
     #[arg(long, default_value = "dopri5")]
     pub method: String,
     /// Fixed step, or the first step of an adaptive method

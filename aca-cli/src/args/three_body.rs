@@ -20,7 +20,7 @@ pub struct ThreeBodyArgs {
     /// Share the seeds among all processes that mpirun or Slurm started
     #[arg(long, requires = "seeds")]
     pub distributed: bool,
-    /// Method of all solves: a name of `aca tableau list`, or a TOML or JSON file
+    /// Method of all solves: auto, a name of `aca tableau list`, or a TOML or JSON file
     #[arg(long, default_value = "dopri5")]
     pub method: String,
     /// Relative tolerance of the training solves

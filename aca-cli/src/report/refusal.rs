@@ -18,6 +18,14 @@ pub enum Refusal {
         /// Names like it.
         guesses: String,
     },
+    /// A method that is no Runge-Kutta method was to be shown.
+    #[error("{method} is a method, but has no tableau; {instead}")]
+    NoTableau {
+        /// The method.
+        method: String,
+        /// What has one.
+        instead: String,
+    },
     /// A method with fixed steps was given where tolerances decide.
     #[error(
         "{method} estimates no error, but {command} steps by tolerances; take an adaptive --method such as dopri5"
@@ -251,7 +259,8 @@ impl Refusal {
 }
 
 /// Methods without a tableau, by words that people know them by.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 6] = [
+    ("automatic", "auto"),
     ("leapfrog", "alf"),
     ("asynchronous leapfrog", "alf"),
     ("verlet", "verlet"),

@@ -101,7 +101,7 @@ const PARSED: [Misuse; 24] = [
     ("bench --overhead --per-sample", &["--overhead", "--per-sample"]),
 ];
 
-const SOLVE: [Misuse; 30] = [
+const SOLVE: [Misuse; 31] = [
     (
         "solve lorenz --out out --method bogacki",
         &["did you mean bosh3 (bogacki_shampine)", "tableau list"],
@@ -109,6 +109,7 @@ const SOLVE: [Misuse; 30] = [
     ("solve lorenz --out out --method dormand", &["did you mean dopri5 (dormand_prince)"]),
     ("solve lorenz --out out --method rk99", &["\"rk99\"", "rk4"]),
     ("solve lorenz --out out --method velocity", &["did you mean verlet"]),
+    ("solve lorenz --out out --method autoswitch", &["did you mean auto (automatic)"]),
     ("solve lorenz --out out --method none.toml", &["cannot read none.toml"]),
     ("solve lorenz --out out --method bad.toml", &["bad.toml, line 1"]),
     (

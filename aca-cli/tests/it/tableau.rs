@@ -9,9 +9,24 @@ use crate::common::{aca, example};
 #[test]
 fn list_has_a_row_for_every_method() {
     let text = aca(&["tableau", "list"]).succeeded();
-    let names: Vec<_> =
-        text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
+    let rows = text.lines().skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<_> = rows.map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(names, all().iter().map(|tableau| tableau.name()).collect::<Vec<_>>());
+}
+
+#[test]
+fn list_names_the_methods_without_a_tableau() {
+    let text = aca(&["tableau", "list"]).succeeded();
+    let (_, others) = text.split_once("\n\n").unwrap();
+    for name in ["auto", "alf", "verlet", "yoshida4"] {
+        assert!(others.contains(name), "{name} in {others}");
+        assert!(aca_core::Method::by_name(name).is_ok());
+        let refusal = aca(&["tableau", "show", name]).refused();
+        assert!(
+            refusal.contains(&format!("{name} is a method, but has no tableau; ")),
+            "{refusal}"
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A gradient beside central differences of the discrete solution.
 
-use aca_core::{Batching, Result, Solver, Stepping, TimeSpan};
+use aca_core::{Batching, Method, Result, Solver, Stepping, TimeSpan};
 use aca_dense::SaveAt;
 use candle_core::{DType, Tensor, Var};
 
@@ -49,9 +49,9 @@ impl Ode {
     /// larger. Newton's iteration of implicit stages leaves a distance too; tighten [`Solver::newton`] to lower it.
     ///
     /// # Errors
-    /// [`Method::Auto`](aca_core::Method::Auto), which takes no fixed steps: check with one of its methods.
+    /// [`GradientError::DifferencesSwitching`] for [`Method::Auto`]: check with one of its methods.
     /// [`GradientError::DifferencesNeedF64`]; [`GradientError::DifferencesPerSample`] for samples that step on their own;
-    /// whatever the solve, `loss` and its backward return.
+    /// [`GradientError::LossShape`]; whatever the solve, `loss` and its backward return.
     ///
     /// # Cost
     /// Two solves for every entry that is compared.
@@ -86,13 +86,20 @@ impl Ode {
         if self.solver().batching != Batching::Shared {
             return Err(GradientError::DifferencesPerSample.into());
         }
+        if let Method::Auto(pair) = &self.solver().method {
+            let [explicit, implicit] =
+                [&pair.explicit, &pair.implicit].map(|of| of.name().to_owned());
+            return Err(GradientError::DifferencesSwitching { explicit, implicit }.into());
+        }
         let y0 = Var::from_tensor(&y0.detach())?;
         let vars: Vec<&Var> = std::iter::once(&y0).chain(self.params().vars()).collect();
         if let Some(var) = vars.iter().find(|var| var.dtype() != DType::F64) {
             return Err(GradientError::DifferencesNeedF64 { got: var.dtype() }.into());
         }
         let flagged = self.with_solver(self.solver().clone()).untrusted(Untrusted::Flag);
-        let grads = loss(&flagged.solve(&y0, span, save_at)?)?.backward()?;
+        let whole = loss(&flagged.solve(&y0, span, save_at)?)?;
+        GradientError::check_loss(&whole)?;
+        let grads = whole.backward()?;
         let held = flagged.with_solver(self.held(&y0, span)?);
         let value = || Ok(loss(&held.solve(&y0, span, save_at)?)?.to_scalar::<f64>()?);
 

@@ -1,7 +1,7 @@
 //! What can go wrong in a gradient.
 
 use aca_core::Error;
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
 /// What can go wrong in a gradient beyond what can in a solve. Functions return it
 /// as [`Error::Other`], where [`GradientError::of`] finds it.
@@ -154,6 +154,24 @@ pub enum GradientError {
          Batching::Shared, or check one sample"
     )]
     DifferencesPerSample,
+    /// A method that switches cannot take steps that are held.
+    #[error(
+        "a check by differences holds the steps of one solve, and a method that switches cannot take given steps; check with {explicit}, or with {implicit} if the problem is stiff: the field's derivatives are the same"
+    )]
+    DifferencesSwitching {
+        /// The explicit method of the pair.
+        explicit: String,
+        /// The implicit one.
+        implicit: String,
+    },
+    /// A loss is not one number.
+    #[error(
+        "the loss has shape {shape:?}, but a gradient is that of one number; take its sum or mean"
+    )]
+    LossShape {
+        /// Shape of the loss.
+        shape: Vec<usize>,
+    },
     /// The solution runs along the surface of an event, whose time then does not follow what moves it.
     #[error(
         "event {event} at t = {t} only grazes its surface: its function moves at a rate of {rate:.1e} there, beside {size:.1e} for a solution across it, so the time of the event has no derivative; end the solve before, or move the threshold"
@@ -187,6 +205,14 @@ pub enum GradientError {
 }
 
 impl GradientError {
+    /// Checks that a loss is one number.
+    pub(crate) fn check_loss(loss: &Tensor) -> Result<(), Self> {
+        match loss.dims() {
+            [] => Ok(()),
+            shape => Err(Self::LossShape { shape: shape.to_vec() }),
+        }
+    }
+
     /// The error of this type that `error` holds, if it does.
     pub fn of(error: &Error) -> Option<&Self> {
         error.find()

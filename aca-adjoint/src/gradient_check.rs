@@ -67,7 +67,7 @@ impl Ode {
     /// trusted is flagged here, not refused. [`check_by_differences`](Self::check_by_differences) finds wrong derivatives.
     ///
     /// # Errors
-    /// Whatever `loss` and its backward return.
+    /// [`GradientError::LossShape`]; whatever `loss` and its backward return.
     ///
     /// # Cost
     /// One gradient more, at a tenth of the tolerance: half as many steps again for a method of order 5.
@@ -100,6 +100,7 @@ impl Ode {
     ) -> Result<GradientCheck> {
         let gradient = |ode: &Self| -> Result<(f64, Vec<Tensor>)> {
             let loss = loss(ode)?;
+            GradientError::check_loss(&loss)?;
             let grads: GradStore = loss.backward()?;
             let of = |var: &Var| {
                 Ok(grads.get(var).map_or_else(|| var.zeros_like(), |g| Ok(g.clone()))?)

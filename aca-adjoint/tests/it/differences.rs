@@ -119,6 +119,18 @@ fn what_cannot_be_compared_is_refused() {
     let expected = "a check by differences holds the steps of one solve, and samples that step on their own have none in \
                     common; use Batching::Shared, or check one sample";
     assert_eq!(error, expected);
+    let error = refusal(&mlp(DType::F64, adaptive(Method::auto(), 1e-4)), DType::F64).to_string();
+    let expected = "a check by differences holds the steps of one solve, and a method that switches cannot take given \
+                    steps; check with dopri5, or with kvaerno5 if the problem is stiff: the field's derivatives are the same";
+    assert_eq!(error, expected);
+    let ode = mlp(DType::F64, adaptive(DOPRI5, 1e-4));
+    let y0 = state(DType::F64);
+    let expected =
+        "the loss has shape [2, 3], but a gradient is that of one number; take its sum or mean";
+    let check = ode.check_by_differences(&y0, (0.0, 1.0), &SaveAt::End, |sol| Ok(sol.y1.clone()));
+    assert_eq!(check.map(|_| ()).unwrap_err().to_string(), expected);
+    let whole = |ode: &Ode| Ok(ode.solve(&y0, (0.0, 1.0), &SaveAt::End)?.y1.clone());
+    assert_eq!(ode.check_gradient(&[], whole).map(|_| ()).unwrap_err().to_string(), expected);
 }
 
 #[test]

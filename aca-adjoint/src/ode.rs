@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aca_core::{Batching, Error, Fingerprint, Result, Solver, Spans, VectorField};
+use aca_core::{Batching, Error, Fingerprint, Result, Solver, Spans, TimeSpan, VectorField};
 use aca_dense::{Ragged, SaveAt, Solution};
 use candle_core::{DType, Tensor, Var};
 
@@ -310,9 +310,18 @@ impl Ode {
     }
 }
 
-/// The first and the last of a list of times.
+/// The first and the last of a list of times, all of which run from the one to the other.
 fn ends(ts: &[f64]) -> Result<(f64, f64)> {
-    ts.first().copied().zip(ts.last().copied()).ok_or(Error::NoTimes)
+    let (&t0, &t1) = ts.first().zip(ts.last()).ok_or(Error::NoTimes)?;
+    let span = TimeSpan::new(t0, t1)?;
+    let back = |pair: &[f64]| span.before(pair[1], pair[0]);
+    match ts.windows(2).position(back) {
+        Some(previous) => {
+            let (index, t, previous) = (previous + 1, ts[previous + 1], ts[previous]);
+            Err(Error::TimesOutOfOrder { index, t, previous, t0, t1 })
+        }
+        None => Ok((t0, t1)),
+    }
 }
 
 /// The times of [`Ode::solve_times`].

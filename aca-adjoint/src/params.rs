@@ -1,7 +1,7 @@
 //! The variables that a field reads.
 
 use crate::GradientError;
-use aca_core::{Evaluator, Fingerprint, Graph, Result, Time, VectorField, kernels};
+use aca_core::{Evaluator, Fingerprint, Graph, Result, VectorField, kernels};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, TensorId, Var};
 
@@ -93,9 +93,9 @@ impl Params {
     /// # Errors
     /// [`GradientError::UnlistedVariable`] for the first one.
     pub fn check_covers(&self, field: &dyn VectorField, t: f64, y: &Tensor) -> Result<()> {
-        let evaluator = Evaluator::new(field, y)?;
+        let evaluator = Evaluator::new(field, y)?.tracing(true);
         let statistics = evaluator.snapshot()?;
-        let f = field.trace(&Time::new(t), &y.detach());
+        let f = evaluator.eval(t, &y.detach());
         evaluator.restore(&statistics)?;
         let f = f?;
         let known = |node: &Tensor| self.0.iter().any(|var| var.id() == node.id());

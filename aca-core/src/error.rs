@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aca_tableau::TableauError;
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
 use crate::{Number, Stats};
 
@@ -70,8 +70,23 @@ pub enum Error {
         /// Where another tensor lives.
         got: String,
     },
+    /// An operation of the field does not take such a state.
+    #[error(
+        "the field does not take a state of shape {shape:?} and dtype {}; {}: {source}",
+        dtype.as_str(), fitting(shape, source)
+    )]
+    StateUnfit {
+        /// Shape of the state.
+        shape: Vec<usize>,
+        /// Type of the state.
+        dtype: DType,
+        /// The operation.
+        source: candle_core::Error,
+    },
     /// The field's result has another shape than the state.
-    #[error("the field returned shape {got:?} for a state of shape {expected:?}")]
+    #[error(
+        "the field returned shape {got:?} for a state of shape {expected:?}; a slope has the state's shape"
+    )]
     FieldShape {
         /// Shape of the field's result.
         got: Vec<usize>,
@@ -274,7 +289,7 @@ pub enum Error {
     },
     /// A list of times does not run in the span's direction.
     #[error(
-        "time {index} is {} and comes after {}, against the direction of the span {} to {}; sort the times",
+        "time {index} is {} and comes after {}, against the direction of the span {} to {}; sort the times in the direction of the span, or exchange its ends",
         Number(*t), Number(*previous), Number(*t0), Number(*t1)
     )]
     TimesOutOfOrder {
@@ -385,8 +400,8 @@ pub enum Error {
     },
     /// The field or the state stopped being finite, and smaller steps did not help.
     #[error(
-        "the {what} is not finite at t = {} (first at entry {index}, step size {h:.3e}); check the field there",
-        Number(*t)
+        "the {what} is not finite at t = {} (first at entry {index}{}); check the field there",
+        Number(*t), of_size(*h)
     )]
     NonFinite {
         /// `field`, `state` or `output`.
@@ -506,6 +521,30 @@ fn advice(accepted: usize, stability_limited: usize) -> String {
     }
 }
 
+/// What candle's error says below its backtrace.
+fn cause_of(error: &candle_core::Error) -> &candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => cause_of(inner),
+        error => error,
+    }
+}
+
+/// How a state and a field come to fit.
+fn fitting(shape: &[usize], source: &candle_core::Error) -> &'static str {
+    match (cause_of(source), shape) {
+        (candle_core::Error::DTypeMismatchBinaryOp { .. }, _) => {
+            "give the state and everything that the field holds one dtype"
+        }
+        (_, [_]) => "layers of candle take states of shape [batch, n]",
+        _ => "change its operations or the state",
+    }
+}
+
+/// The step that failed, if there was one.
+fn of_size(h: f64) -> String {
+    if h == 0.0 { String::new() } else { format!(", step size {h:.3e}") }
+}
+
 /// Names the first few failed samples, each with its error.
 fn failed_samples(samples: &[(usize, Arc<Error>)], batch: usize) -> String {
     const NAMED: usize = 3;
@@ -535,6 +574,25 @@ impl Error {
     /// Takes an error of another type along, as it is.
     pub fn other(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Other(Box::new(error))
+    }
+
+    /// What evaluating a field on `y` failed with, which names the state where shapes or dtypes do not fit.
+    pub(crate) fn in_field(error: candle_core::Error, y: &Tensor) -> Self {
+        use candle_core::Error as Candle;
+        match cause_of(&error) {
+            Candle::ShapeMismatchBinaryOp { .. }
+            | Candle::ShapeMismatchCat { .. }
+            | Candle::ShapeMismatch { .. }
+            | Candle::UnexpectedShape { .. }
+            | Candle::UnexpectedNumberOfDims { .. }
+            | Candle::DimOutOfRange { .. }
+            | Candle::NarrowInvalidArgs { .. }
+            | Candle::DTypeMismatchBinaryOp { .. }
+            | Candle::UnexpectedDType { .. } => {
+                Self::StateUnfit { shape: y.dims().to_vec(), dtype: y.dtype(), source: error }
+            }
+            _ => error.into(),
+        }
     }
 
     /// The error of type `E` that this one takes along, if it does.

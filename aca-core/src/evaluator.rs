@@ -89,11 +89,11 @@ impl<'a> Evaluator<'a> {
         self.nfe.set(self.nfe.get() + 1);
         let field = self.part(part)?;
         if self.trace {
-            let f = field.trace(t, y)?;
+            let f = field.trace(t, y).map_err(|error| Error::in_field(error, y))?;
             self.check(t, y, &f)?;
             return Ok(f);
         }
-        let f = field.eval(t, y)?;
+        let f = field.eval(t, y).map_err(|error| Error::in_field(error, y))?;
         self.check(t, y, &f)?;
         own(&f)
     }
@@ -133,7 +133,8 @@ impl<'a> Evaluator<'a> {
         y: &Tensor,
     ) -> Result<(Tensor, Pullback<'a>)> {
         self.nfe.set(self.nfe.get() + 1);
-        let (f, pullback) = self.part(part)?.linearize(t, y)?;
+        let linear = self.part(part)?.linearize(t, y);
+        let (f, pullback) = linear.map_err(|error| Error::in_field(error, y))?;
         self.check(t, y, &f)?;
         Ok((own(&f)?, pullback))
     }
@@ -165,7 +166,8 @@ impl<'a> Evaluator<'a> {
         let (y, statistics) = (y.detach(), self.snapshot()?);
         let f = self.field.eval(t, &y);
         self.restore(&statistics)?;
-        Ok(y.rank() > 1 && first_coupled_row(self.field, t, &y, &f?.detach())?.is_none())
+        let f = f.map_err(|error| Error::in_field(error, &y))?.detach();
+        Ok(y.rank() > 1 && first_coupled_row(self.field, t, &y, &f)?.is_none())
     }
 
     /// How the linear systems of implicit stages are set up, of `size` numbers each, for a part of the field or all of it.

@@ -190,6 +190,26 @@ fn times_that_are_no_list_are_refused() {
 }
 
 #[test]
+fn times_that_turn_back_are_refused() {
+    let ode = Ode::new(adaptive(&DOPRI5, 1e-4), |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();
+    for (times, text) in [
+        (
+            [0.0, 0.9, 0.3],
+            "time 2 is 0.3 and comes after 0.9, against the direction of the span 0 to 0.3; ",
+        ),
+        (
+            [0.9, 0.2, 0.3],
+            "time 2 is 0.3 and comes after 0.2, against the direction of the span 0.9 to 0.3; ",
+        ),
+        ([0.0, 0.3, 0.3], "time 2 repeats 0.3; "),
+    ] {
+        let times = Tensor::new(&times, &Device::Cpu).unwrap();
+        let error = ode.solve_times(&state(DType::F64), &times).err().unwrap().to_string();
+        assert!(error.starts_with(text), "{error}");
+    }
+}
+
+#[test]
 fn lists_of_times_that_are_no_numbers_are_refused() {
     let solver = Solver { batching: Batching::PerSample, ..adaptive(&DOPRI5, 1e-4) };
     let ode = Ode::new(solver, |_: &Time, y: &Tensor| y.neg(), vec![]).unwrap();

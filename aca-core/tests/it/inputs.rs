@@ -41,8 +41,41 @@ fn half_precision_state_is_refused() {
 #[test]
 fn field_of_another_shape_is_refused() {
     let refused = |e: &Error| matches!(e, Error::FieldShape { .. });
-    let text = "the field returned shape [1, 2] for a state of shape [2]";
+    let text =
+        "the field returned shape [1, 2] for a state of shape [2]; a slope has the state's shape";
     assert_refused(solve_with(|_, y| y.unsqueeze(0), &state(&[1.0, 2.0])), refused, text);
+}
+
+#[test]
+fn state_that_an_operation_does_not_take_is_named() {
+    let product: fn(&Time, &Tensor) -> _ =
+        |_, y| y.matmul(&Tensor::ones((3, 3), DType::F64, &Device::Cpu)?);
+    let sum: fn(&Time, &Tensor) -> _ = |_, y| y + Tensor::ones((4, 2), DType::F64, &Device::Cpu)?;
+    let batch = Tensor::ones((4, 2), DType::F64, &Device::Cpu).unwrap();
+    for (field, y0, text) in [
+        (
+            product,
+            state(&[1.0; 3]),
+            "a state of shape [3] and dtype f64; layers of candle take states of shape [batch, n]: \
+             shape mismatch in matmul, lhs: [3], rhs: [3, 3]",
+        ),
+        (
+            product,
+            batch.clone(),
+            "a state of shape [4, 2] and dtype f64; change its operations or the state: \
+             shape mismatch in matmul, lhs: [4, 2], rhs: [3, 3]",
+        ),
+        (
+            sum,
+            batch.to_dtype(DType::F32).unwrap(),
+            "a state of shape [4, 2] and dtype f32; give the state and everything that the field holds one dtype: \
+             dtype mismatch in add, lhs: F32, rhs: F64",
+        ),
+    ] {
+        let error = solve_with(field, &y0).unwrap_err();
+        assert!(matches!(error, Error::StateUnfit { .. }), "{error:?}");
+        assert_candle_text(&error, &format!("the field does not take {text}"));
+    }
 }
 
 #[test]

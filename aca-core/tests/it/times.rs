@@ -48,7 +48,7 @@ fn empty_grid_is_refused() {
 #[test]
 fn grid_out_of_order_is_refused() {
     let text = "time 2 is 0.25 and comes after 0.5, against the direction of the span 0 to 1; \
-                sort the times";
+                sort the times in the direction of the span, or exchange its ends";
     let refused = |e: &Error| matches!(e, Error::TimesOutOfOrder { .. });
     assert_refused(replay(&[0.0, 0.5, 0.25, 1.0]), refused, text);
 }
@@ -56,7 +56,7 @@ fn grid_out_of_order_is_refused() {
 #[test]
 fn backward_grid_out_of_order_is_refused() {
     let text = "time 2 is 0.75 and comes after 0.5, against the direction of the span 1 to 0; \
-                sort the times";
+                sort the times in the direction of the span, or exchange its ends";
     let refused = |e: &Error| matches!(e, Error::TimesOutOfOrder { .. });
     assert_refused(replay(&[1.0, 0.5, 0.75, 0.0]), refused, text);
 }

@@ -20,7 +20,7 @@ fn dense(span: (f64, f64)) -> DenseOutput {
 #[test]
 fn times_out_of_order_are_refused() {
     let text = "time 2 is 0.2 and comes after 0.5, against the direction of the span 0 to 1; \
-                sort the times";
+                sort the times in the direction of the span, or exchange its ends";
     let refused = |e: &Error| matches!(e, Error::TimesOutOfOrder { index: 2, .. });
     assert_refused(save(&[0.1, 0.5, 0.2], (0.0, 1.0)), refused, text);
 }
@@ -28,7 +28,7 @@ fn times_out_of_order_are_refused() {
 #[test]
 fn rising_times_are_out_of_order_backward() {
     let text = "time 1 is 0.5 and comes after 0.25, against the direction of the span 1 to 0; \
-                sort the times";
+                sort the times in the direction of the span, or exchange its ends";
     let refused = |e: &Error| matches!(e, Error::TimesOutOfOrder { index: 1, .. });
     assert_refused(save(&[0.25, 0.5], (1.0, 0.0)), refused, text);
 }

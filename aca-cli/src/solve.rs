@@ -63,7 +63,8 @@ pub fn run(args: &SolveArgs) -> Result<()> {
     let solution = setup.solve(args.points).map_err(|error| blow_up::told(&setup, error))?;
     let summary = setup.summary(&solution, start.elapsed().as_secs_f64());
     let written = outputs.write(&setup, &solution, &summary)?;
-    report::line(&summary.text(setup.problem.names))?;
+    let samples = setup.problem.watched.as_ref().map_or(1, |watched| watched.samples);
+    report::line(&summary.text(setup.problem.names, samples))?;
     if let Some(watched) = &setup.problem.watched {
         report::line(&row("events", &happenings::told(watched, &solution.happened)))?;
     }
@@ -191,22 +192,29 @@ impl Setup {
 }
 
 impl Summary {
-    fn text(&self, names: &[&str]) -> String {
+    fn text(&self, names: &[&str], samples: usize) -> String {
+        let (of_all, at_once, first) = match samples {
+            1 => (String::new(), "", ""),
+            _ => (format!(", of {samples} samples"), ", each of all samples", " (first sample)"),
+        };
         let mut rows = vec![
             row("system", self.system),
             row("method", &self.method),
             row("parameters", &joined(self.params.iter().map(|(name, value)| (*name, *value)))),
             row("span", &format!("{} to {}", Number(self.t0), Number(self.t1))),
-            row("steps", &format!("{} accepted, {} rejected", self.accepted, self.rejected)),
+            row(
+                "steps",
+                &format!("{} accepted, {} rejected{of_all}", self.accepted, self.rejected),
+            ),
             row("step sizes", &format!("{:.3e} to {:.3e}", self.h_smallest, self.h_largest)),
-            row("evaluations", &self.nfe.to_string()),
+            row("evaluations", &format!("{}{at_once}", self.nfe)),
             row("seconds", &format!("{:.6}", self.seconds)),
         ];
         let entry = |(name, y): (&&str, &f64)| format!("{name} = {}", digits(*y));
         let entries: Vec<_> = names.iter().zip(&self.y1).map(entry).collect();
         let heads = ["end state"].into_iter().chain(std::iter::repeat(""));
         rows.extend(heads.zip(entries.chunks(3)).map(|(head, part)| row(head, &part.join(", "))));
-        rows.join("\n")
+        rows.join("\n") + first
     }
 }
 

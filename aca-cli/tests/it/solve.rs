@@ -294,7 +294,11 @@ fn throw_ends_where_the_ball_comes_down() {
 #[test]
 fn neurons_spike_the_more_the_higher_their_current() {
     let folder = TempDir::new().unwrap();
-    solve(folder.path(), "neuron", &["--no-plots", "--points", "3", "--t1", "100"]).succeeded();
+    let options = ["--no-plots", "--points", "3", "--t1", "100"];
+    let text = solve(folder.path(), "neuron", &options).succeeded();
+    for words in ["rejected, of 100 samples\n", ", each of all samples\n", " (first sample)\n"] {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
     let (names, rows) = table(folder.path());
     assert_eq!((names.len(), rows.len()), (201, 3));
     let (_, rows) = events(folder.path());

@@ -47,7 +47,8 @@ pub struct GradientReport {
     /// on the way. A loss error of this size means that nothing is known about the outputs.
     pub loss_weight: f64,
     /// Largest factor by which the cotangent grew in one step. If it is above 3, compare the gradient with one at a
-    /// tighter tolerance: see [`Ode::check_gradient`](crate::Ode::check_gradient).
+    /// tighter tolerance: see [`Ode::check_gradient`](crate::Ode::check_gradient). Long steps of implicit methods over
+    /// components of different size have more with right gradients.
     pub growth: f64,
     /// Start of the step with that growth.
     pub growth_t: f64,

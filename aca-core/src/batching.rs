@@ -11,7 +11,8 @@ pub enum Batching {
     #[default]
     Shared,
     /// Each sample has its own step size, error control and end. The state is `[batch, ..]`. No result depends on the
-    /// other samples, provided that the field treats each row alone and in the same way.
+    /// other samples, provided that the field treats each row alone. It may
+    /// hold something for each sample, such as a captured tensor with one row for each.
     ///
     /// The solve checks that at its start: it moves half of the rows, and refuses the field if the slopes of the others
     /// change. Batch norm in training, attention over the batch and a single state of coupled numbers are refused. A

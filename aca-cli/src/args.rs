@@ -93,6 +93,8 @@ pub enum CheckProblem {
     /// Three bodies in space, a chaotic system
     #[value(alias = "three_body")]
     ThreeBody,
+    /// Van der Pol's oscillator with mu = 100, by implicit methods and explicit ones
+    Stiff,
     /// Oscillators of different stiffness, with shared steps or each with its own
     Samples,
     /// Errors of losses compared with the estimates of their backward passes, and gradients with those at a tenth of

@@ -9,6 +9,7 @@ mod reverse;
 mod row;
 mod samples;
 mod setting;
+mod stiff;
 mod three_body;
 mod trust;
 mod van_der_pol;
@@ -64,6 +65,7 @@ pub fn run(args: &GradcheckArgs) -> Result<()> {
             CheckProblem::VanDerPol => van_der_pol::run(&plan)?,
             CheckProblem::ThreeBody => three_body::run(&plan)?,
             CheckProblem::Samples => samples::run(&plan)?,
+            CheckProblem::Stiff => stiff::run(&plan)?,
             CheckProblem::Trust => trust::run(&plan)?,
         };
         all.rows.extend(checked.rows);
@@ -91,13 +93,14 @@ struct Config {
 }
 
 /// Tables and figures that the problems write.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "gradcheck.csv",
     "linear.png",
     "van-der-pol.png",
     "van-der-pol-reverse.csv",
     "van-der-pol-reverse.png",
     "three-body.png",
+    "stiff.png",
     "samples.csv",
     "samples.png",
     "trust.csv",
@@ -117,8 +120,8 @@ fn claim(args: &GradcheckArgs) -> Result<Results<'_>> {
 
 /// The problems asked for, each once and in a fixed order; all of them when none is named.
 fn chosen(asked: &[CheckProblem]) -> Vec<CheckProblem> {
-    use CheckProblem::{Linear, Samples, ThreeBody, Trust, VanDerPol};
-    [Linear, VanDerPol, ThreeBody, Samples, Trust]
+    use CheckProblem::{Linear, Samples, Stiff, ThreeBody, Trust, VanDerPol};
+    [Linear, VanDerPol, ThreeBody, Stiff, Samples, Trust]
         .into_iter()
         .filter(|problem| asked.is_empty() || asked.contains(problem))
         .collect()

@@ -96,6 +96,11 @@ impl Setup {
         if t0 == t1 {
             return Err(Refusal::EmptySpan { t: t0 }.into());
         }
+        if let Some(first) = problem.log_times
+            && !(first > 0.0 && first < (t1 - t0).abs())
+        {
+            return Err(Refusal::FirstTime { first, length: (t1 - t0).abs() }.into());
+        }
         let solver = Solver { max_steps: args.max_steps, ..solver };
         Ok(Self { problem, solver, tolerance, span })
     }
@@ -108,7 +113,15 @@ impl Setup {
     /// The same with another solver.
     fn solve_by(&self, solver: &Solver, count: u32) -> Result<Solved> {
         let ((t0, t1), last) = (self.span, f64::from(count - 1));
-        let inner = (1..count - 1).map(|i| t0 + (t1 - t0) * f64::from(i) / last);
+        let length = t1 - t0;
+        let part = |i: u32| match self.problem.log_times {
+            None => length * f64::from(i) / last,
+            Some(first) => {
+                let growth = (length.abs() / first).powf(1.0 / (last - 1.0));
+                first.copysign(length) * growth.powf(f64::from(i - 1))
+            }
+        };
+        let inner = (1..count - 1).map(|i| t0 + part(i));
         let times: Vec<f64> = std::iter::once(t0).chain(inner).chain([t1]).collect();
         if times.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Refusal::PointsTooClose { points: count, t0, t1 }.into());

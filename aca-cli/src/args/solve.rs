@@ -52,9 +52,16 @@ pub struct SolveArgs {
     /// End of the span [default: the system's]
     #[arg(long)]
     pub t1: Option<f64>,
-    /// Number of equally spaced output times, both ends included, at most a million
+    /// Number of output times, both ends included, at most a million
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub points: u32,
+    /// Output times that grow by a constant factor, from FIRST after the start; the picture's axes are logarithmic [default
+    /// for robertson: 1e-5]
+    #[arg(long, value_name = "FIRST", conflicts_with = "equal_times")]
+    pub log_times: Option<f64>,
+    /// Equally spaced output times, where the system's own are not
+    #[arg(long)]
+    pub equal_times: bool,
     /// Method: auto, a name of `aca tableau list`, or a TOML or JSON file
     #[arg(long, default_value = "dopri5")]
     pub method: String,

@@ -49,6 +49,9 @@ pub fn work_precision(stem: &Path, caption: &str, rows: &[Row]) -> Result<Vec<Pa
         let rows = rows.iter().filter(|row| row.strategy == *strategy && row.method == *method);
         rows.filter_map(|row| row.ms.zip(row.error)).collect()
     };
+    // Where one strategy steps by many methods, these are told apart by colour.
+    let count = |strategy: Strategy| entrants.iter().filter(|own| own.0 == strategy).count();
+    let many = entrants.iter().any(|own| count(own.0) > 3);
     let times = Scale::logarithmic(rows.iter().filter_map(|row| row.ms));
     let errors = Scale::logarithmic(rows.iter().filter_map(|row| row.error));
     let panel = Panel {
@@ -56,9 +59,12 @@ pub fn work_precision(stem: &Path, caption: &str, rows: &[Row]) -> Result<Vec<Pa
         x: (times, "time of solve and gradient, ms"),
         y: (errors, ERROR),
         curves: entrants.iter().map(points).collect(),
-        labels: rows.iter().filter_map(same_tolerance).collect(),
+        labels: rows.iter().filter(|_| !many).filter_map(same_tolerance).collect(),
     };
-    let keys = entrants.into_iter().map(|(strategy, method)| key(strategy, Some(method)));
+    let keys = entrants.iter().enumerate().map(|(i, &(strategy, method))| {
+        let own = key(strategy, Some(method));
+        if many { Key { color: HUES[i % HUES.len()], ..own } } else { own }
+    });
     let figure = Figure {
         caption,
         keys: &keys.collect::<Vec<_>>(),

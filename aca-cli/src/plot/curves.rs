@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::axes::{Axes, Rect};
 use super::axis::Axis;
-use super::canvas::{Canvas, Point, Type, render, span};
+use super::canvas::{Canvas, Point, Type, render};
 use super::legend::{self, Entry, Sample};
 use super::{HUES, INK};
 use crate::report::Result;
@@ -52,11 +52,21 @@ pub fn draw(
     chart: &Chart<'_>,
     y_axis: impl Fn(Vec<f64>, f64) -> Axis,
 ) {
+    draw_on(canvas, rect, chart, (|xs| Axis::around(xs, 0.0), y_axis));
+}
+
+/// The same with an x axis that is asked for.
+pub fn draw_on(
+    canvas: &mut Canvas,
+    rect: Rect,
+    chart: &Chart<'_>,
+    (x_axis, y_axis): (impl Fn(Vec<f64>) -> Axis, impl Fn(Vec<f64>, f64) -> Axis),
+) {
     let marked = || chart.mark.iter().map(|mark| &mark.at);
     let points = || chart.series.iter().flat_map(|(_, points)| points).chain(marked());
-    let (low, high) = span(points().map(|point| point.0));
+    let x = x_axis(points().map(|point| point.0).collect());
     let y = y_axis(points().map(|point| point.1).collect(), 0.05);
-    let axes = Axes::draw(canvas, rect, (Axis::new(low, high), chart.x_label), (y, chart.y_label));
+    let axes = Axes::draw(canvas, rect, (x, chart.x_label), (y, chart.y_label));
     let mut entries = Vec::new();
     for ((name, points), color) in chart.series.iter().zip(HUES.into_iter().cycle()) {
         axes.curve(canvas, points, 2.0, color);

@@ -19,6 +19,8 @@ pub struct Trajectory<'a> {
     pub ys: &'a [Vec<f64>],
     /// Names of the state's entries.
     pub names: &'a [&'a str],
+    /// The start from which time grows on a logarithmic axis.
+    pub log_from: Option<f64>,
 }
 
 /// How the path through the state space is drawn.
@@ -62,8 +64,12 @@ pub fn trajectory(
 }
 
 fn over_time(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
-    let Trajectory { ts, ys, names } = trajectory;
-    let points = |i: usize| ts.iter().zip(*ys).map(|(&t, y)| (t, y[i])).collect::<Vec<Point>>();
+    let Trajectory { ts, ys, names, log_from } = trajectory;
+    let time = |t: f64| log_from.map_or(t, |t0| (t - t0).abs());
+    let points = |i: usize| -> Vec<Point> {
+        let all = ts.iter().zip(*ys).map(|(&t, y)| (time(t), y[i]));
+        all.filter(|point| log_from.is_none() || point.0 > 0.0).collect()
+    };
     let series: Vec<_> = names.iter().enumerate().map(|(i, &name)| (name, points(i))).collect();
     let y_label = match names {
         [only] => format!("{only} (dimensionless)"),
@@ -76,7 +82,11 @@ fn over_time(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {
         caption: "",
         mark: None,
     };
-    curves::draw(canvas, rect, &chart, Axis::around);
+    // Numbers of all sizes show their course by their powers of ten.
+    let positive = ys.iter().skip(1).flatten().all(|y| *y > 0.0);
+    let axis = |log: bool| if log { Axis::logarithmic } else { Axis::around };
+    let (x, y) = (axis(log_from.is_some()), axis(positive && log_from.is_some()));
+    curves::draw_on(canvas, rect, &chart, (|xs| x(xs, 0.0), y));
 }
 
 fn plane(canvas: &mut Canvas, rect: Rect, trajectory: &Trajectory<'_>) {

@@ -102,6 +102,17 @@ pub enum Refusal {
         /// Both ends.
         t: f64,
     },
+    /// The first of output times that grow does not lie inside the span.
+    #[error(
+        "--log-times {} is not above 0 and below the length of the span, {}; give a smaller one, or --equal-times",
+        Number(*first), Number(*length)
+    )]
+    FirstTime {
+        /// The first time after the start.
+        first: f64,
+        /// Length of the span.
+        length: f64,
+    },
     /// Times of outputs cannot be told apart.
     #[error(
         "{points} points between {} and {} are closer than numbers can tell apart; give fewer by --points, or a longer span",

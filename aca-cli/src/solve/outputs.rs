@@ -32,6 +32,8 @@ struct Config<'a> {
     t0: f64,
     t1: f64,
     points: u32,
+    /// Empty where times are equally spaced.
+    log_times: Vec<f64>,
     method: &'a str,
     /// Empty where none was given.
     h: Vec<f64>,
@@ -131,6 +133,7 @@ impl<'a> Config<'a> {
             t0,
             t1,
             points: args.points,
+            log_times: setup.problem.log_times.into_iter().collect(),
             method: &args.method,
             h: args.h.into_iter().collect(),
             rtol: setup.tolerance.rtol,
@@ -156,7 +159,8 @@ fn draw(path: &Path, setup: &Setup, solution: &Solved, summary: &Summary) -> Res
         return happenings::draw(path, &setup.problem, watched, solution);
     }
     let (ts, ys) = (&solution.ts[..], &solution.ys[..]);
-    let trajectory = Trajectory { ts, ys, names: setup.problem.names };
+    let log_from = setup.problem.log_times.map(|_| setup.span.0);
+    let trajectory = Trajectory { ts, ys, names: setup.problem.names, log_from };
     let Summary { method, accepted, .. } = summary;
     let caption = format!("{}: {accepted} steps of {method}", setup.problem.title);
     plot::trajectory(path, &trajectory, setup.problem.portrait, &caption)

@@ -26,6 +26,8 @@ pub struct Problem {
     pub portrait: Portrait,
     /// What may happen on the way.
     pub watched: Option<Watched>,
+    /// The first output time after the start, where they grow by a constant factor.
+    pub log_times: Option<f64>,
 }
 
 /// Names of the three bodies' positions and speeds.
@@ -238,7 +240,9 @@ impl<S: System> Classic<S> {
     ) -> Result<Problem> {
         let Self { name, title, params, t1, names, portrait, .. } = self;
         let y0 = start((name, names), self.y0, &args.y0)?;
-        Ok(Problem { name, title, field, params, y0, t1, names, portrait, watched })
+        let own = (name == "robertson").then_some(1e-5);
+        let log_times = args.log_times.or(own).filter(|_| !args.equal_times);
+        Ok(Problem { name, title, field, params, y0, t1, names, portrait, watched, log_times })
     }
 
     fn set(&mut self, name: &str, value: f64) -> Result<()> {

@@ -46,6 +46,20 @@ fn json_holds_rows_of_all_five_strategies() {
 }
 
 #[test]
+fn stiff_gradients_are_right_by_implicit_methods_in_few_steps() {
+    let folder = TempDir::new().unwrap();
+    let checked = quick(folder.path(), "stiff");
+    for method in ["kvaerno5", "esdirk4", "kvaerno3", "auto"] {
+        let error = error(&checked, "aca", method, 1e-6);
+        assert!(error < 1e-3, "{method} is off by {error:e}");
+        let steps = |method| row(&checked, "aca", method, 1e-6)["accepted"].as_u64().unwrap();
+        assert!(50 * steps(method) < steps("dopri5"), "{method}: {} steps", steps(method));
+    }
+    assert!(row(&checked, "backsolve", "dopri5", 1e-6)["error"].is_null());
+    assert!(folder.path().join("out/stiff.png").exists());
+}
+
+#[test]
 fn tables_and_figures_are_written() {
     let folder = TempDir::new().unwrap();
     quick(folder.path(), "linear");

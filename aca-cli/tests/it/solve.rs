@@ -246,6 +246,23 @@ fn tolerances_of_fixed_steps_are_refused() {
 }
 
 #[test]
+fn output_times_of_robertson_grow_by_a_constant_factor() {
+    let folder = TempDir::new().unwrap();
+    solve(folder.path(), "robertson", &["--method", "kvaerno5", "--points", "12"]).succeeded();
+    let (_, rows) = table(folder.path());
+    assert_eq!((rows[0][0], rows[11][0]), (0.0, 1e5));
+    for (i, row) in rows.iter().enumerate().skip(1) {
+        let expected = 1e-5 * 10f64.powi(i as i32 - 1);
+        assert!((row[0] - expected).abs() < 1e-9 * expected, "{} for {expected}", row[0]);
+    }
+    let more = ["--method", "kvaerno5", "--points", "3", "--equal-times"];
+    solve(folder.path(), "robertson", &more).succeeded();
+    assert_eq!(table(folder.path()).1[1][0], 5e4);
+    let refusal = solve(folder.path(), "lorenz", &["--log-times", "30"]).refused();
+    assert!(refusal.contains("--log-times 30") && refusal.contains("--equal-times"), "{refusal}");
+}
+
+#[test]
 fn a_span_without_end_is_named() {
     let folder = TempDir::new().unwrap();
     let refusal = solve(folder.path(), "linear-decay", &["--t1", "inf"]).refused();

@@ -30,7 +30,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Checked> {
     report::line(&row::table(rows.iter()))?;
     report::line(&(verdict::text(&rows) + "\n"))?;
     let caption = "A stiff problem: error of the gradient against its time";
-    let files = draw::work_precision(&plan.out.join("stiff"), caption, &rows)?.into();
+    let files = draw::work_precision(&plan.out.join("stiff"), caption, &rows)?;
     Ok(Checked { rows, files, ..Checked::default() })
 }
 

@@ -18,6 +18,18 @@ pub enum DenseError {
         /// Steps of the solution.
         steps: usize,
     },
+    /// The derivative of a law is not that of its values.
+    #[error(
+        "the law's derivative with respect to {what} is {got}, but differences of its values say {expected}; check its slope"
+    )]
+    LawSlope {
+        /// What it is derived by.
+        what: String,
+        /// What the law says.
+        got: f64,
+        /// What differences say.
+        expected: f64,
+    },
     /// A span without length has no steps to take a derivative from.
     #[error("the span has no length, so its solution has no derivative; evaluate the field")]
     NoSteps,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aca_core::{Time, VectorField};
-use candle_core::{Result as CandleResult, Tensor};
+use candle_core::{Result as CandleResult, Tensor, Var};
 
 mod assemble;
 mod check;
@@ -16,6 +16,7 @@ mod inside;
 mod isolate;
 mod jump;
 mod lane;
+mod law;
 mod look;
 mod outcome;
 mod outputs;
@@ -28,6 +29,7 @@ mod watch;
 pub use crossing::{Crossing, Motion, crossings_of, moments};
 pub use finder::EventFinder;
 pub use function::EventFunction;
+pub use law::EventLaw;
 pub use outcome::{EventSolution, solve_events};
 pub use pieces::{Piece, Pieces, jumping};
 
@@ -126,6 +128,12 @@ impl Event {
     /// [`Time::samples`] says which samples the rows hold.
     pub fn new(g: impl Fn(&Time, &Tensor) -> CandleResult<Tensor> + Send + Sync + 'static) -> Self {
         Self::of(EventFunction::Closure(Arc::new(g)))
+    }
+
+    /// Returns the event at which a closed form on slices crosses zero; `theta` are its parameters, all numbers of the
+    /// variable.
+    pub fn law(law: impl EventLaw + 'static, theta: Var) -> Self {
+        Self::of(EventFunction::Law(Arc::new(law), theta))
     }
 
     /// Returns the event at which number `index` of the state, counted through all its dimensions, crosses `threshold`.

@@ -43,8 +43,8 @@ mod solution;
 pub use dense_output::{DenseOutput, DenseStep};
 pub use error::DenseError;
 pub use events::{
-    Action, Crossing, Direction, Event, EventFinder, EventFunction, EventSolution, Events, Motion,
-    Piece, Pieces, crossings_of, jumping, moments, solve_events,
+    Action, Crossing, Direction, Event, EventFinder, EventFunction, EventLaw, EventSolution,
+    Events, Motion, Piece, Pieces, crossings_of, jumping, moments, solve_events,
 };
 pub use interpolate::{interpolate, interpolate_derivative};
 pub use layout::Layout;

@@ -2,7 +2,7 @@
 
 use aca_adjoint::{EventOdeSolution, Gradient, Ode};
 use aca_core::{Batching, Method, Solver, Splitting, Time, Tolerance};
-use aca_dense::{Event, Events, SaveAt};
+use aca_dense::{DenseError, Event, EventLaw, Events, SaveAt};
 use aca_tableau::{DOP853, DOPRI5, TSIT5};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -488,4 +488,73 @@ fn single_precision_goes_back_through_bounces() {
     for (found, expected) in found.iter().zip([expected[0], expected[2], expected[3]]) {
         assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
     }
+}
+
+/// `y0^2 + theta0 y1 - theta1 - sin t / 4`, with a slip in its derivative where that is asked for.
+#[derive(Clone, Copy)]
+struct Curve {
+    slips: bool,
+}
+
+impl EventLaw for Curve {
+    fn value(&self, t: f64, theta: &[f64], y: &[f64]) -> f64 {
+        y[0] * y[0] + theta[0] * y[1] - theta[1] - 0.25 * t.sin()
+    }
+
+    fn slope(
+        &self,
+        t: f64,
+        theta: &[f64],
+        y: &[f64],
+        by_y: &mut [f64],
+        by_theta: &mut [f64],
+    ) -> f64 {
+        by_y.copy_from_slice(&[if self.slips { y[0] } else { 2.0 * y[0] }, theta[0]]);
+        by_theta.copy_from_slice(&[y[1], -1.0]);
+        -0.25 * t.cos()
+    }
+}
+
+#[test]
+fn closed_form_finds_the_events_and_gradients_of_the_same_in_candles_operations() {
+    for batching in [Batching::Shared, Batching::PerSample] {
+        let theta = var(&[0.3, 0.4]);
+        let own = theta.clone();
+        let closure = move |t: &Time, y: &Tensor| {
+            let last = y.rank() - 1;
+            let (a, b) = (y.narrow(last, 0, 1)?, y.narrow(last, 1, 1)?);
+            let moved = (t.tensor(y)?.sin()? * 0.25)?.reshape(((), 1))?;
+            let moved = if y.rank() == 1 { moved.reshape(1)? } else { moved };
+            let g = (a.sqr()? + b.broadcast_mul(&own.narrow(0, 0, 1)?)?)?;
+            g.broadcast_sub(&own.narrow(0, 1, 1)?)?.broadcast_sub(&moved)?.squeeze(last)
+        };
+        let y0 = match batching {
+            Batching::Shared => var(&[1.2, 0.3]),
+            Batching::PerSample => Var::new(&[[1.2f64, 0.3], [0.8, -0.5]], &Device::Cpu).unwrap(),
+        };
+        let swing = |_t: &Time, y: &Tensor| {
+            let last = y.rank() - 1;
+            Tensor::cat(&[y.narrow(last, 1, 1)?, y.narrow(last, 0, 1)?.sin()?.neg()?], last)
+        };
+        let solver = Solver { batching, ..adaptive(DOPRI5, 1e-9) };
+        let ode = Ode::new(solver, swing, vec![]).unwrap();
+        let found = |event: Event| {
+            let events = Events::new([event.record()]);
+            let sol = ode.solve_events(&y0, (0.0, 9.0), &SaveAt::End, &events).unwrap();
+            (numbers(&sol.event_times), gradients(&loss(&sol), &[&theta, &y0]).concat())
+        };
+        let (times, slopes) = found(Event::law(Curve { slips: false }, theta.clone()));
+        let (expected_times, expected) = found(Event::new(closure));
+        assert!(times.len() > 2 && times.len() == expected_times.len(), "{times:?}");
+        for (own, expected) in times.iter().zip(&expected_times) {
+            assert!((own - expected).abs() < 1e-13, "{own} for {expected}");
+        }
+        for (own, expected) in slopes.iter().zip(&expected) {
+            assert!((own - expected).abs() < 1e-11 * expected.abs().max(1.0), "{own}, {expected}");
+        }
+    }
+    Curve { slips: false }.check(0.7, &[0.3, 0.4], &[1.2, -0.3]).unwrap();
+    let error = Curve { slips: true }.check(0.7, &[0.3, 0.4], &[1.2, -0.3]).unwrap_err();
+    let error = error.find::<DenseError>().unwrap();
+    assert!(matches!(error, DenseError::LawSlope { what, .. } if what == "y[0]"), "{error}");
 }

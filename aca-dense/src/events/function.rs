@@ -6,8 +6,9 @@ use std::sync::Arc;
 use aca_core::kernels::View;
 use aca_core::{Cotangents, Pullback, Result, Time, VectorField, linearize_by_autograd};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result as CandleResult, Shape, Tensor, bail};
+use candle_core::{DType, Result as CandleResult, Shape, Tensor, Var, bail};
 
+use super::law::{self, EventLaw};
 use crate::DenseError;
 
 /// A function of time and state.
@@ -18,6 +19,8 @@ type Function = dyn Fn(&Time, &Tensor) -> CandleResult<Tensor> + Send + Sync;
 pub enum EventFunction {
     /// A function of time and state in candle's operations.
     Closure(Arc<Function>),
+    /// A closed form on slices, with its parameters.
+    Law(Arc<dyn EventLaw>, Var),
     /// One number of the state against a threshold.
     Component {
         /// Its place, counted through all dimensions of the state, or of one sample's.
@@ -41,7 +44,7 @@ pub enum EventFunction {
 impl fmt::Debug for EventFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closure(_) => f.write_str("a function"),
+            Self::Closure(_) | Self::Law(..) => f.write_str("a function"),
             Self::Component { index, threshold } => write!(f, "y[{index}] - {threshold}"),
             Self::Steady { eps, .. } => write!(f, "|f| - {eps}"),
             Self::Times(ts) => write!(f, "times {ts:?}"),
@@ -68,7 +71,9 @@ impl EventFunction {
             Self::Steady { field, eps } => {
                 flat(&field.trace(t, y)?)?.sqr()?.mean(1)?.sqrt()?.affine(1.0, -eps)
             }
-            Self::Times(_) | Self::Steps => bail!("times and steps are no functions of the state"),
+            Self::Law(..) | Self::Times(_) | Self::Steps => {
+                bail!("laws, times and steps are no functions in candle's graph")
+            }
         }
     }
 
@@ -85,6 +90,9 @@ impl EventFunction {
     ) -> Result<Vec<f64>> {
         if let (&Self::Component { index, threshold }, true) = (self, y.device().is_cpu()) {
             return component(y, (index, threshold), rows.unwrap_or(1));
+        }
+        if let Self::Law(law, theta) = self {
+            return law::values(law.as_ref(), theta, (t, y, rows.unwrap_or(1)));
         }
         let g = self.trace(t, &y.detach(), rows)?.detach();
         check_shape(event, &g, rows)?;
@@ -107,6 +115,9 @@ impl EventFunction {
             let (shape, count) = (y.shape().clone(), rows.unwrap_or(1));
             let pull = move |lambda: &Tensor| pull_component(&shape, (index, count), lambda);
             return Ok((g, Pullback::new(pull)));
+        }
+        if let Self::Law(law, theta) = self {
+            return law::linearize(law.as_ref(), theta, (t, y, rows.unwrap_or(1)));
         }
         let (g, pullback) = linearize_by_autograd(|t, y| self.trace(t, y, rows), t, y)?;
         check_shape(event, &g, rows)?;

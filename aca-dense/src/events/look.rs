@@ -47,7 +47,9 @@ impl Looked {
         count: usize,
     ) -> Result<Vec<f64>> {
         let rows = self.ts.len();
-        if !step.is_whole() || matches!(function, EventFunction::Component { .. }) {
+        if !step.is_whole()
+            || matches!(function, EventFunction::Component { .. } | EventFunction::Law(..))
+        {
             let t = moments(false, &self.ts, &self.samples)?;
             return function.eval(event, &t, &self.y, Some(rows));
         }

@@ -196,6 +196,10 @@ impl<'a, T> Rounds<'a, T> {
             if matches!(function, EventFunction::Component { .. }) {
                 continue;
             }
+            if let EventFunction::Law(_, theta) = function {
+                note(&mut self.pieces.variables, theta)?;
+                continue;
+            }
             let rows = (!self.whole).then_some(1);
             let g = function.trace(&crossing.time(self.whole)?, &crossing.y, rows)?;
             note(&mut self.pieces.variables, &g)?;

@@ -62,7 +62,11 @@ impl Solve<'_> {
         let backward = Aca {
             field: self.field.clone(),
             params: self.params.clone(),
-            methods: Stepper::all(self.solver, self.y0.dtype())?,
+            // Most solves by a pair of methods never leave the first.
+            methods: match sol.stats.implicit {
+                0 => vec![Stepper::new(self.solver, self.y0.dtype())?],
+                _ => Stepper::all(self.solver, self.y0.dtype())?,
+            },
             y0: self.y0.detach(),
             end: (sol.y1.clone(), slope.filter(|_| !undone)),
             ends_with_steps: sol.samples.iter().all(|end| end.s == 1.0),

@@ -80,10 +80,10 @@ impl<'a> Run<'a> {
         sink: &'a mut dyn StepSink,
     ) -> Result<Self> {
         let evaluator = Evaluator::new(field, y0)?.tracing(solver.trace);
-        let mut methods = Stepper::all(solver, y0.dtype())?;
-        let stages = methods.iter().map(Stepper::most_stages).max().unwrap_or(0);
-        let other = methods.drain(1..).next();
-        let rules = StepContext { method: methods.swap_remove(0), scheme: 0, field: evaluator };
+        let method = Stepper::new(solver, y0.dtype())?;
+        let switch = Switch::new(solver, y0.dtype())?;
+        let stages = method.most_stages().max(Switch::most_stages(solver));
+        let rules = StepContext { method, scheme: 0, field: evaluator };
         check_halves(&solver.method, y0)?;
         let y = solver.own(y0)?.contiguous()?;
         let clocks = match course {
@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             solver,
             rules,
-            switch: other.map(Switch::to),
+            switch,
             sink,
             finite: FiniteCheck::new(&y, clocks.are_whole())?,
             ends: vec![None; clocks.samples().len()],
@@ -339,7 +339,7 @@ impl<'a> Run<'a> {
         self.y = y1;
         let whole = reach.of_whole();
         self.hold(reach)?;
-        self.consider_switching(whole, norm);
+        self.consider_switching(whole, norm)?;
         self.clocks.count_accepted(self.rules.field.nfe() - before, is_implicit);
         self.clocks.report();
         Ok(())

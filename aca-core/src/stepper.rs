@@ -58,11 +58,14 @@ impl Stepper {
     /// # Errors
     /// [`Error::NodeOutsideStep`], since the field may not be evaluated outside the span.
     pub fn new(solver: &Solver, dtype: DType) -> Result<Self> {
-        let first = solver.method.choices().swap_remove(0);
+        let first = match &solver.method {
+            Method::Auto(pair) => (&pair.explicit).into(),
+            method => method.clone(),
+        };
         Self::of(first, solver, dtype)
     }
 
-    fn of(method: Method, solver: &Solver, dtype: DType) -> Result<Self> {
+    pub(crate) fn of(method: Method, solver: &Solver, dtype: DType) -> Result<Self> {
         let (b, b_error, interpolant) = parts(&method);
         let own = b.len();
         let own_rows: Vec<(f64, Vec<f64>)> = match &method {

@@ -5,7 +5,7 @@
     cargo build --release --manifest-path scripts/peers/diffsol/Cargo.toml --target-dir target/peers
     peers/bin/python scripts/peers/stiff.py target target/peers/release/diffsol-peer work-precision-stiff.png
 
-Rows as aca-models/benches/stiff.rs has them. Times are medians without compilation; of two rounds over all programs each row
+Rows as aca-models/benches/stiff.rs has them. Times are medians without compilation; of five rounds over all programs each row
 keeps its smallest. Errors are the largest relative ones of any number, against KVAERNO5 at 1e-13. scipy has the
 analytic Jacobian. Absolute tolerances are the relative ones times 1e-6 (Robertson), 1e-3 (HIRES), 1 (van der Pol).
 """
@@ -229,7 +229,7 @@ def draw(rows, target):
 
 
 def main(target, diffsol, picture):
-    rows = smallest([all_rows(target, diffsol) for _ in range(2)])
+    rows = smallest([all_rows(target, diffsol) for _ in range(5)])
     for row in rows:
         print(",".join(row))
     draw(rows, picture)

@@ -72,7 +72,7 @@ pub enum GradientError {
     },
     /// The transposed linear system of an implicit stage was not solved.
     #[error(
-        "the gradient of an implicit stage solves a linear system with the field's Jacobian, and that is singular or the field's pullback does not belong to its values; check the field's derivative, or take smaller steps"
+        "the gradient of an implicit stage solves a linear system with the field's Jacobian, and that is singular or the field's pullback does not belong to its values; check the field's derivative and what its `jacobian` tells, or take smaller steps"
     )]
     StageUnsolved,
     /// Candle detaches gradients in this thread, so second derivatives would be wrong.

@@ -12,6 +12,19 @@ const FORGIVEN: usize = 6;
 /// The part of the explicit method's stability interval inside which a step needs no implicit method.
 const RESOLVED: f64 = 0.5;
 
+/// The part of the explicit method's stability interval from which on its steps may be short because the problem is stiff:
+/// at tight tolerances fast modes that have died out still show in its error estimate.
+const NEAR: f64 = 0.4;
+
+/// Such steps after which the implicit method is tried, and by how much this number grows where it does not pay.
+const PATIENCE: usize = 200;
+const GROWTH: usize = 4;
+
+/// Steps of a trial, and how many times as long as the explicit ones the last must be: an implicit step costs about as much
+/// more.
+const TRIAL: usize = 10;
+const LONGER: f64 = 4.0;
+
 /// What a run needs to switch methods.
 pub(super) struct Switch {
     /// The method that does not step at present, prepared once it is needed: most solves never are stiff.
@@ -20,6 +33,11 @@ pub(super) struct Switch {
     asking: usize,
     /// Accepted steps in a row that do not.
     content: usize,
+    /// Explicit steps near the stability limit, and after how many the implicit method is tried.
+    near: usize,
+    patience: usize,
+    /// The size of explicit steps before a trial, and how many implicit ones it has had.
+    trial: Option<(f64, usize)>,
 }
 
 enum Other {
@@ -37,13 +55,38 @@ impl Switch {
             // Beside jumps it may be refused, which should not come late.
             false => Other::Ready(Box::new(implicit(&pair.implicit, solver, dtype)?)),
         };
-        Ok(Some(Self { other, asking: 0, content: 0 }))
+        let (asking, content, near, patience, trial) = (0, 0, 0, PATIENCE, None);
+        Ok(Some(Self { other, asking, content, near, patience, trial }))
     }
 
     /// Number of slopes that a step has at the most.
     pub(super) fn most_stages(solver: &Solver) -> usize {
         let Method::Auto(pair) = &solver.method else { return 0 };
         pair.implicit.stages().max(pair.implicit.interpolant().stages())
+    }
+}
+
+impl Switch {
+    /// Takes in an explicit step; returns whether the implicit method is to be tried.
+    fn begins_trial(&mut self, h: f64, near: bool) -> bool {
+        self.near = if near { self.near + 1 } else { self.near.saturating_sub(FORGIVEN) };
+        let begins = self.near >= self.patience;
+        self.trial = begins.then_some((h, 0));
+        begins
+    }
+
+    /// Takes in an implicit step; returns whether it was a trial that does not pay.
+    fn ends_trial(&mut self, h: f64) -> bool {
+        let Some((before, steps)) = &mut self.trial else { return false };
+        *steps += 1;
+        let (over, pays) = (*steps >= TRIAL, h >= LONGER * *before);
+        if over {
+            self.trial = None;
+        }
+        if over && !pays {
+            self.patience *= GROWTH;
+        }
+        over && !pays
     }
 }
 
@@ -87,8 +130,15 @@ impl Run<'_> {
         if switch.content >= forgiven {
             switch.asking = 0;
         }
-        if switch.asking >= enough.max(1) {
-            (switch.asking, switch.content) = (0, 0);
+        let tries = match self.rules.method.is_implicit() {
+            true => switch.ends_trial(h),
+            false => {
+                let near = NEAR * self.rules.method.stability();
+                switch.begins_trial(h, reach.is_some_and(|reach| reach >= near))
+            }
+        };
+        if tries || switch.asking >= enough.max(1) {
+            (switch.asking, switch.content, switch.near) = (0, 0, 0);
             let mut other = match std::mem::replace(&mut switch.other, Other::Later(DType::F64)) {
                 Other::Ready(other) => other,
                 Other::Later(dtype) => Box::new(implicit(&pair.implicit, self.solver, dtype)?),

@@ -105,3 +105,41 @@ fn what_cannot_switch_is_refused_by_name() {
     assert_eq!(Method::by_name("auto").unwrap().name(), "auto");
     assert!(Method::from(&KVAERNO5).is_implicit() && Method::auto().is_implicit());
 }
+
+#[test]
+fn explicit_steps_that_only_seem_accurate_do_not_hide_that_a_problem_is_stiff() {
+    // At tight tolerances Robertson's explicit steps end at half to four fifths of the stability interval, unrejected.
+    let robertson = |_t: &Time, y: &Tensor| -> candle_core::Result<Tensor> {
+        let [a, b, c] = [y.narrow(0, 0, 1)?, y.narrow(0, 1, 1)?, y.narrow(0, 2, 1)?];
+        let (slow, fast) = ((a * 0.04)?, (b.sqr()? * 3e7)?);
+        let back = ((b * c)? * 1e4)?;
+        Tensor::cat(&[(&back - &slow)?, ((slow - back)? - &fast)?, fast], 0)
+    };
+    let y0 = Tensor::new(&[1.0f64, 0.0, 0.0], &Device::Cpu).unwrap();
+    let solver = |method: Method| Solver {
+        max_steps: 100_000,
+        ..Solver::adaptive(method, Tolerance { rtol: 1e-9, atol: 1e-15 })
+    };
+    let steps = |method: Method| {
+        let end = solver(method).solve(&robertson, &y0, (0.0, 1e5), &mut ()).unwrap();
+        (end.stats.accepted, end.y1.to_vec1::<f64>().unwrap())
+    };
+    let (auto, found) = steps(Method::auto());
+    let (implicit, expected) = steps(KVAERNO5.into());
+    assert!(auto < implicit + 500, "{auto} steps beside {implicit}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-6 * expected.abs(), "{found} for {expected}");
+    }
+}
+
+#[test]
+fn a_trial_that_does_not_pay_is_rarely_repeated() {
+    // Steps near the stability limit for the sake of accuracy: an oscillation at a loose tolerance.
+    let turn =
+        |_t: &Time, y: &Tensor| Tensor::cat(&[y.narrow(0, 1, 1)?, y.narrow(0, 0, 1)?.neg()?], 0);
+    let y0 = Tensor::new(&[1.0f64, 0.0], &Device::Cpu).unwrap();
+    let loose = Tolerance { rtol: 1e-2, atol: 1e-2 };
+    let solver = Solver { max_steps: 100_000, ..Solver::adaptive(Method::auto(), loose) };
+    let stats = solver.solve(&turn, &y0, (0.0, 6000.0), &mut ()).unwrap().stats;
+    assert!(10 * stats.implicit < stats.accepted, "{stats:?}");
+}

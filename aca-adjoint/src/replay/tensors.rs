@@ -2,8 +2,8 @@
 
 use aca_core::kernels::{self, RowDifferences, Terms};
 use aca_core::{
-    Cotangents, Halves, Jacobian, Point, Pullback, Result, StageCotangents, Structure,
-    TensorStages, TransposedSystems, half_of, products, systems,
+    Cotangents, Halves, Point, Pullback, Result, StageCotangents, TensorStages, TransposedSystems,
+    half_of, products, systems,
 };
 use candle_core::{DType, Device, Tensor};
 use smallvec::SmallVec;
@@ -56,17 +56,10 @@ impl StageCotangents for Pull<'_, '_, '_> {
         let size = right.elem_count() / blocks;
         let flat = right.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
         let stage = || Ok((point.t.track(), point.y.clone()));
-        let solve = |blocks: usize, structure: &Structure| {
-            let epsilon = self.step.field.epsilon();
-            let systems =
-                TransposedSystems { structure, blocks, steps, gamma, epsilon, point: &stage };
-            systems.solve(&flat, products(&point.pullback, &right))
-        };
-        let mut solved = solve(blocks, &self.step.field.structure(point.part, size)?)?;
-        if solved.is_none() && steps.is_whole() && blocks > 1 {
-            // Rows that seemed apart may be joined here.
-            solved = solve(1, &Jacobian::Unknown.structure(flat.len())?)?;
-        }
+        let (structure, epsilon) =
+            (&self.step.field.structure(point.part, size)?, self.step.field.epsilon());
+        let systems = TransposedSystems { structure, blocks, steps, gamma, epsilon, point: &stage };
+        let solved = systems.solve(&flat, products(&point.pullback, &right))?;
         let lambda = solved.ok_or(GradientError::StageUnsolved)?;
         let lambda = Tensor::from_vec(lambda, right.shape(), &Device::Cpu)?;
         let lambda = lambda.to_dtype(right.dtype())?.to_device(right.device())?;

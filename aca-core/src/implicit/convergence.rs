@@ -33,6 +33,15 @@ impl NewtonRule {
         Ok(Self { newton: solver.newton, rtol, atol, epsilon, smallest })
     }
 
+    /// The error that a step may have in a number: of its magnitude, or with fixed steps of the larger one at both ends of
+    /// what the stage adds.
+    fn tolerated(&self, magnitude: f64, size: f64) -> f64 {
+        match self.atol {
+            Some(atol) => atol + self.rtol * magnitude,
+            None => self.rtol * size,
+        }
+    }
+
     /// Iterations after which a stage is given up.
     pub(super) fn max_iterations(&self) -> usize {
         self.newton.max_iterations
@@ -44,11 +53,7 @@ impl NewtonRule {
         let largest = y.iter().fold(0.0f64, |most, y| most.max(y.abs()));
         for (out, (y, base)) in out.iter_mut().zip(y.iter().zip(base)) {
             let size = y.abs().max(base.abs());
-            let own = match self.atol {
-                Some(atol) => atol + self.rtol * size,
-                None => self.rtol * size,
-            };
-            *out = own.max(self.epsilon * largest + self.smallest);
+            *out = self.tolerated(size, size).max(self.epsilon * largest + self.smallest);
         }
         (self.epsilon.sqrt() / self.rtol.max(f64::MIN_POSITIVE)).max(1.0)
     }
@@ -64,10 +69,7 @@ impl NewtonRule {
         let (mut allowed, mut rounding) = (0.0, 0.0f64);
         for ((change, (y, base)), noise) in change.zip(y.iter().zip(base)).zip(noise) {
             let size = y.abs().max(base.abs());
-            let own = match self.atol {
-                Some(atol) => atol + self.rtol * y.abs(),
-                None => self.rtol * size,
-            };
+            let own = self.tolerated(y.abs(), size);
             // No error can be smaller than rounding, and none smaller than the smallest number.
             let floor = 4.0 * self.epsilon * size + self.smallest;
             allowed += (change / (self.newton.fraction * own).max(floor)).powi(2);
@@ -104,9 +106,7 @@ impl Progress {
         is_active: false,
         is_solved: false,
     };
-}
 
-impl Progress {
     /// Takes in how far an iteration moved the block.
     pub(super) fn judge(&mut self, iteration: usize, moved: &Moved) {
         let rate = match iteration {

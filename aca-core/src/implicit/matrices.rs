@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::band::Band;
+use super::newton::reach;
 use super::{Sparsity, lu};
 use crate::kernels::Element;
 use crate::{NativeField, NativeTime, Pullback, Result};
@@ -136,7 +137,7 @@ impl StageMatrices {
         mut tell: impl FnMut(usize, bool),
     ) {
         for block in 0..self.blocks() {
-            let step = gamma * if h.len() == 1 { h[0] } else { h[block] };
+            let step = reach(h, gamma, block);
             let mut regular = true;
             if self.factored[block] != step {
                 regular = self.factor_block(block, step);

@@ -85,9 +85,7 @@ impl NewtonState {
             if !progress.iter().any(|own| own.is_active) {
                 break;
             }
-            for (i, (y, (base, k))) in y.iter_mut().zip(base.iter().zip(k.iter())).enumerate() {
-                *y = base + system.reach(i / size) * k;
-            }
+            system.states(k, size, y);
             field.eval(y, f)?;
             let mut difference = 1.0;
             for block in 0..blocks {

@@ -45,8 +45,20 @@ pub(crate) struct StageSystem<'a> {
 impl StageSystem<'_> {
     /// `h gamma` of a system.
     pub(super) fn reach(&self, block: usize) -> f64 {
-        self.gamma * if self.h.len() == 1 { self.h[0] } else { self.h[block] }
+        reach(self.h, self.gamma, block)
     }
+
+    /// Writes the states `base + h gamma k` of systems of so many numbers.
+    pub(super) fn states(&self, k: &[f64], size: usize, y: &mut [f64]) {
+        for (i, (y, (base, k))) in y.iter_mut().zip(self.base.iter().zip(k)).enumerate() {
+            *y = base + self.reach(i / size) * k;
+        }
+    }
+}
+
+/// `h gamma` of a system, where all have one step or each its own.
+pub(super) fn reach(h: &[f64], gamma: f64, block: usize) -> f64 {
+    gamma * if h.len() == 1 { h[0] } else { h[block] }
 }
 
 /// The field at the time of a stage, on flat numbers of all systems.
@@ -176,8 +188,9 @@ impl NewtonState {
             if !self.matrices.fits(systems) {
                 self.matrices = StageMatrices::new(size, blocks, sparsity.cloned());
                 self.start.resize(self.matrices.len(), 0.0);
-                self.progress.resize(blocks, Progress::NEW);
             }
+            // A stage whose rows were solved as one system without matrices leaves another number.
+            self.progress.resize(blocks, Progress::NEW);
             field.jacobians(None, systems, &mut self.start)?;
             self.is_started = true;
             self.begin();
@@ -222,7 +235,6 @@ impl NewtonState {
         turn: usize,
     ) -> Result<()> {
         let (size, ..) = systems;
-        let mut y = system.base.to_vec();
         for (block, own) in self.progress.iter_mut().enumerate() {
             let range = block * size..(block + 1) * size;
             if !own.is_solved {
@@ -232,11 +244,10 @@ impl NewtonState {
                 let moved = if turn == 0 { f64::NAN } else { own.moved };
                 *own = Progress { is_active: true, moved, ..Progress::NEW };
             }
-            let reach = system.reach(block);
-            y[range.clone()].iter_mut().zip(&k[range]).for_each(|(y, k)| *y += reach * k);
         }
+        system.states(k, size, &mut self.y);
         let mut found = vec![0.0; self.matrices.len()];
-        field.jacobians(Some(&y), systems, &mut found)?;
+        field.jacobians(Some(&self.y), systems, &mut found)?;
         self.matrices.set(&found, |block| self.progress[block].is_active);
         Ok(())
     }
@@ -260,9 +271,7 @@ impl NewtonState {
             if !progress.iter().any(|own| own.is_active) {
                 break;
             }
-            for (i, (y, (base, k))) in y.iter_mut().zip(base.iter().zip(k.iter())).enumerate() {
-                *y = base + system.reach(i / size) * k;
-            }
+            system.states(k, size, y);
             field.eval(y, f)?;
             for (block, own) in progress.iter_mut().enumerate().filter(|(_, own)| own.is_active) {
                 let range = block * size..(block + 1) * size;

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::gmres::{gmres, norm, raise_norms};
-use super::{Preconditioner, StageMatrices, StagePoint, Structure, like, numbers};
+use super::{Jacobian, Preconditioner, StageMatrices, StagePoint, Structure, like, numbers};
 use crate::{Result, Steps, Time};
 
 /// The part of its right side that GMRES leaves of a system before it is refined.
@@ -34,11 +34,26 @@ enum Nearly<'a> {
 
 impl TransposedSystems<'_> {
     /// Solves them, given products with the transposed Jacobians: by matrices or GMRES, refined by the products until they
-    /// say that nothing is left; `None` if they never do.
+    /// say that nothing is left; `None` if they never do. Where rows of a whole state seemed apart and are not solved, they may be
+    /// joined here, and are solved as one.
     ///
     /// # Errors
     /// Whatever products and preconditioner return.
     pub fn solve(
+        &self,
+        right: &[f64],
+        mut product: impl FnMut(&[f64], &mut [f64]) -> Result<()>,
+    ) -> Result<Option<Vec<f64>>> {
+        let solved = self.solve_blocks(right, &mut product)?;
+        if solved.is_some() || !self.steps.is_whole() || self.blocks == 1 {
+            return Ok(solved);
+        }
+        let structure = &Jacobian::Unknown.structure(right.len())?;
+        TransposedSystems { structure, blocks: 1, ..*self }.solve_blocks(right, &mut product)
+    }
+
+    /// The same of all blocks apart.
+    fn solve_blocks(
         &self,
         right: &[f64],
         mut product: impl FnMut(&[f64], &mut [f64]) -> Result<()>,

@@ -274,3 +274,21 @@ fn rows_that_are_joined_only_later_are_solved_as_one_system() {
     let whole = whole.solve(&field, &y0.reshape(2).unwrap(), (0.0, 1.0), &mut ()).unwrap();
     assert!(end.stats.accepted < 2 * whole.stats.accepted + 10, "{:?}", end.stats);
 }
+
+#[test]
+fn rows_too_many_for_one_matrix_are_solved_as_one_system_without() {
+    // Rows i and i + 300 become the same between t = 0.2 and 0.3, and are apart before and after.
+    let field = |t: &Time, y: &Tensor| {
+        let t = t.tensor(y)?;
+        let joined = ((&t - 0.2)?.relu()? * (t.neg()? + 0.3)?.relu()?)?;
+        let other = Tensor::cat(&[y.narrow(0, 300, 300)?, y.narrow(0, 0, 300)?], 0)?;
+        (other - y)?.broadcast_mul(&(joined * 1e8)?)? - y
+    };
+    let y0: Vec<f64> = (0..600).map(|i| if i < 300 { 1.0 } else { 3.0 }).collect();
+    let y0 = Tensor::from_vec(y0, (600, 1), &Device::Cpu).unwrap();
+    let end = adaptive(KVAERNO5, 1e-6).solve(&field, &y0, (0.0, 0.6), &mut ()).unwrap();
+    let mean = 2.0 * (-0.6f64).exp();
+    for (i, y) in values(&end.y1).into_iter().enumerate() {
+        assert!((y - mean).abs() < 1e-4, "row {i}: {y} for {mean}");
+    }
+}

@@ -2,8 +2,8 @@
 
 use aca_core::kernels::{self, Element};
 use aca_core::{
-    Evaluator, Halves, Jacobian, NativeField, NativeTime, Result, StageCotangents, Stepper, Steps,
-    Structure, TransposedSystems, half_of, products_on_slices, systems,
+    Evaluator, Halves, NativeField, NativeTime, Result, StageCotangents, Stepper, Steps, Structure,
+    TransposedSystems, half_of, products_on_slices, systems,
 };
 use candle_core::{Device, Tensor};
 use smallvec::SmallVec;
@@ -216,12 +216,7 @@ impl<T: Element> StageCotangents for Pull<'_, '_, '_, T> {
         )?;
         let right: Vec<f64> = self.lambda.iter().map(|x| x.to_f64()).collect();
         let structure = entering.counter.structure(None, right.len() / blocks)?;
-        let mut solved = self.solve_transposed((i, gamma), &right, (blocks, &structure))?;
-        if solved.is_none() && steps.is_whole() && blocks > 1 {
-            // Rows that seemed apart may be joined here.
-            let structure = Jacobian::Unknown.structure(right.len())?;
-            solved = self.solve_transposed((i, gamma), &right, (1, &structure))?;
-        }
+        let solved = self.solve_transposed((i, gamma), &right, (blocks, &structure))?;
         let lambda = solved.ok_or(GradientError::StageUnsolved)?;
         self.lambda.iter_mut().zip(lambda).for_each(|(own, x)| *own = T::from_f64(x));
         self.reached[i] = true;
